@@ -1,0 +1,1 @@
+//! Builds immutable Kubernetes nodes: one cluster.yaml in, a boot payload per machine out.

@@ -1,0 +1,2 @@
+//! The nodekiln command.
+fn main() {}

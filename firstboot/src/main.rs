@@ -1,0 +1,2 @@
+//! The nodekiln-firstboot command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Two writers: one durable file at a time, and a staged output folder.

@@ -1,0 +1,1 @@
+//! What crosses crates: goldens, consumers' own parsers, and clusters of real components.
