@@ -1,0 +1,282 @@
+//! Paths, modes and the entries of a node's file tree.
+
+use crate::hash::Sha256;
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::Path, str::FromStr};
+
+/// An absolute, clean path on a node: no `.`, `..`, empty part, trailing slash or control character.
+///
+/// Ignition refuses unclean paths; firstboot relies on it to stay below its root.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AbsPath(String);
+
+/// Why a text is no [`AbsPath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// Does not start with `/`.
+    #[error("not an absolute path")]
+    Relative,
+    /// Has an empty part, `.`, `..` or a trailing slash.
+    #[error("not a clean path: no empty part, `.`, `..` or trailing slash")]
+    Unclean,
+    /// Has a control character.
+    #[error("contains a control character")]
+    Control,
+    /// Longer than the kernel takes (`PATH_MAX`), or with a part beyond `NAME_MAX`.
+    #[error("longer than 4095 bytes, or a part longer than 255")]
+    Long,
+}
+
+impl AbsPath {
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path for `std::fs`.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+
+    /// The last part.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// The folder this path lies in, or `None` for `/`.
+    pub fn parent(&self) -> Option<AbsPath> {
+        match self.0.rsplit_once('/') {
+            _ if self.0 == "/" => None,
+            Some(("", _)) => Some(Self("/".to_owned())),
+            Some((parent, _)) => Some(Self(parent.to_owned())),
+            None => None,
+        }
+    }
+
+    /// `self` followed by the relative path `tail`.
+    ///
+    /// # Errors
+    /// As for parsing the whole.
+    pub fn join(&self, tail: &str) -> Result<AbsPath, PathError> {
+        let base = self.0.trim_end_matches('/');
+        format!("{base}/{tail}").parse()
+    }
+
+    /// Whether this is `folder` itself or lies below it.
+    pub fn is_within(&self, folder: &AbsPath) -> bool {
+        let base = folder.0.trim_end_matches('/');
+        self.0.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl FromStr for AbsPath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        let Some(rest) = text.strip_prefix('/') else { return Err(PathError::Relative) };
+        if text.chars().any(char::is_control) {
+            return Err(PathError::Control);
+        }
+        if !rest.is_empty() && rest.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(PathError::Unclean);
+        }
+        if text.len() > 4095 || rest.split('/').any(|part| part.len() > 255) {
+            return Err(PathError::Long);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl TryFrom<String> for AbsPath {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        text.parse()
+    }
+}
+
+impl From<AbsPath> for String {
+    fn from(path: AbsPath) -> Self {
+        path.0
+    }
+}
+
+/// Permission bits, 0 to 0o777. Written as four octal digits, such as `"0644"`.
+///
+/// The setuid, setgid and sticky bits are left out: Ignition ignores them before spec 3.6.0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mode(u32);
+
+/// A mode that is not four octal digits, or has more than permission bits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a mode is four octal digits from \"0000\" to \"0777\"")]
+pub struct ModeError;
+
+impl Mode {
+    /// 0600: secrets.
+    pub const PRIVATE: Mode = Mode(0o600);
+    /// 0644: what anybody may read.
+    pub const PUBLIC: Mode = Mode(0o644);
+    /// 0755: programs, and folders that anybody may enter.
+    pub const EXECUTABLE: Mode = Mode(0o755);
+    /// 0700: folders of secrets.
+    pub const PRIVATE_DIR: Mode = Mode(0o700);
+
+    /// The bits, as `chmod` takes them.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ModeError;
+
+    fn from_str(text: &str) -> Result<Self, ModeError> {
+        if text.len() != 4 || !text.bytes().all(|b| matches!(b, b'0'..=b'7')) {
+            return Err(ModeError);
+        }
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if bits <= 0o777 => Ok(Self(bits)),
+            _ => Err(ModeError),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl fmt::Debug for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = ModeError;
+
+    fn try_from(text: String) -> Result<Self, ModeError> {
+        text.parse()
+    }
+}
+
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        mode.to_string()
+    }
+}
+
+/// A folder with a mode of its own. Owner is root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DirectoryEntry {
+    /// Where.
+    pub path: AbsPath,
+    /// Permission bits. An existing folder gets them too; its contents stay.
+    pub mode: Mode,
+}
+
+/// How a file gets to its path and what becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileKind {
+    /// The payload lays it at its path. `verify` expects the digest.
+    Laid,
+    /// The payload lays it below the stage folder, the stage `files` puts it at its path. `verify` expects the digest.
+    Staged,
+    /// As `Staged`, but the stage `etcd` fills in three arguments first; the digest is the template's, which stays in
+    /// the stage folder for as long as the node lives.
+    Decided,
+    /// The kubelet's first client certificate and key in one PEM file: put at its path, a symlink to a dated file as
+    /// the kubelet's certificate manager makes it, only if nothing is there. Never verified: the kubelet rotates it.
+    Seed,
+    /// The API credential: used by the stages `api` and `finalize` where it was staged, then erased.
+    Credential,
+}
+
+/// A file of the node. Owner is root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileEntry {
+    /// Its final place.
+    pub path: AbsPath,
+    /// Permission bits at the final place.
+    pub mode: Mode,
+    /// Digest of the contents that the payload lays down.
+    pub sha256: Sha256,
+    /// What happens to it.
+    pub kind: FileKind,
+    /// Where the payload lays it, if not at `path`: set for every kind but `Laid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<AbsPath>,
+}
+
+/// An archive that the payload or a fetch left on the node, to be unpacked by the stage `files`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Archive {
+    /// The archive: tar, gzip'd or not.
+    pub path: AbsPath,
+    /// The folder it is unpacked into, made with mode 0755 if missing.
+    pub into: AbsPath,
+    /// How many leading path parts of each member are dropped.
+    pub strip_components: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for good in ["/", "/a", "/a/b.c", "/a b"] {
+            assert_eq!(good.parse::<AbsPath>().unwrap().to_string(), good);
+        }
+        for (bad, why) in [
+            ("", PathError::Relative),
+            ("a", PathError::Relative),
+            ("/a/", PathError::Unclean),
+            ("//a", PathError::Unclean),
+            ("/a/../b", PathError::Unclean),
+            ("/./a", PathError::Unclean),
+            ("/a\nb", PathError::Control),
+        ] {
+            assert_eq!(bad.parse::<AbsPath>(), Err(why), "{bad:?}");
+        }
+        assert_eq!(format!("/{}", "a".repeat(256)).parse::<AbsPath>(), Err(PathError::Long));
+        let etc: AbsPath = "/etc".parse().unwrap();
+        assert_eq!(etc.join("x/y").unwrap().as_str(), "/etc/x/y");
+        assert!(etc.join("../x").is_err());
+        assert!(etc.join("x").unwrap().is_within(&etc) && etc.is_within(&etc));
+        assert!(!"/etcd".parse::<AbsPath>().unwrap().is_within(&etc));
+        assert_eq!(etc.parent().unwrap().as_str(), "/");
+        assert_eq!(etc.parent().unwrap().parent(), None);
+        assert_eq!(etc.join("x/y").unwrap().parent().unwrap().as_str(), "/etc/x");
+    }
+
+    #[test]
+    fn modes() {
+        for good in ["0000", "0644", "0777"] {
+            assert_eq!(good.parse::<Mode>().unwrap().to_string(), good);
+        }
+        for bad in ["", "644", "0o644", "0844", "1777", "00644"] {
+            assert_eq!(bad.parse::<Mode>(), Err(ModeError), "{bad:?}");
+        }
+    }
+}
