@@ -1,0 +1,411 @@
+//! [`Cluster`]: cluster.yaml with every default filled in and every rule checked.
+//!
+//! Valid by construction: only `resolve` makes one. Each node carries its own `os`, `kubelet`, `kernel` and `binaries`,
+//! the cluster's merged with its own.
+
+use nodekiln_payload::Profile;
+use nodekiln_plan::{
+    AbsPath, Cidr, ClusterName, DnsName, Endpoint, KubernetesVersion, Mode, ModuleName, NodeName, Role, Sha256, Sysctl,
+    Taint, Timeouts, UnitName,
+};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+/// A JSON object: a fragment of a component's configuration.
+pub type Fragment = serde_json::Map<String, serde_json::Value>;
+
+/// A whole cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// clusterName.
+    pub name: ClusterName,
+    /// kubernetesVersion.
+    pub version: KubernetesVersion,
+    /// controlPlaneEndpoint; the address of the only control plane by default.
+    pub endpoint: Endpoint,
+    /// networking.
+    pub networking: Networking,
+    /// apiServer without its certSANs.
+    pub api_server: ControlPlaneComponent,
+    /// apiServer.certSANs.
+    pub api_server_sans: Vec<San>,
+    /// controllerManager.
+    pub controller_manager: ControlPlaneComponent,
+    /// scheduler.
+    pub scheduler: ControlPlaneComponent,
+    /// etcd.local.
+    pub etcd: Etcd,
+    /// dns; `None` when disabled.
+    pub dns: Option<ImageOverride>,
+    /// Whether kube-proxy is deployed.
+    pub proxy: bool,
+    /// certificatesDir.
+    pub certificates_dir: AbsPath,
+    /// imageRepository.
+    pub image_repository: String,
+    /// encryptionAlgorithm.
+    pub algorithm: Algorithm,
+    /// certificateValidityPeriod in seconds.
+    pub certificate_validity: i64,
+    /// caCertificateValidityPeriod in seconds.
+    pub ca_certificate_validity: i64,
+    /// The cluster's KubeletConfiguration fragment, for the config map `kubelet-config`. Nodes carry theirs merged.
+    pub kubelet: Fragment,
+    /// The KubeProxyConfiguration fragment.
+    pub kube_proxy: Fragment,
+    /// addons.cni.
+    pub cni: Cni,
+    /// delivery.
+    pub delivery: Delivery,
+    /// timeouts.
+    pub timeouts: Timeouts,
+    /// nodes, in the order of the file. Never empty, at least one control plane.
+    pub nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// The nodes with `role`, in the order of the file.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.role == role)
+    }
+}
+
+/// networking. One network per family, the primary family first; both lists have the same families in the same order.
+#[derive(Debug, Clone)]
+pub struct Networking {
+    /// podSubnet; empty only with `cni: none`.
+    pub pods: Vec<Cidr>,
+    /// serviceSubnet; at least one.
+    pub services: Vec<Cidr>,
+    /// dnsDomain.
+    pub dns_domain: DnsName,
+}
+
+/// A command line argument: `--name=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arg {
+    /// Without leading dashes.
+    pub name: String,
+    /// May be empty: `--name=`.
+    pub value: String,
+}
+
+/// What the user says about a control-plane static pod.
+#[derive(Debug, Clone, Default)]
+pub struct ControlPlaneComponent {
+    /// In the user's order; a name replaces our default of that name.
+    pub extra_args: Vec<Arg>,
+    /// A name replaces our volume of that name.
+    pub extra_volumes: Vec<Volume>,
+    /// core/v1 EnvVar objects.
+    pub extra_envs: Vec<Fragment>,
+}
+
+/// A host path in a static pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Volume name.
+    pub name: String,
+    /// Path on the node.
+    pub host_path: AbsPath,
+    /// Path in the container.
+    pub mount_path: AbsPath,
+    /// Mounted read-only.
+    pub read_only: bool,
+    /// HostPathType; empty when not given.
+    pub path_type: String,
+}
+
+/// A subject alternative name. Names are lower-case and may start with `*.`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum San {
+    /// dNSName.
+    Dns(String),
+    /// iPAddress.
+    Ip(IpAddr),
+}
+
+/// etcd.local.
+#[derive(Debug, Clone)]
+pub struct Etcd {
+    /// dataDir.
+    pub data_dir: AbsPath,
+    /// extraArgs.
+    pub extra_args: Vec<Arg>,
+    /// extraEnvs.
+    pub extra_envs: Vec<Fragment>,
+    /// serverCertSANs.
+    pub server_sans: Vec<San>,
+    /// peerCertSANs.
+    pub peer_sans: Vec<San>,
+    /// imageRepository, imageTag.
+    pub image: ImageOverride,
+}
+
+/// Another image repository or tag than the release's.
+#[derive(Debug, Clone, Default)]
+pub struct ImageOverride {
+    /// imageRepository.
+    pub repository: Option<String>,
+    /// imageTag.
+    pub tag: Option<String>,
+}
+
+/// encryptionAlgorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// ECDSA on P-256, the default.
+    EcdsaP256,
+}
+
+/// addons.cni.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cni {
+    /// The user brings one.
+    None,
+    /// The `bridge` plugin; routes between the nodes' pod CIDRs are baked in.
+    Bridge,
+}
+
+/// delivery.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What the machine is given.
+    pub mode: DeliveryMode,
+    /// baseURL without trailing slash.
+    pub base_url: Option<String>,
+    /// PEM bundle for stubs.
+    pub ca: Option<InputFile>,
+}
+
+/// delivery.mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// The whole configuration.
+    Inline,
+    /// A stub with URL and hash.
+    Pointer,
+}
+
+/// A machine.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// name.
+    pub name: NodeName,
+    /// role.
+    pub role: Role,
+    /// address, the advertise address first: the one of the service network's primary family.
+    pub addresses: Vec<IpAddr>,
+    /// mac, lower-case with colons.
+    pub mac: Option<String>,
+    /// uuid, lower-case.
+    pub uuid: Option<String>,
+    /// network; DHCP without it.
+    pub network: Option<StaticNetwork>,
+    /// labels.
+    pub labels: BTreeMap<String, String>,
+    /// taints, the role's default filled in.
+    pub taints: Vec<Taint>,
+    /// podCIDR, one per pod network; empty without podSubnet.
+    pub pod_cidrs: Vec<Cidr>,
+    /// The kubelet's version.
+    pub version: KubernetesVersion,
+    /// KubeletConfiguration fragment: the cluster's with the node's over it.
+    pub kubelet: Fragment,
+    /// kubeletExtraArgs: the cluster's with the node's over it.
+    pub kubelet_extra_args: Vec<Arg>,
+    /// ignorePreflightErrors.
+    pub ignore_preflight_errors: Vec<String>,
+    /// kernel.
+    pub kernel: Kernel,
+    /// os.
+    pub os: Os,
+    /// binaries.
+    pub binaries: Binaries,
+}
+
+impl Node {
+    /// The advertise address.
+    pub fn address(&self) -> IpAddr {
+        self.addresses[0]
+    }
+}
+
+/// nodes[].network.
+#[derive(Debug, Clone)]
+pub struct StaticNetwork {
+    /// Address and prefix length.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// One per family.
+    pub gateways: Vec<IpAddr>,
+    /// DNS servers.
+    pub nameservers: Vec<IpAddr>,
+}
+
+/// kernel.
+#[derive(Debug, Clone, Default)]
+pub struct Kernel {
+    /// modules beyond our own.
+    pub modules: Vec<ModuleName>,
+    /// sysctls beyond our own, by name.
+    pub sysctls: Vec<Sysctl>,
+    /// swap.
+    pub swap: bool,
+}
+
+/// A file named in cluster.yaml, read once: a named input of the build.
+#[derive(Clone)]
+pub struct InputFile {
+    /// Relative to cluster.yaml.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for InputFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "InputFile({:?}, {} bytes)", self.path, self.bytes.len())
+    }
+}
+
+/// os.
+#[derive(Debug, Clone)]
+pub struct Os {
+    /// profile.
+    pub profile: &'static Profile,
+    /// platform, which sets the size budget.
+    pub platform: Platform,
+    /// arch.
+    pub arch: Arch,
+    /// ignitionVersion.
+    pub ignition_version: IgnitionVersion,
+    /// users, groups filled in.
+    pub users: Vec<User>,
+    /// timeServers.
+    pub time_servers: Vec<String>,
+    /// Whether the OS updates itself.
+    pub updates: bool,
+    /// files, by path.
+    pub files: Vec<OsFile>,
+    /// units, by name.
+    pub units: Vec<OsUnit>,
+}
+
+/// os.platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// No budget.
+    Metal,
+    /// fw_cfg: 256 KiB.
+    Qemu,
+    /// 16384 bytes.
+    Aws,
+    /// 49151 bytes.
+    OpenStack,
+    /// 48 KiB.
+    Azure,
+    /// 262144 bytes.
+    Gcp,
+}
+
+/// os.arch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arch {
+    /// x86-64.
+    Amd64,
+    /// AArch64.
+    Arm64,
+}
+
+/// os.ignitionVersion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IgnitionVersion {
+    /// 3.3.0, the default.
+    V3_3,
+    /// 3.4.0.
+    V3_4,
+    /// 3.5.0.
+    V3_5,
+}
+
+/// os.users[].
+#[derive(Clone)]
+pub struct User {
+    /// name.
+    pub name: String,
+    /// sshAuthorizedKeys.
+    pub ssh_authorized_keys: Vec<String>,
+    /// passwordHash.
+    pub password_hash: Option<nodekiln_plan::Secret>,
+    /// groups.
+    pub groups: Vec<String>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User({:?})", self.name)
+    }
+}
+
+/// os.files[]. Contents may be secret: they are not shown by `Debug`.
+#[derive(Debug, Clone)]
+pub struct OsFile {
+    /// path.
+    pub path: AbsPath,
+    /// mode.
+    pub mode: Mode,
+    /// content or file.
+    pub contents: InputFile,
+}
+
+/// os.units[].
+#[derive(Debug, Clone)]
+pub struct OsUnit {
+    /// name.
+    pub name: UnitName,
+    /// enabled.
+    pub enabled: bool,
+    /// content; `None` when only drop-ins are given.
+    pub content: Option<String>,
+    /// dropins, (name, content).
+    pub dropins: Vec<(String, String)>,
+}
+
+/// binaries.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// kubelet.
+    pub kubelet: Binary,
+    /// containerd.
+    pub containerd: Binary,
+    /// runc.
+    pub runc: Binary,
+    /// cniPlugins: a folder.
+    pub cni_plugins: Binary,
+    /// firstboot; `None`: the one embedded in the builder or given by `--firstboot`.
+    pub firstboot: Option<Binary>,
+}
+
+/// Where a program comes from.
+#[derive(Debug, Clone)]
+pub enum Binary {
+    /// In the machine image.
+    Path(AbsPath),
+    /// An input file of the build.
+    File(InputFile),
+    /// Fetched by the machine, hash checked.
+    Url {
+        /// http or https.
+        url: String,
+        /// Of the bytes as served.
+        hash: FetchHash,
+    },
+}
+
+/// The hash of something that a machine fetches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchHash {
+    /// 32 bytes.
+    Sha256(Sha256),
+    /// 128 hex digits.
+    Sha512(String),
+}

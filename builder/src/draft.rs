@@ -1,0 +1,171 @@
+//! [`NodeDraft`]: all of a node but its keys.
+//!
+//! Planning makes drafts without any secret, so that `validate`, `diff` and goldens need none; [`Contents`] says which
+//! key goes where, `fill` alone puts it there.
+
+use crate::config::San;
+use nodekiln_payload::{Account, Fetch, Link, Profile, Unit};
+use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Sha256};
+use std::sync::Arc;
+
+/// A node before keys.
+#[derive(Debug, Clone)]
+pub struct NodeDraft {
+    /// The plan, as far as it is known without keys.
+    pub spec: NodeSpec,
+    /// How the payload is encoded.
+    pub profile: &'static Profile,
+    /// Files, by path, each path once. `plan.json` and `api.ndjson` are not among them: `fill` adds both.
+    pub files: Vec<DraftFile>,
+    /// Symbolic links.
+    pub links: Vec<Link>,
+    /// systemd units.
+    pub units: Vec<Unit>,
+    /// Accounts.
+    pub accounts: Vec<Account>,
+    /// What the machine fetches.
+    pub fetches: Vec<Fetch>,
+    /// Files of the build that this node fetches: published below `serve/blobs/` under their digest.
+    pub blobs: Vec<Blob>,
+    /// API steps in order; empty on nodes that have none.
+    pub api: Vec<DraftStep>,
+}
+
+/// A file to publish for machines to fetch. Holds nothing secret.
+#[derive(Clone)]
+pub struct Blob {
+    /// Digest of the bytes, and the file's name below `serve/blobs/`.
+    pub sha256: Sha256,
+    /// The bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({}, {} bytes)", self.sha256, self.bytes.len())
+    }
+}
+
+/// A file before keys.
+#[derive(Debug, Clone)]
+pub struct DraftFile {
+    /// Final place.
+    pub path: AbsPath,
+    /// Permission bits there.
+    pub mode: Mode,
+    /// What becomes of it. Every kind but `Laid` is staged below `paths::STAGE_DIR` under its final path, mode 0600.
+    pub kind: FileKind,
+    /// What is in it.
+    pub contents: Contents,
+}
+
+/// Contents before keys.
+#[derive(Debug, Clone)]
+pub enum Contents {
+    /// Known now.
+    Text(String),
+    /// Known now, shared between nodes.
+    Bytes(Arc<[u8]>),
+    /// Text with values from the secrets in it.
+    Template(Vec<Part>),
+    /// A value of the cluster's own, as it is.
+    Shared(Shared),
+    /// A leaf certificate or its key, or both.
+    Leaf(Leaf, LeafForm),
+}
+
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// As it is.
+    Text(String),
+    /// A shared value in base64 (standard alphabet, padded).
+    Base64(Shared),
+    /// A leaf in base64.
+    LeafBase64(Leaf, LeafForm),
+}
+
+/// Values that are the same on every node that has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shared {
+    /// Bundle of the Kubernetes CA's certificates, PEM.
+    Ca,
+    /// The Kubernetes CA's key, PEM.
+    CaKey,
+    /// Bundle of the front-proxy CA's certificates, PEM.
+    FrontProxyCa,
+    /// Bundle of the etcd CA's certificates, PEM.
+    EtcdCa,
+    /// The service-account key, PEM.
+    ServiceAccountKey,
+    /// Its public half, PEM (PKIX).
+    ServiceAccountPublicKey,
+    /// The newest key for encryption at rest, 32 raw bytes.
+    EncryptionKey,
+}
+
+/// How a leaf is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeafForm {
+    /// Certificate, PEM.
+    Certificate,
+    /// Private key, PEM (PKCS#8).
+    Key,
+    /// Certificate, then key, in one PEM file.
+    Both,
+}
+
+/// The certificate to be issued: a row of the table in `pki::table` with its variables filled in. Plain data, so that a
+/// draft names all that `fill` needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leaf {
+    /// Row of the table.
+    pub row: Row,
+    /// The node it is for; `None` for a leaf that nodes share.
+    pub node: Option<NodeName>,
+    /// Subject alternative names, sorted and without duplicates.
+    pub sans: Vec<San>,
+}
+
+/// Rows of the certificate table (kubeadm's names where kubeadm has them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// Serving certificate of kube-apiserver.
+    ApiServer,
+    /// kube-apiserver as client of kubelets. Shared.
+    ApiServerKubeletClient,
+    /// kube-apiserver as client of etcd. Shared.
+    ApiServerEtcdClient,
+    /// kube-apiserver as client of aggregated API servers. Shared.
+    FrontProxyClient,
+    /// Serving certificate of etcd.
+    EtcdServer,
+    /// etcd between members; also firstboot's statement.
+    EtcdPeer,
+    /// Client of etcd for probes and firstboot. Shared.
+    EtcdHealthcheckClient,
+    /// kube-controller-manager's kubeconfig. Shared.
+    ControllerManager,
+    /// kube-scheduler's kubeconfig. Shared.
+    Scheduler,
+    /// A kubelet as client.
+    KubeletClient,
+    /// A kubelet as server.
+    KubeletServer,
+    /// `admin.conf`, group `kubeadm:cluster-admins`: in the output only, on no node.
+    Admin,
+    /// `super-admin.conf`, group `system:masters`: in the output, and staged on control planes until firstboot's end.
+    SuperAdmin,
+    /// firstboot's later visits: rights on one Lease. Kept on control planes.
+    Lease,
+}
+
+/// An API step before keys. JSON text; shared values are public (the CA bundle) and go in as base64, which needs no
+/// escape in JSON.
+#[derive(Debug, Clone)]
+pub enum DraftStep {
+    /// Complete.
+    Step(ApiStep),
+    /// One line of `api.ndjson` with shared values in it.
+    Template(Vec<Part>),
+}

@@ -1,0 +1,134 @@
+//! [`Profile`]: what nodekiln has to know of an operating system, as data.
+
+use nodekiln_plan::{AbsPath, Mode, UnitName};
+use serde::Deserialize;
+use std::sync::LazyLock;
+
+/// How a machine of this kind takes its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Ignition JSON.
+    Ignition,
+    /// cloud-init user-data, meta-data and network-config.
+    CloudInit,
+}
+
+/// How containerd is made to read `/etc/containerd/config.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainerdConfig {
+    /// It does by itself.
+    Default,
+    /// The image's unit takes the path from the variable CONTAINERD_CONFIG: a drop-in sets it.
+    Environment,
+}
+
+/// What keeps the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeService {
+    /// systemd-timesyncd.
+    Timesyncd,
+    /// chrony.
+    Chrony,
+    /// The module `ntp` of cloud-init picks one.
+    CloudInit,
+}
+
+/// A file that a profile lays down.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileFile {
+    /// Where.
+    pub path: AbsPath,
+    /// Permission bits.
+    pub mode: Mode,
+    /// What.
+    pub content: String,
+}
+
+/// An operating system.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Profile {
+    /// os.profile.
+    pub name: String,
+    /// How it is configured.
+    pub format: Format,
+    /// Where programs go that the image does not hold.
+    pub bin_dir: AbsPath,
+    /// Folders that nothing can be laid in, beyond what every system has (/proc, /sys, /dev, /run, /tmp).
+    pub read_only: Vec<AbsPath>,
+    /// Paths that are links into another place, as (link, place): two files may not meet there.
+    pub aliases: Vec<(AbsPath, AbsPath)>,
+    /// Group that may become root.
+    pub admin_group: String,
+    /// The container runtime's unit.
+    pub containerd_unit: UnitName,
+    /// How it finds its configuration.
+    pub containerd_config: ContainerdConfig,
+    /// Version of containerd's configuration format: 2 is read by 1.x and 2.x.
+    pub containerd_config_version: u32,
+    /// Whether containerd labels containers (SELinux).
+    pub selinux: bool,
+    /// The resolver file that pods get.
+    pub resolv_conf: AbsPath,
+    /// What keeps the clock.
+    pub time_service: TimeService,
+    /// The target that wants firstboot: one that is not ordered before what firstboot waits for.
+    pub wanted_by: UnitName,
+    /// Units that have finished before firstboot starts.
+    pub after: Vec<UnitName>,
+    /// Files that every node of this kind gets.
+    pub files: Vec<ProfileFile>,
+    /// Files that keep the OS from updating itself.
+    pub updates_off_files: Vec<ProfileFile>,
+    /// Units that are masked to keep the OS from updating itself.
+    pub updates_off_mask: Vec<UnitName>,
+    /// Units that are enabled.
+    pub enable: Vec<UnitName>,
+    /// Units that are masked.
+    pub mask: Vec<UnitName>,
+    /// Copies of the payload that firstboot erases; `*` in the last part.
+    pub scrub: Vec<AbsPath>,
+    /// Empty files that firstboot leaves.
+    pub touch: Vec<AbsPath>,
+    /// Copies of the payload that nothing on the node can erase, in words.
+    pub beyond_reach: Vec<String>,
+}
+
+static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+    [
+        include_str!("../profiles/flatcar.toml"),
+        include_str!("../profiles/fedora-coreos.toml"),
+        include_str!("../profiles/cloud-init.toml"),
+    ]
+    .iter()
+    .map(|text| toml::from_str(text).expect("the profiles of this crate parse: a test reads them all"))
+    .collect()
+});
+
+impl Profile {
+    /// All profiles.
+    pub fn all() -> &'static [Profile] {
+        &PROFILES
+    }
+
+    /// The profile of this name.
+    pub fn find(name: &str) -> Option<&'static Profile> {
+        PROFILES.iter().find(|profile| profile.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Profile;
+
+    #[test]
+    fn all_profiles_parse() {
+        let names: Vec<_> = Profile::all().iter().map(|profile| profile.name.as_str()).collect();
+        assert_eq!(names, ["flatcar", "fedora-coreos", "cloud-init"]);
+        assert!(Profile::find("flatcar").is_some() && Profile::find("windows").is_none());
+    }
+}
