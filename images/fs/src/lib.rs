@@ -1,1 +1,5 @@
 //! Two writers: one durable file at a time, and a staged output folder.
+
+mod replace;
+
+pub use replace::{make_dir, remove_file_durably, rename_durably, replace_file, symlink_durably, sync_parent};
