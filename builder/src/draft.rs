@@ -4,7 +4,7 @@
 //! key goes where, `fill` alone puts it there.
 
 use crate::config::San;
-use nodekiln_payload::{Account, Fetch, Link, Profile, Unit};
+use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Unit};
 use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Sha256};
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ pub struct NodeDraft {
     pub accounts: Vec<Account>,
     /// What the machine fetches.
     pub fetches: Vec<Fetch>,
+    /// Static network, only where the profile's format is cloud-init; under Ignition it is files. `fill` copies it.
+    pub network: Option<Network>,
+    /// Time servers, only where the profile's format is cloud-init; under Ignition they are files. `fill` copies them.
+    pub time_servers: Vec<String>,
     /// Files of the build that this node fetches: published below `serve/blobs/` under their digest.
     pub blobs: Vec<Blob>,
     /// API steps in order; empty on nodes that have none.

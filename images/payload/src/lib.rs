@@ -7,4 +7,6 @@ mod profile;
 mod tree;
 
 pub use profile::{ContainerdConfig, Format, Profile, ProfileFile, TimeService};
-pub use tree::{Account, Artifact, Dropin, Fetch, FetchInto, Link, NodeTree, TreeFile, Unit, UnitState, Verification};
+pub use tree::{
+    Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
+};

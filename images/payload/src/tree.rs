@@ -1,7 +1,7 @@
 //! [`NodeTree`]: a complete node, contents included, before it is encoded.
 
 use nodekiln_plan::{AbsPath, DirectoryEntry, Mode, NodeName, Secret, Sha256, UnitName};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A complete node. Everything is owned by root.
 #[derive(Debug, Clone)]
@@ -20,6 +20,25 @@ pub struct NodeTree {
     pub accounts: Vec<Account>,
     /// What the machine fetches, by path.
     pub fetches: Vec<Fetch>,
+    /// Static network, for cloud-init's network-config; DHCP without it. Under Ignition it has to be `None`: there the
+    /// planner lays down the files of networkd or NetworkManager.
+    pub network: Option<Network>,
+    /// Time servers, for cloud-init's module `ntp`. Under Ignition it has to be empty: there the planner lays down the
+    /// files of the time service.
+    pub time_servers: Vec<String>,
+}
+
+/// A static configuration of one Ethernet interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The interface's address, lower-case with colons; without it the machine's only Ethernet interface is meant.
+    pub mac: Option<String>,
+    /// Address and prefix length.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// One per family.
+    pub gateways: Vec<IpAddr>,
+    /// DNS servers.
+    pub nameservers: Vec<IpAddr>,
 }
 
 /// A file that the payload carries.
