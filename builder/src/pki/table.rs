@@ -1,0 +1,284 @@
+//! The one table of certificates and keys: subject, issuer, usage and receivers of each.
+//!
+//! Adding a certificate is adding a row here (and its golden). The rows follow kubeadm 1.36 (`cmd/kubeadm/app/phases/
+//! certs/certlist.go` and `phases/kubeconfig`), with two differences: a kubelet serving certificate per node, signed by
+//! the cluster CA, and a client certificate for firstboot's Lease. Lifetimes are certificateValidityPeriod for all rows.
+
+use crate::{
+    config::{Cluster, Node, San},
+    draft::{Leaf, Row, Shared},
+};
+use nodekiln_plan::{Host, NodeName, Role};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// A certificate authority of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ca {
+    /// `ca`, CN kubernetes.
+    Kubernetes,
+    /// `etcd-ca`, CN etcd-ca.
+    Etcd,
+    /// `front-proxy-ca`, CN front-proxy-ca.
+    FrontProxy,
+}
+
+impl Ca {
+    /// All of them, in kubeadm's order of creation.
+    pub const ALL: [Ca; 3] = [Ca::Kubernetes, Ca::FrontProxy, Ca::Etcd];
+
+    /// Subject CN and SAN, as kubeadm has them.
+    pub fn common_name(self) -> &'static str {
+        match self {
+            Ca::Kubernetes => "kubernetes",
+            Ca::Etcd => "etcd-ca",
+            Ca::FrontProxy => "front-proxy-ca",
+        }
+    }
+
+    /// Name in `secrets.yaml` and in messages: kubeadm's name without `-ca`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ca::Kubernetes => "kubernetes",
+            Ca::Etcd => "etcd",
+            Ca::FrontProxy => "front-proxy",
+        }
+    }
+}
+
+/// Subject CN of a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommonName {
+    /// This text.
+    Fixed(&'static str),
+    /// This prefix and the node's name.
+    Node(&'static str),
+}
+
+/// Extended key usage of a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// serverAuth.
+    Server,
+    /// clientAuth.
+    Client,
+    /// serverAuth and clientAuth: etcd's members call each other, and its gateway calls itself, with the certificate
+    /// that they serve with.
+    Both,
+}
+
+/// For whom a leaf is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Once; all receivers get the same.
+    Shared,
+    /// Once per node.
+    Node,
+}
+
+/// For how long a receiver keeps a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Custody {
+    /// For as long as the node lives.
+    Kept,
+    /// Until firstboot has finished, which erases it. Stands in the output too.
+    UntilFinished,
+    /// In the output only.
+    Output,
+}
+
+/// A row: a certificate that exists.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Its name in drafts.
+    pub row: Row,
+    /// Its name in key derivation, `placement.json` and messages: kubeadm's where kubeadm has it. It never changes: that
+    /// would change the keys of every cluster.
+    pub name: &'static str,
+    /// Subject CN.
+    pub common_name: CommonName,
+    /// Subject O: a group, for clients of the API server.
+    pub organization: Option<&'static str>,
+    /// Who signs it.
+    pub issuer: Ca,
+    /// Extended key usage.
+    pub usage: Usage,
+    /// Shared or per node.
+    pub scope: Scope,
+    /// Roles of the nodes that may hold its key. With [`Scope::Node`] each holds only its own.
+    pub receivers: &'static [Role],
+    /// For how long they do.
+    pub custody: Custody,
+}
+
+const CONTROL_PLANE: &[Role] = &[Role::ControlPlane];
+const MEMBERS: &[Role] = &[Role::ControlPlane, Role::Etcd];
+const KUBELETS: &[Role] = &[Role::ControlPlane, Role::Worker];
+
+macro_rules! rows {
+    ($($row:ident $name:literal, $cn:ident($common_name:literal), $o:expr, $issuer:ident, $usage:ident, $scope:ident,
+       $receivers:expr, $custody:ident;)*) => {
+        &[$(Spec {
+            row: Row::$row,
+            name: $name,
+            common_name: CommonName::$cn($common_name),
+            organization: $o,
+            issuer: Ca::$issuer,
+            usage: Usage::$usage,
+            scope: Scope::$scope,
+            receivers: $receivers,
+            custody: Custody::$custody,
+        }),*]
+    };
+}
+
+/// The table, in the order of [`Row`].
+#[rustfmt::skip]
+pub const TABLE: &[Spec] = rows! {
+    ApiServer "apiserver", Fixed("kube-apiserver"), None, Kubernetes, Server, Node, CONTROL_PLANE, Kept;
+    // No O since 1.33.12, 1.34.8, 1.35.5 and 1.36.1: a ClusterRoleBinding names the user instead.
+    ApiServerKubeletClient "apiserver-kubelet-client", Fixed("kube-apiserver-kubelet-client"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
+    ApiServerEtcdClient "apiserver-etcd-client", Fixed("kube-apiserver-etcd-client"), None, Etcd, Client, Shared, CONTROL_PLANE, Kept;
+    FrontProxyClient "front-proxy-client", Fixed("front-proxy-client"), None, FrontProxy, Client, Shared, CONTROL_PLANE, Kept;
+    EtcdServer "etcd-server", Node(""), None, Etcd, Both, Node, MEMBERS, Kept;
+    EtcdPeer "etcd-peer", Node(""), None, Etcd, Both, Node, MEMBERS, Kept;
+    EtcdHealthcheckClient "etcd-healthcheck-client", Fixed("kube-etcd-healthcheck-client"), None, Etcd, Client, Shared, MEMBERS, Kept;
+    ControllerManager "controller-manager.conf", Fixed("system:kube-controller-manager"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
+    Scheduler "scheduler.conf", Fixed("system:kube-scheduler"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
+    KubeletClient "kubelet.conf", Node("system:node:"), Some("system:nodes"), Kubernetes, Client, Node, KUBELETS, Kept;
+    // Subject as the signer kubernetes.io/kubelet-serving demands it.
+    KubeletServer "kubelet-server", Node("system:node:"), Some("system:nodes"), Kubernetes, Server, Node, KUBELETS, Kept;
+    Admin "admin.conf", Fixed("kubernetes-admin"), Some("kubeadm:cluster-admins"), Kubernetes, Client, Shared, &[], Output;
+    SuperAdmin "super-admin.conf", Fixed("kubernetes-super-admin"), Some("system:masters"), Kubernetes, Client, Shared, CONTROL_PLANE, UntilFinished;
+    // Not in the `system:` name space, which is Kubernetes' own.
+    Lease "lease", Fixed("nodekiln:lease"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
+};
+
+/// The row's entry.
+pub fn spec(row: Row) -> &'static Spec {
+    &TABLE[row as usize]
+}
+
+/// A private or symmetric key of the cluster: what `placement.json` counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyId {
+    /// A CA's key.
+    Ca(Ca),
+    /// The service-account key.
+    ServiceAccount,
+    /// A key for encryption at rest.
+    Encryption,
+    /// A leaf's key.
+    Leaf(Row, Option<NodeName>),
+}
+
+impl KeyId {
+    /// Roles of the nodes that may hold it.
+    pub fn receivers(&self) -> &'static [Role] {
+        match self {
+            // kube-controller-manager signs with it.
+            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => CONTROL_PLANE,
+            // Every leaf of theirs is made by the builder.
+            KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => &[],
+            KeyId::Leaf(row, _) => spec(*row).receivers,
+        }
+    }
+
+    /// Whether the node `name` with `role` may hold it.
+    pub fn may_be_on(&self, name: &NodeName, role: Role) -> bool {
+        let own = match self {
+            KeyId::Leaf(row, node) => match spec(*row).scope {
+                Scope::Shared => node.is_none(),
+                Scope::Node => node.as_ref() == Some(name),
+            },
+            _ => true,
+        };
+        own && self.receivers().contains(&role)
+    }
+
+    /// For how long a receiver keeps it.
+    pub fn custody(&self) -> Custody {
+        match self {
+            KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => Custody::Output,
+            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => Custody::Kept,
+            KeyId::Leaf(row, _) => spec(*row).custody,
+        }
+    }
+
+    /// The key that this value of the cluster is, if it is secret.
+    pub fn of_shared(shared: Shared) -> Option<KeyId> {
+        match shared {
+            Shared::CaKey => Some(KeyId::Ca(Ca::Kubernetes)),
+            Shared::ServiceAccountKey => Some(KeyId::ServiceAccount),
+            Shared::EncryptionKey => Some(KeyId::Encryption),
+            Shared::Ca | Shared::FrontProxyCa | Shared::EtcdCa | Shared::ServiceAccountPublicKey => None,
+        }
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyId::Ca(Ca::Kubernetes) => f.write_str("ca"),
+            KeyId::Ca(Ca::Etcd) => f.write_str("etcd-ca"),
+            KeyId::Ca(Ca::FrontProxy) => f.write_str("front-proxy-ca"),
+            KeyId::ServiceAccount => f.write_str("sa"),
+            KeyId::Encryption => f.write_str("encryption-at-rest"),
+            KeyId::Leaf(row, None) => f.write_str(spec(*row).name),
+            KeyId::Leaf(row, Some(node)) => write!(f, "{}/{node}", spec(*row).name),
+        }
+    }
+}
+
+/// The leaf of `row`: for `node` where the row is per node (which then must be given: `fill` refuses a leaf without),
+/// shared otherwise.
+pub fn leaf(row: Row, cluster: &Cluster, node: Option<&Node>) -> Leaf {
+    let node = node.filter(|_| spec(row).scope == Scope::Node);
+    let mut sans = match (row, node) {
+        (Row::ApiServer, Some(node)) => api_server_sans(cluster, node),
+        (Row::EtcdServer, Some(node)) => etcd_sans(&cluster.etcd.server_sans, node),
+        (Row::EtcdPeer, Some(node)) => etcd_sans(&cluster.etcd.peer_sans, node),
+        (Row::KubeletServer, Some(node)) => node_sans(node),
+        _ => Vec::new(),
+    };
+    sans.sort();
+    sans.dedup();
+    Leaf { row, node: node.map(|node| node.name.clone()), sans }
+}
+
+/// The node's name and all its addresses. kubeadm has the advertise address only: it knows no other.
+fn node_sans(node: &Node) -> Vec<San> {
+    let mut sans = vec![San::Dns(node.name.to_string())];
+    sans.extend(node.addresses.iter().copied().map(San::Ip));
+    sans
+}
+
+/// kubeadm's `GetAPIServerAltNames`.
+fn api_server_sans(cluster: &Cluster, node: &Node) -> Vec<San> {
+    let mut sans = node_sans(node);
+    sans.extend(["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(|name| San::Dns(name.to_owned())));
+    sans.push(San::Dns(format!("kubernetes.default.svc.{}", cluster.networking.dns_domain)));
+    sans.push(match &cluster.endpoint.host {
+        Host::Ip(ip) => San::Ip(*ip),
+        Host::Name(name) => San::Dns(name.to_string()),
+    });
+    // The address of the Service `kubernetes`: only the first network's, also in dual stack.
+    sans.extend(cluster.networking.services.first().and_then(|net| net.host(1)).map(San::Ip));
+    sans.extend(cluster.api_server_sans.iter().cloned());
+    sans
+}
+
+/// kubeadm's `GetEtcdAltNames` and `GetEtcdPeerAltNames`.
+fn etcd_sans(user: &[San], node: &Node) -> Vec<San> {
+    let mut sans = node_sans(node);
+    sans.push(San::Dns("localhost".to_owned()));
+    sans.push(San::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    sans.push(San::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+    sans.extend(user.iter().cloned());
+    sans
+}
+
+#[cfg(test)]
+mod tests;
