@@ -51,6 +51,8 @@ for unit in cloud-init-local cloud-init cloud-config cloud-final; do
 	printf '[Unit]\nConditionPathExists=/etc/nodekiln-test/cloud-init\n' >"etc/systemd/system/$unit.service.d/50-test.conf"
 done
 
+mkdir -p etc/systemd/system/sysinit.target.wants
+ln -s /usr/lib/systemd/system/no-nameserver.service etc/systemd/system/sysinit.target.wants/
 ln -sfn /usr/lib/systemd/system/multi-user.target etc/systemd/system/default.target
 
 install -D -t opt/cni/bin "$(art cni)"/*
