@@ -21,7 +21,9 @@ address = "$socket"
 [ttrpc]
 address = "$socket.ttrpc"
 CONF
-unshare --mount --propagation private "$containerd/containerd" --config "$WORK/config.toml" &
+# It dies with this script, also when that is killed.
+setpriv --pdeathsig KILL unshare --mount --propagation private \
+	"$containerd/containerd" --config "$WORK/config.toml" &
 daemon=$!
 trap 'kill "$daemon"; wait "$daemon" || true' EXIT
 
@@ -34,7 +36,7 @@ done
 for image in "$(art images)"/*.tar; do
 	ctr images import --snapshotter overlayfs "$image"
 done
-# One that is not unpacked would make its first pod wait.
+# An image that is not unpacked would make its first pod wait.
 ctr images check >"$WORK/check"
 cat "$WORK/check"
-! awk 'NR > 1 && $NF != "true"' "$WORK/check" | grep .
+if awk 'NR > 1 && $NF != "true"' "$WORK/check" | grep .; then exit 1; fi

@@ -45,6 +45,8 @@ done
 rm usr/lib/systemd/system-generators/cloud-init-generator
 mkdir -p etc/systemd/system/multi-user.target.wants etc/systemd/system/cloud-init.target.wants
 ln -s /usr/lib/systemd/system/cloud-init.target etc/systemd/system/multi-user.target.wants/
+# This root has no locales and no ssh: these modules would fail, and the boot with them.
+sed -i '/^ - \(ssh\|locale\|ssh-authkey-fingerprints\|keys-to-console\)$/d' etc/cloud/cloud.cfg
 for unit in cloud-init-local cloud-init cloud-config cloud-final; do
 	ln -s "/usr/lib/systemd/system/$unit.service" etc/systemd/system/cloud-init.target.wants/
 	mkdir "etc/systemd/system/$unit.service.d"
