@@ -18,10 +18,8 @@ impl Cache {
     pub fn locate() -> Result<Self> {
         let dir = match env::var_os("NODEKILN_CACHE").filter(|value| !value.is_empty()) {
             Some(dir) => PathBuf::from(dir),
-            None => {
-                PathBuf::from(env::var_os("HOME").context("locating the cache: HOME is not set")?)
-                    .join(".cache/nodekiln")
-            }
+            None => PathBuf::from(env::var_os("HOME").context("locating the cache: HOME is not set")?)
+                .join(".cache/nodekiln"),
         };
         Ok(Self { dir })
     }
@@ -60,8 +58,7 @@ impl Cache {
 
     /// Waits for all other tests with nodes to end, and keeps them waiting until the guard is dropped.
     pub fn serial(&self) -> Result<Serial> {
-        fs::create_dir_all(&self.dir)
-            .with_context(|| format!("creating {}", self.dir.display()))?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("creating {}", self.dir.display()))?;
         Serial::lock(&self.dir.join("serial.lock"))
     }
 }
@@ -81,8 +78,7 @@ impl Serial {
             .write(true)
             .open(path)
             .with_context(|| format!("opening {}", path.display()))?;
-        lock.lock()
-            .with_context(|| format!("locking {}", path.display()))?;
+        lock.lock().with_context(|| format!("locking {}", path.display()))?;
         Ok(Self { _lock: lock })
     }
 }

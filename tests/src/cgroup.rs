@@ -23,14 +23,9 @@ pub struct Cgroup {
 impl Cgroup {
     /// The group that this process is in.
     pub fn own() -> Result<Self> {
-        let membership =
-            fs::read_to_string("/proc/self/cgroup").context("reading /proc/self/cgroup")?;
-        let mounts =
-            fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
-        let dirs: Vec<PathBuf> = membership
-            .lines()
-            .filter_map(|line| folder_of(line, &mounts))
-            .collect();
+        let membership = fs::read_to_string("/proc/self/cgroup").context("reading /proc/self/cgroup")?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+        let dirs: Vec<PathBuf> = membership.lines().filter_map(|line| folder_of(line, &mounts)).collect();
         if dirs.is_empty() {
             bail!("finding control groups: none is mounted");
         }
@@ -46,10 +41,7 @@ impl Cgroup {
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 let (from, to) = (dir.with_file_name(file), dir.join(file));
                 let copy = fs::read_to_string(&from).unwrap_or_default();
-                if to.exists()
-                    && !dir.join("cgroup.controllers").exists()
-                    && !copy.trim().is_empty()
-                {
+                if to.exists() && !dir.join("cgroup.controllers").exists() && !copy.trim().is_empty() {
                     fs::write(&to, copy).with_context(|| format!("writing {}", to.display()))?;
                 }
             }
@@ -67,9 +59,7 @@ impl Cgroup {
     #[must_use]
     pub fn enter(&self) -> Vec<OsString> {
         let script = r#"while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 125; shift; done; shift; exec "$@""#;
-        let mut argv: Vec<OsString> = ["/bin/sh", "-c", script, "cgroup"]
-            .map(OsString::from)
-            .into();
+        let mut argv: Vec<OsString> = ["/bin/sh", "-c", script, "cgroup"].map(OsString::from).into();
         argv.extend(self.dirs.iter().map(|dir| dir.as_os_str().to_owned()));
         argv.push("--".into());
         argv
@@ -99,8 +89,7 @@ impl Cgroup {
                 let path = dir.join(file);
                 // The empty version 2 tree of a hybrid machine can freeze too; one hierarchy is enough.
                 if path.exists() {
-                    fs::write(&path, value)
-                        .with_context(|| format!("writing {}", path.display()))?;
+                    fs::write(&path, value).with_context(|| format!("writing {}", path.display()))?;
                     return Ok(());
                 }
             }
@@ -119,19 +108,13 @@ impl Cgroup {
     pub fn memory_resident(&self) -> Option<u64> {
         self.dirs.iter().find_map(|dir| {
             let stat = fs::read_to_string(dir.join("memory.stat")).ok()?;
-            let field = |name: &str| {
-                stat.lines()
-                    .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-            };
+            let field = |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
             field("total_rss ").or_else(|| field("anon "))
         })
     }
 
     fn number(&self, files: &[&str]) -> Option<u64> {
-        let mut paths = self
-            .dirs
-            .iter()
-            .flat_map(|dir| files.iter().map(|file| dir.join(file)));
+        let mut paths = self.dirs.iter().flat_map(|dir| files.iter().map(|file| dir.join(file)));
         paths.find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
     }
 
@@ -151,10 +134,7 @@ impl Cgroup {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "removing control groups: {left:?} still there, with processes {:?}",
-                    self.processes()
-                );
+                bail!("removing control groups: {left:?} still there, with processes {:?}", self.processes());
             }
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -175,10 +155,7 @@ fn folder_of(line: &str, mounts: &str) -> Option<PathBuf> {
         let matches = match file_system {
             "cgroup2" => controllers.is_empty(),
             "cgroup" => {
-                !controllers.is_empty()
-                    && controllers
-                        .split(',')
-                        .all(|name| options.split(',').any(|o| o == name))
+                !controllers.is_empty() && controllers.split(',').all(|name| options.split(',').any(|o| o == name))
             }
             _ => false,
         };
@@ -189,12 +166,7 @@ fn folder_of(line: &str, mounts: &str) -> Option<PathBuf> {
 
 fn members(dir: &Path, found: &mut BTreeSet<i32>) {
     let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    found.extend(
-        procs
-            .lines()
-            .filter_map(|line| line.parse::<i32>().ok())
-            .filter(|pid| *pid > 0),
-    );
+    found.extend(procs.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
     each_folder(dir, |child| members(child, found));
 }
 

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::cache::Cache;
 use crate::command::Cmd;
+use crate::inside::dump;
 use crate::net::Fabric;
 use crate::node::{Node, NodeSpec};
 use crate::redact::redact;
@@ -25,30 +26,12 @@ pub struct Cluster {
     cache: Cache,
 }
 
-/// Units whose journals tell why a node did not come up.
-const UNITS: [&str; 3] = [
-    "nodekiln-firstboot.service",
-    "kubelet.service",
-    "containerd.service",
-];
-
-/// Lines of each journal that are shown.
-const LINES: usize = 60;
-
 impl Cluster {
     /// Machines that are off, on a bridge with these addresses.
     pub fn new(cache: &Cache, gateways: &[IpNet], specs: Vec<NodeSpec>) -> Result<Self> {
         let fabric = Fabric::new(cache, gateways)?;
-        let nodes = specs
-            .into_iter()
-            .map(|spec| Node::new(cache, spec))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            nodes,
-            fabric,
-            admin_conf: None,
-            cache: cache.clone(),
-        })
+        let nodes = specs.into_iter().map(|spec| Node::new(cache, spec)).collect::<Result<_>>()?;
+        Ok(Self { nodes, fabric, admin_conf: None, cache: cache.clone() })
     }
 
     /// The network.
@@ -65,18 +48,12 @@ impl Cluster {
 
     /// One node.
     pub fn node(&self, name: &str) -> Result<&Node> {
-        self.nodes
-            .iter()
-            .find(|node| node.name() == name)
-            .with_context(|| format!("no node {name}"))
+        self.nodes.iter().find(|node| node.name() == name).with_context(|| format!("no node {name}"))
     }
 
     /// One node, to switch it.
     pub fn node_mut(&mut self, name: &str) -> Result<&mut Node> {
-        self.nodes
-            .iter_mut()
-            .find(|node| node.name() == name)
-            .with_context(|| format!("no node {name}"))
+        self.nodes.iter_mut().find(|node| node.name() == name).with_context(|| format!("no node {name}"))
     }
 
     /// One more machine, off.
@@ -106,15 +83,8 @@ impl Cluster {
 
     /// Powers on all nodes, as fast as it goes.
     pub fn power_on_all(&mut self) -> Result<()> {
-        let names: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| node.name().to_owned())
-            .collect();
-        let order: Vec<(&str, Duration)> = names
-            .iter()
-            .map(|name| (name.as_str(), Duration::ZERO))
-            .collect();
+        let names: Vec<String> = self.nodes.iter().map(|node| node.name().to_owned()).collect();
+        let order: Vec<(&str, Duration)> = names.iter().map(|name| (name.as_str(), Duration::ZERO)).collect();
         self.power_on(&order)
     }
 
@@ -122,8 +92,7 @@ impl Cluster {
     pub fn power_on_one(&mut self, name: &str) -> Result<()> {
         let Self { nodes, fabric, .. } = self;
         let node = nodes.iter_mut().find(|node| node.name() == name);
-        node.with_context(|| format!("no node {name}"))?
-            .power_on(fabric)
+        node.with_context(|| format!("no node {name}"))?.power_on(fabric)
     }
 
     /// Cuts one node's power and starts it again on the same disk.
@@ -139,25 +108,17 @@ impl Cluster {
 
     /// kubectl at the bridge, with the administrator's kubeconfig.
     pub fn kubectl(&self, argv: &[&str]) -> Result<Cmd> {
-        let admin_conf = self
-            .admin_conf
-            .as_ref()
-            .context("running kubectl: no admin.conf was given")?;
+        let admin_conf = self.admin_conf.as_ref().context("running kubectl: no admin.conf was given")?;
         let program = tools::find(&self.cache, "kubectl").context("looking for kubectl")?;
         let home = Run::current(&self.cache)?.dir().to_owned();
         let netns = self.fabric.netns();
         let command = netns.command(&[&program.to_string_lossy()]);
-        Ok(command
-            .args(argv)
-            .env("KUBECONFIG", admin_conf)
-            .env("HOME", home))
+        Ok(command.args(argv).env("KUBECONFIG", admin_conf).env("HOME", home))
     }
 
     /// The same at the API server of one address, whatever the kubeconfig's server is.
     pub fn kubectl_at(&self, server: SocketAddr, argv: &[&str]) -> Result<Cmd> {
-        Ok(self
-            .kubectl(&[&format!("--server=https://{server}")])?
-            .args(argv))
+        Ok(self.kubectl(&[&format!("--server=https://{server}")])?.args(argv))
     }
 
     /// Waits until `ask` has an answer. Its errors mean "not yet"; the last one is shown when `limit` has passed,
@@ -178,51 +139,30 @@ impl Cluster {
         });
         answer.map_err(|error| {
             let last = last.map_or(String::new(), |last| format!("; last error: {last:#}"));
-            eprintln!(
-                "\n===== waiting for {what} failed{}; the nodes:\n{}",
-                redact(&last),
-                self.dump()
-            );
+            eprintln!("\n===== waiting for {what} failed{}; the nodes:\n{}", redact(&last), self.dump());
             anyhow!("{error:#}{}", redact(&last))
         })
     }
 
     /// Waits until an API server says that it is ready.
     pub fn wait_api(&self, server: SocketAddr, limit: Duration) -> Result<()> {
-        self.wait_until(
-            &format!("the API server {server}"),
-            limit,
-            Duration::from_millis(100),
-            |cluster| {
-                // A connection costs nothing, a kubectl a tenth of a second of one core.
-                if !cluster.fabric.netns().accepts(server) {
-                    return Ok(None);
-                }
-                cluster
-                    .kubectl_at(server, &["get", "--raw", "/readyz"])?
-                    .limit(Duration::from_secs(5))
-                    .ok()
-                    .map(Some)
-            },
-        )?;
+        self.wait_until(&format!("the API server {server}"), limit, Duration::from_millis(100), |cluster| {
+            // A connection costs nothing, a kubectl a tenth of a second of one core.
+            if !cluster.fabric.netns().accepts(server) {
+                return Ok(None);
+            }
+            cluster.kubectl_at(server, &["get", "--raw", "/readyz"])?.limit(Duration::from_secs(5)).ok().map(Some)
+        })?;
         Ok(())
     }
 
     /// Waits until the API calls this node Ready.
     pub fn wait_node_ready(&self, name: &str, limit: Duration) -> Result<()> {
         let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-        self.wait_until(
-            &format!("node {name} to be Ready"),
-            limit,
-            Duration::from_millis(200),
-            |cluster| {
-                let status = cluster
-                    .kubectl(&["get", "node", name, "-o", path])?
-                    .limit(Duration::from_secs(5))
-                    .ok()?;
-                Ok((status.trim() == "True").then_some(()))
-            },
-        )
+        self.wait_until(&format!("node {name} to be Ready"), limit, Duration::from_millis(200), |cluster| {
+            let status = cluster.kubectl(&["get", "node", name, "-o", path])?.limit(Duration::from_secs(5)).ok()?;
+            Ok((status.trim() == "True").then_some(()))
+        })
     }
 
     /// What tells why something went wrong, on every node that is on; secrets hidden.
@@ -230,50 +170,4 @@ impl Cluster {
     pub fn dump(&self) -> String {
         self.nodes.iter().map(dump).collect()
     }
-}
-
-/// Console, journals, containers and pod logs of one node, secrets hidden.
-#[must_use]
-pub fn dump(node: &Node) -> String {
-    let mut text = format!(
-        "===== node {}\n--- console\n{}\n",
-        node.name(),
-        node.console_tail(LINES)
-    );
-    if !node.is_on() {
-        text.push_str("--- it is off\n");
-        return text;
-    }
-    for unit in UNITS {
-        text.push_str(&format!(
-            "--- journal of {unit}\n{}",
-            node.journal(unit, LINES)
-        ));
-    }
-    let pod_logs = r#"
-        for log in $(find /var/log/pods -name '*.log' 2>/dev/null | sort); do
-            echo "--- $log"
-            tail -n 25 "$log"
-        done"#;
-    let commands: [(&str, &[&str]); 5] = [
-        (
-            "failed units",
-            &["systemctl", "--no-pager", "--no-legend", "--failed"],
-        ),
-        ("status.json", &["cat", "/run/nodekiln/status.json"]),
-        ("containers", &["ctr", "-n", "k8s.io", "containers", "ls"]),
-        ("tasks", &["ctr", "-n", "k8s.io", "tasks", "ls"]),
-        ("pod logs", &["sh", "-c", pod_logs]),
-    ];
-    for (title, argv) in commands {
-        let output = node
-            .exec(argv)
-            .and_then(|command| command.limit(Duration::from_secs(10)).output());
-        let shown = match output {
-            Ok(output) => output.stdout + &output.stderr,
-            Err(error) => format!("{error:#}\n"),
-        };
-        text.push_str(&format!("--- {title}\n{}", redact(&shown)));
-    }
-    text
 }

@@ -59,11 +59,7 @@ impl Output {
             Some(status) => status.to_string(),
             None => "still running at its limit".to_owned(),
         };
-        let said = if self.stderr.trim().is_empty() {
-            &self.stdout
-        } else {
-            &self.stderr
-        };
+        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         bail!("{}: {end}: {}", self.title, redact(tail(said.trim(), 2000)));
     }
 }
@@ -81,10 +77,7 @@ impl Cmd {
     /// A command with its arguments.
     pub fn new<S: AsRef<OsStr>>(argv: impl IntoIterator<Item = S>) -> Self {
         Self {
-            argv: argv
-                .into_iter()
-                .map(|word| word.as_ref().to_owned())
-                .collect(),
+            argv: argv.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             env: Vec::new(),
             clear_env: false,
             limit: LIMIT,
@@ -110,8 +103,7 @@ impl Cmd {
     /// An environment variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -140,10 +132,7 @@ impl Cmd {
     #[must_use]
     pub fn behind<S: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.title = Some(self.title());
-        let mut argv: Vec<OsString> = prefix
-            .into_iter()
-            .map(|word| word.as_ref().to_owned())
-            .collect();
+        let mut argv: Vec<OsString> = prefix.into_iter().map(|word| word.as_ref().to_owned()).collect();
         argv.append(&mut self.argv);
         self.argv = argv;
         self
@@ -158,21 +147,14 @@ impl Cmd {
 
     fn title(&self) -> String {
         let title = self.title.clone().unwrap_or_else(|| {
-            let words: Vec<_> = self
-                .argv
-                .iter()
-                .map(|word| word.to_string_lossy())
-                .collect();
+            let words: Vec<_> = self.argv.iter().map(|word| word.to_string_lossy()).collect();
             words.join(" ")
         });
         redact(head(&title, 300))
     }
 
     fn command(&self) -> Result<Command> {
-        let (program, args) = self
-            .argv
-            .split_first()
-            .context("running a command without a name")?;
+        let (program, args) = self.argv.split_first().context("running a command without a name")?;
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).process_group(0);
         if self.clear_env {
@@ -185,11 +167,7 @@ impl Cmd {
     /// Starts it with both outputs into `log`; the caller waits for it or kills it.
     pub fn spawn(&self, log: File) -> Result<Child> {
         let other = log.try_clone().context("duplicating a log file")?;
-        self.command()?
-            .stdout(log)
-            .stderr(other)
-            .spawn()
-            .with_context(|| format!("starting {}", self.title()))
+        self.command()?.stdout(log).stderr(other).spawn().with_context(|| format!("starting {}", self.title()))
     }
 
     /// Runs it to its end, whatever its status.
@@ -215,17 +193,10 @@ impl Cmd {
         let grace = deadline.max(Instant::now() + Duration::from_millis(500));
         let take = |from: Option<mpsc::Receiver<Vec<u8>>>| {
             let left = grace.saturating_duration_since(Instant::now());
-            let bytes = from
-                .and_then(|receiver| receiver.recv_timeout(left).ok())
-                .unwrap_or_default();
+            let bytes = from.and_then(|receiver| receiver.recv_timeout(left).ok()).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        Ok(Output {
-            status,
-            stdout: take(stdout),
-            stderr: take(stderr),
-            title,
-        })
+        Ok(Output { status, stdout: take(stdout), stderr: take(stderr), title })
     }
 
     /// Runs it and gives standard output; any other end than status 0 is an error.
@@ -278,23 +249,14 @@ mod tests {
 
     #[test]
     fn errors_name_the_command_and_its_last_words() {
-        let error = Cmd::new(["sh", "-c", "echo broken >&2; exit 3"])
-            .ok()
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("exit status: 3") && error.ends_with("broken"),
-            "{error}"
-        );
+        let error = Cmd::new(["sh", "-c", "echo broken >&2; exit 3"]).ok().unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.ends_with("broken"), "{error}");
     }
 
     #[test]
     fn a_limit_ends_the_whole_group() {
         let start = Instant::now();
-        let output = Cmd::new(["sh", "-c", "sleep 60 & wait"])
-            .limit(Duration::from_millis(100))
-            .output()
-            .unwrap();
+        let output = Cmd::new(["sh", "-c", "sleep 60 & wait"]).limit(Duration::from_millis(100)).output().unwrap();
         assert!(output.status.is_none());
         assert!(start.elapsed() < Duration::from_secs(5));
     }

@@ -28,58 +28,29 @@ impl Haproxy {
     /// Listens at `address` on the fabric and forwards TCP to those of `servers` that accept connections.
     ///
     /// The check interval is short, as a balancer's before a small cluster should be.
-    pub fn start(
-        cache: &Cache,
-        fabric: &Fabric,
-        address: IpNet,
-        port: u16,
-        servers: &[SocketAddr],
-    ) -> Result<Self> {
+    pub fn start(cache: &Cache, fabric: &Fabric, address: IpNet, port: u16, servers: &[SocketAddr]) -> Result<Self> {
         let run = Run::current(cache)?;
         let name = run.unique("lb");
-        let place = fabric.attach(
-            "lb",
-            &Nic {
-                addresses: vec![address],
-                mac: None,
-            },
-        )?;
+        let place = fabric.attach("lb", &Nic { addresses: vec![address], mac: None })?;
         let listen = SocketAddr::new(address.addr(), port);
-        let (config, log) = (
-            run.dir().join(format!("{name}.cfg")),
-            run.dir().join(format!("{name}.log")),
-        );
-        fs::write(&config, configuration(listen, servers))
-            .with_context(|| format!("writing {}", config.display()))?;
+        let (config, log) = (run.dir().join(format!("{name}.cfg")), run.dir().join(format!("{name}.log")));
+        fs::write(&config, configuration(listen, servers)).with_context(|| format!("writing {}", config.display()))?;
         let program = tools::find(cache, "haproxy").context("looking for haproxy")?;
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
-        let process = place
-            .netns()
-            .command(&[&program, "-db", "-q", "-f", &config])
-            .spawn(output)?;
-        let mut balancer = Self {
-            process,
-            port: place,
-            address: listen,
-            log,
-        };
+        let process = place.netns().command(&[&program, "-db", "-q", "-f", &config]).spawn(output)?;
+        let mut balancer = Self { process, port: place, address: listen, log };
         balancer.wait_listening()?;
         Ok(balancer)
     }
 
     fn wait_listening(&mut self) -> Result<()> {
-        until(
-            "haproxy",
-            Duration::from_secs(10),
-            Duration::from_millis(20),
-            || {
-                if let Some(status) = self.process.try_wait()? {
-                    anyhow::bail!("running haproxy: {status}");
-                }
-                Ok(self.port.netns().accepts(self.address).then_some(()))
-            },
-        )
+        until("haproxy", Duration::from_secs(10), Duration::from_millis(20), || {
+            if let Some(status) = self.process.try_wait()? {
+                anyhow::bail!("running haproxy: {status}");
+            }
+            Ok(self.port.netns().accepts(self.address).then_some(()))
+        })
         .with_context(|| self.said())
     }
 
@@ -137,9 +108,6 @@ mod tests {
         let servers = ["10.77.0.1:6443", "[fd00::2]:6443"].map(|text| text.parse().unwrap());
         let text = configuration("10.77.0.9:6443".parse().unwrap(), &servers);
         assert!(text.contains("bind 10.77.0.9:6443\n"), "{text}");
-        assert!(
-            text.contains("server s0 10.77.0.1:6443 check\n    server s1 [fd00::2]:6443 check\n"),
-            "{text}"
-        );
+        assert!(text.contains("server s0 10.77.0.1:6443 check\n    server s1 [fd00::2]:6443 check\n"), "{text}");
     }
 }

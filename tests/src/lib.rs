@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod command;
 pub mod haproxy;
+pub mod inside;
 pub mod machine;
 pub mod measure;
 pub mod net;

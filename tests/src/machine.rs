@@ -43,10 +43,7 @@ impl Snapshot {
     pub fn take() -> Self {
         let mut sysctls = BTreeMap::new();
         read_sysctls(Path::new("/proc/sys"), &mut sysctls);
-        Self {
-            sysctls,
-            links: names("/sys/class/net"),
-        }
+        Self { sysctls, links: names("/sys/class/net") }
     }
 
     /// Sysctls and interfaces of the machine that differ from the snapshot.
@@ -54,25 +51,13 @@ impl Snapshot {
     pub fn changes(&self) -> Vec<String> {
         let now = Self::take();
         let mut changes = Vec::new();
-        for path in self
-            .sysctls
-            .keys()
-            .chain(now.sysctls.keys())
-            .collect::<BTreeSet<_>>()
-        {
+        for path in self.sysctls.keys().chain(now.sysctls.keys()).collect::<BTreeSet<_>>() {
             let (before, after) = (self.sysctls.get(path), now.sysctls.get(path));
             if before != after {
-                changes.push(format!(
-                    "sysctl {}: {before:?} became {after:?}",
-                    path.display()
-                ));
+                changes.push(format!("sysctl {}: {before:?} became {after:?}", path.display()));
             }
         }
-        changes.extend(
-            now.links
-                .symmetric_difference(&self.links)
-                .map(|link| format!("interface {link}")),
-        );
+        changes.extend(now.links.symmetric_difference(&self.links).map(|link| format!("interface {link}")));
         changes
     }
 
@@ -89,18 +74,8 @@ impl Snapshot {
         );
         let mounts = fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
         let dir = cache.runs().join(id);
-        let inside = |mount: &&str| {
-            mount
-                .split(' ')
-                .nth(1)
-                .is_some_and(|place| Path::new(place).starts_with(&dir))
-        };
-        left.extend(
-            mounts
-                .lines()
-                .filter(inside)
-                .map(|mount| format!("mount {mount}")),
-        );
+        let inside = |mount: &&str| mount.split(' ').nth(1).is_some_and(|place| Path::new(place).starts_with(&dir));
+        left.extend(mounts.lines().filter(inside).map(|mount| format!("mount {mount}")));
         for group in Cgroup::own()?.dirs() {
             let group = group.join(id);
             if group.exists() {
@@ -127,10 +102,7 @@ fn processes(id: &str, dir: &Path) -> Vec<String> {
             let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
             let groups = String::from_utf8_lossy(&read("cgroup")).into_owned();
             let arguments = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
-            let ours = groups
-                .lines()
-                .any(|line| format!("{line}/").contains(&group))
-                || arguments.contains(&*dir);
+            let ours = groups.lines().any(|line| format!("{line}/").contains(&group)) || arguments.contains(&*dir);
             ours.then(|| {
                 let name = String::from_utf8_lossy(&read("comm")).trim().to_owned();
                 format!("process {pid} ({name})")
@@ -141,9 +113,7 @@ fn processes(id: &str, dir: &Path) -> Vec<String> {
 
 fn names(dir: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn read_sysctls(dir: &Path, found: &mut BTreeMap<PathBuf, String>) {
@@ -157,10 +127,7 @@ fn read_sysctls(dir: &Path, found: &mut BTreeMap<PathBuf, String>) {
             read_sysctls(&path, found);
         } else if let Ok(value) = fs::read(&path) {
             // Some can only be written.
-            found.insert(
-                relative.to_owned(),
-                String::from_utf8_lossy(&value).trim().to_owned(),
-            );
+            found.insert(relative.to_owned(), String::from_utf8_lossy(&value).trim().to_owned());
         }
     }
 }

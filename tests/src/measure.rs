@@ -52,11 +52,7 @@ impl Timeline {
     /// A time line that begins at `start`.
     #[must_use]
     pub fn since(title: &str, start: Monotonic) -> Self {
-        Self {
-            title: title.to_owned(),
-            start,
-            rows: BTreeSet::new(),
-        }
+        Self { title: title.to_owned(), start, rows: BTreeSet::new() }
     }
 
     /// A point that was measured elsewhere.
@@ -74,33 +70,18 @@ impl Timeline {
     /// When `what` happened.
     #[must_use]
     pub fn at(&self, what: &str) -> Option<Duration> {
-        self.rows
-            .iter()
-            .find(|(_, name)| name == what)
-            .map(|(at, _)| *at)
+        self.rows.iter().find(|(_, name)| name == what).map(|(at, _)| *at)
     }
 
     /// What systemd knows: its own start, and when these units began and became active.
     pub fn add_systemd(&mut self, node: &Node, units: &[&str]) -> Result<()> {
-        let manager = node.run(&[
-            "systemctl",
-            "show",
-            "--property=UserspaceTimestampMonotonic",
-        ])?;
-        let micros = manager
-            .trim()
-            .rsplit('=')
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let manager = node.run(&["systemctl", "show", "--property=UserspaceTimestampMonotonic"])?;
+        let micros = manager.trim().rsplit('=').next().and_then(|text| text.parse().ok()).unwrap_or(0);
         if let Some(at) = Monotonic::from_micros(micros) {
             self.add("systemd starts", at);
         }
         for unit in units {
-            let times = [
-                "ExecMainStartTimestampMonotonic",
-                "ActiveEnterTimestampMonotonic",
-            ];
+            let times = ["ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"];
             let words = ["starts", "is active"];
             for (time, word) in node.unit(unit, &times)?.iter().zip(words) {
                 if let Some(at) = Monotonic::from_micros(time.parse().unwrap_or(0)) {
@@ -118,25 +99,13 @@ impl Timeline {
         unit: &str,
         name: impl Fn(&serde_json::Map<String, Value>) -> Option<String>,
     ) -> Result<()> {
-        let text = node.run(&[
-            "journalctl",
-            "--no-pager",
-            "--quiet",
-            "-o",
-            "json",
-            "-b",
-            "-u",
-            unit,
-        ])?;
+        let text = node.run(&["journalctl", "--no-pager", "--quiet", "-o", "json", "-b", "-u", unit])?;
         for line in text.lines() {
             let entry: Value = serde_json::from_str(line).context("reading a journal entry")?;
             let Some(entry) = entry.as_object() else {
                 continue;
             };
-            let micros = entry
-                .get("__MONOTONIC_TIMESTAMP")
-                .and_then(Value::as_str)
-                .and_then(|text| text.parse().ok());
+            let micros = entry.get("__MONOTONIC_TIMESTAMP").and_then(Value::as_str).and_then(|text| text.parse().ok());
             if let (Some(name), Some(at)) = (name(entry), micros.and_then(Monotonic::from_micros)) {
                 self.add(name, at);
             }
@@ -150,12 +119,7 @@ impl fmt::Display for Timeline {
         writeln!(f, "{}: seconds since power-on", self.title)?;
         let mut before = Duration::ZERO;
         for (at, what) in &self.rows {
-            writeln!(
-                f,
-                "{:>9.3} {:>+9.3}  {what}",
-                at.as_secs_f64(),
-                (*at - before).as_secs_f64()
-            )?;
+            writeln!(f, "{:>9.3} {:>+9.3}  {what}", at.as_secs_f64(), (*at - before).as_secs_f64())?;
             before = *at;
         }
         Ok(())
@@ -191,8 +155,7 @@ impl Memory {
     /// As it is now.
     pub fn of(node: &Node) -> Result<Self> {
         let cgroup = node.cgroup()?;
-        let mut processes: Vec<Process> =
-            cgroup.processes().into_iter().filter_map(process).collect();
+        let mut processes: Vec<Process> = cgroup.processes().into_iter().filter_map(process).collect();
         processes.sort_by_key(|process| std::cmp::Reverse(process.peak));
         Ok(Self {
             title: node.name().to_owned(),
@@ -207,39 +170,21 @@ impl Memory {
     pub fn peak_of(&self, name: &str) -> Option<u64> {
         // The kernel keeps 15 bytes of a name.
         let name = &name[..name.len().min(15)];
-        self.processes
-            .iter()
-            .filter(|process| process.name == name)
-            .map(|process| process.peak)
-            .max()
+        self.processes.iter().filter(|process| process.name == name).map(|process| process.peak).max()
     }
 }
 
 /// Reads one process; `None` if it has ended or is the kernel's.
 fn process(pid: i32) -> Option<Process> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let kib = |name: &str| field(name)?.strip_suffix(" kB")?.trim().parse().ok();
-    Some(Process {
-        name: field("Name:")?.to_owned(),
-        pid,
-        resident: kib("VmRSS:")?,
-        peak: kib("VmHWM:")?,
-    })
+    Some(Process { name: field("Name:")?.to_owned(), pid, resident: kib("VmRSS:")?, peak: kib("VmHWM:")? })
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = |bytes: Option<u64>| {
-            bytes.map_or("?".to_owned(), |bytes| {
-                format!("{:.1}", bytes as f64 / 1048576.0)
-            })
-        };
+        let mib = |bytes: Option<u64>| bytes.map_or("?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1048576.0));
         writeln!(
             f,
             "{}: {} MiB resident, {} MiB at most with page cache; by process, MiB now and at most",
@@ -249,11 +194,7 @@ impl fmt::Display for Memory {
         )?;
         for process in &self.processes {
             let [now, most] = [process.resident, process.peak].map(|kib| kib as f64 / 1024.0);
-            writeln!(
-                f,
-                "{now:>9.1} {most:>9.1}  {} ({})",
-                process.name, process.pid
-            )?;
+            writeln!(f, "{now:>9.1} {most:>9.1}  {} ({})", process.name, process.pid)?;
         }
         Ok(())
     }

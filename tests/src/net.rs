@@ -29,10 +29,7 @@ impl Netns {
     fn create(run: &Arc<Run>, word: &str) -> Result<Self> {
         let name = run.unique(word);
         Cmd::new(["ip", "netns", "add", &name]).ok()?;
-        let netns = Self {
-            name,
-            run: Arc::clone(run),
-        };
+        let netns = Self { name, run: Arc::clone(run) };
         netns.ip(&["link set lo up".to_owned()])?;
         Ok(netns)
     }
@@ -54,15 +51,12 @@ impl Netns {
     pub fn command(&self, argv: &[&str]) -> Cmd {
         // Not `ip netns exec`, which mounts another /sys and hides the control groups.
         let enter = format!("--net={}", self.path().display());
-        Cmd::new(argv)
-            .behind(["nsenter", &enter, "--"])
-            .within(self.run.cgroup())
+        Cmd::new(argv).behind(["nsenter", &enter, "--"]).within(self.run.cgroup())
     }
 
     /// Runs `act` in a thread that sees only this network.
     pub fn inside<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let file = File::open(self.path())
-            .with_context(|| format!("opening {}", self.path().display()))?;
+        let file = File::open(self.path()).with_context(|| format!("opening {}", self.path().display()))?;
         thread::spawn(move || {
             setns(file, CloneFlags::CLONE_NEWNET).context("entering a network namespace")?;
             Ok(act())
@@ -74,8 +68,7 @@ impl Netns {
     /// Whether something accepts connections there.
     #[must_use]
     pub fn accepts(&self, address: SocketAddr) -> bool {
-        let connect =
-            move || TcpStream::connect_timeout(&address, Duration::from_millis(300)).is_ok();
+        let connect = move || TcpStream::connect_timeout(&address, Duration::from_millis(300)).is_ok();
         self.inside(connect).unwrap_or(false)
     }
 
@@ -117,17 +110,11 @@ impl Fabric {
     pub fn new(cache: &Cache, gateways: &[IpNet]) -> Result<Self> {
         let run = Run::current(cache)?;
         let netns = Netns::create(&run, "br")?;
-        let mut lines = vec![
-            "link add br0 type bridge stp_state 0 forward_delay 0".to_owned(),
-            "link set br0 up".to_owned(),
-        ];
+        let mut lines =
+            vec!["link add br0 type bridge stp_state 0 forward_delay 0".to_owned(), "link set br0 up".to_owned()];
         lines.extend(gateways.iter().map(|gateway| add_address("br0", gateway)));
         netns.ip(&lines)?;
-        Ok(Self {
-            netns,
-            gateways: gateways.to_vec(),
-            run,
-        })
+        Ok(Self { netns, gateways: gateways.to_vec(), run })
     }
 
     /// The bridge's namespace: what runs in it sees every node from the gateways' addresses.
@@ -143,50 +130,28 @@ impl Fabric {
         let bridge_end = format!("v{}", hex::encode(&digest[..5]));
         // Locally administered; stable, so that neighbours' tables stay right over a restart.
         let mac = nic.mac.clone().unwrap_or_else(|| {
-            let bytes: Vec<String> = digest[..5]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let bytes: Vec<String> = digest[..5].iter().map(|byte| format!("{byte:02x}")).collect();
             format!("02:{}", bytes.join(":"))
         });
         self.netns.ip(&[
-            format!(
-                "link add {bridge_end} type veth peer name eth0 address {mac} netns {}",
-                netns.name()
-            ),
+            format!("link add {bridge_end} type veth peer name eth0 address {mac} netns {}", netns.name()),
             format!("link set {bridge_end} master br0 up"),
         ])?;
         let mut lines = vec!["link set eth0 up".to_owned()];
-        lines.extend(
-            nic.addresses
-                .iter()
-                .map(|address| add_address("eth0", address)),
-        );
+        lines.extend(nic.addresses.iter().map(|address| add_address("eth0", address)));
         for gateway in &self.gateways {
-            if nic
-                .addresses
-                .iter()
-                .any(|address| address.addr().is_ipv4() == gateway.addr().is_ipv4())
-            {
+            if nic.addresses.iter().any(|address| address.addr().is_ipv4() == gateway.addr().is_ipv4()) {
                 lines.push(format!("route add default via {} dev eth0", gateway.addr()));
             }
         }
         netns.ip(&lines)?;
-        Ok(Port {
-            netns,
-            bridge: self.netns.name().to_owned(),
-            bridge_end,
-        })
+        Ok(Port { netns, bridge: self.netns.name().to_owned(), bridge_end })
     }
 }
 
 fn add_address(device: &str, address: &IpNet) -> String {
     // Duplicate address detection would keep a version 6 address unusable for a second.
-    let nodad = if matches!(address.addr(), IpAddr::V6(_)) {
-        " nodad"
-    } else {
-        ""
-    };
+    let nodad = if matches!(address.addr(), IpAddr::V6(_)) { " nodad" } else { "" };
     format!("addr add {address} dev {device}{nodad}")
 }
 
@@ -217,9 +182,7 @@ impl Port {
     }
 
     fn bridge_ip(&self, what: &[&str]) -> Result<()> {
-        Cmd::new(["ip", "-n", &self.bridge, "link", "set", &self.bridge_end])
-            .args(what)
-            .ok()?;
+        Cmd::new(["ip", "-n", &self.bridge, "link", "set", &self.bridge_end]).args(what).ok()?;
         Ok(())
     }
 }
@@ -227,8 +190,6 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         // The namespace may outlive its name in a process that is still dying; the pair must not.
-        Cmd::new(["ip", "-n", &self.bridge, "link", "del", &self.bridge_end])
-            .ok()
-            .ok();
+        Cmd::new(["ip", "-n", &self.bridge, "link", "del", &self.bridge_end]).ok().ok();
     }
 }

@@ -45,10 +45,7 @@ impl NodeSpec {
     pub fn new(name: &str, addresses: &[IpNet]) -> Self {
         Self {
             name: name.to_owned(),
-            nic: Nic {
-                addresses: addresses.to_vec(),
-                mac: None,
-            },
+            nic: Nic { addresses: addresses.to_vec(), mac: None },
             payload: Payload::Bare,
             files: Vec::new(),
             containerd: true,
@@ -99,9 +96,6 @@ struct Power {
 /// How long nspawn may take until there is a first process, and the kernel to end everything after a kill.
 const NSPAWN_LIMIT: Duration = Duration::from_secs(20);
 
-/// The search path inside a node: Flatcar's /opt/bin first.
-const NODE_PATH: &str = "/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 impl Node {
     /// A machine that is off, with a blank disk.
     pub fn new(cache: &Cache, spec: NodeSpec) -> Result<Self> {
@@ -110,16 +104,7 @@ impl Node {
         let root = Root::create(cache, &dir, spec.containerd, &spec.volumes)
             .with_context(|| format!("making the disk of {}", spec.name))?;
         let console = dir.join("console.log");
-        Ok(Self {
-            spec,
-            power: None,
-            root,
-            blank: true,
-            console,
-            boots: 0,
-            cache: cache.clone(),
-            run,
-        })
+        Ok(Self { spec, power: None, root, blank: true, console, boots: 0, cache: cache.clone(), run })
     }
 
     /// Its name in this harness.
@@ -130,12 +115,7 @@ impl Node {
 
     /// Its first address.
     pub fn address(&self) -> Result<std::net::IpAddr> {
-        let first = self
-            .spec
-            .nic
-            .addresses
-            .first()
-            .with_context(|| format!("{} has no address", self.name()))?;
+        let first = self.spec.nic.addresses.first().with_context(|| format!("{} has no address", self.name()))?;
         Ok(first.addr())
     }
 
@@ -158,11 +138,7 @@ impl Node {
         }
         let mut files = self.spec.files.clone();
         if matches!(self.spec.payload, Payload::Bare) {
-            files.push(RootFile::new(
-                "/etc/hostname",
-                0o644,
-                format!("{}\n", self.spec.name),
-            ));
+            files.push(RootFile::new("/etc/hostname", 0o644, format!("{}\n", self.spec.name)));
         }
         self.root.write(&files)?;
         self.root
@@ -194,30 +170,13 @@ impl Node {
                 return Err(error);
             }
         };
-        self.power = Some(Power {
-            nspawn,
-            cgroup,
-            port,
-            on,
-            at,
-        });
+        self.power = Some(Power { nspawn, cgroup, port, on, at });
         self.boots += 1;
-        until(
-            "the first process",
-            NSPAWN_LIMIT,
-            Duration::from_millis(5),
-            || {
-                self.still_starting()?;
-                Ok(self.pid1().ok())
-            },
-        )
-        .with_context(|| {
-            format!(
-                "powering on {}; its console:\n{}",
-                self.name(),
-                self.console_tail(20)
-            )
-        })?;
+        until("the first process", NSPAWN_LIMIT, Duration::from_millis(5), || {
+            self.still_on()?;
+            Ok(self.pid1().ok())
+        })
+        .with_context(|| format!("powering on {}; its console:\n{}", self.name(), self.console_tail(20)))?;
         Ok(())
     }
 
@@ -244,26 +203,16 @@ impl Node {
         argv.push(format!("--machine={}", self.run.unique("m")).into());
         argv.push(format!("--network-namespace-path={}", port.netns().path().display()).into());
         argv.push(format!("--bind-ro={}:/pid1", shim.display()).into());
-        argv.extend([
-            "-D".into(),
-            merged.into_os_string(),
-            "/bin/sh".into(),
-            "/pid1".into(),
-        ]);
+        argv.extend(["-D".into(), merged.into_os_string(), "/bin/sh".into(), "/pid1".into()]);
         // nspawn's own locks under /run/systemd go with this namespace.
-        let private = [
-            "sh",
-            "-euc",
-            r#"mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; exec "$@""#,
-            "run",
-        ];
+        let private = ["sh", "-euc", r#"mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; exec "$@""#, "run"];
         Ok(Cmd::new(argv).behind(private).behind(self.root.mounted()?))
     }
 
-    fn still_starting(&self) -> Result<()> {
+    /// Whether it is still there, unless somebody has switched it off from inside.
+    pub(crate) fn still_on(&self) -> Result<()> {
         let power = self.power()?;
-        let stat =
-            fs::read_to_string(format!("/proc/{}/stat", power.nspawn.id())).unwrap_or_default();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", power.nspawn.id())).unwrap_or_default();
         let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         if state.is_empty() || state.starts_with('Z') {
             bail!("nspawn has ended");
@@ -272,9 +221,7 @@ impl Node {
     }
 
     fn power(&self) -> Result<&Power> {
-        self.power
-            .as_ref()
-            .with_context(|| format!("{} is off", self.name()))
+        self.power.as_ref().with_context(|| format!("{} is off", self.name()))
     }
 
     /// The number of its first process on this machine; changes when the node reboots by itself.
@@ -287,138 +234,11 @@ impl Node {
             let name = status.lines().find_map(|line| line.strip_prefix("Name:"));
             let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
             // Before it is systemd it is the shim, whose mounts are not complete.
-            if name.map(str::trim) == Some("systemd")
-                && inner.is_some_and(|pids| pids.trim_end().ends_with("\t1"))
-            {
-                return child
-                    .parse()
-                    .with_context(|| format!("reading the children of nspawn of {}", self.name()));
+            if name.map(str::trim) == Some("systemd") && inner.is_some_and(|pids| pids.trim_end().ends_with("\t1")) {
+                return child.parse().with_context(|| format!("reading the children of nspawn of {}", self.name()));
             }
         }
         bail!("{} has no first process yet", self.name())
-    }
-
-    /// A command inside the node, with its control groups and nothing of this process's environment.
-    pub fn exec(&self, argv: &[&str]) -> Result<Cmd> {
-        let pid1 = self.pid1()?.to_string();
-        let enter = [
-            "nsenter", "-t", &pid1, "-m", "-u", "-i", "-n", "-p", "-C", "--wd=/", "--",
-        ];
-        Ok(Cmd::new(argv)
-            .clear_env()
-            .env("PATH", NODE_PATH)
-            .env("HOME", "/root")
-            .env("LC_ALL", "C")
-            .behind(enter)
-            .within(&self.power()?.cgroup))
-    }
-
-    /// Runs a command inside to its end and gives its output; any other status than 0 is an error.
-    pub fn run(&self, argv: &[&str]) -> Result<String> {
-        self.exec(argv)?
-            .ok()
-            .with_context(|| format!("on {}", self.name()))
-    }
-
-    /// Starts a command inside that goes on, with its output in a file of the run; killed with the node.
-    pub fn spawn(&self, argv: &[&str], log: File) -> Result<Child> {
-        self.exec(argv)?.spawn(log)
-    }
-
-    /// A file of the running node.
-    pub fn read_file(&self, path: &str) -> Result<String> {
-        self.run(&["cat", path])
-    }
-
-    /// Writes a file on the running node.
-    pub fn write_file(&self, path: &str, mode: u32, contents: impl Into<Vec<u8>>) -> Result<()> {
-        let script = r#"umask 077; mkdir -p "${1%/*}"; cat >"$1"; chmod "$2" "$1""#;
-        let mode = format!("{mode:o}");
-        self.exec(&["sh", "-euc", script, "write", path, &mode])?
-            .input(contents)
-            .ok()?;
-        Ok(())
-    }
-
-    /// Waits until systemd answers, jobs may still be waiting.
-    pub fn wait_systemd(&self, limit: Duration) -> Result<()> {
-        self.wait_state(limit, |state| !matches!(state, "" | "offline" | "unknown"))
-    }
-
-    /// Waits until everything that starts at boot has started.
-    pub fn wait_running(&self, limit: Duration) -> Result<()> {
-        self.wait_state(limit, |state| matches!(state, "running" | "degraded"))
-    }
-
-    fn wait_state(&self, limit: Duration, good: impl Fn(&str) -> bool) -> Result<()> {
-        let mut last = String::new();
-        until("systemd", limit, Duration::from_millis(50), || {
-            self.still_starting()?;
-            last = self
-                .exec(&["systemctl", "is-system-running"])?
-                .output()?
-                .stdout
-                .trim()
-                .to_owned();
-            Ok(good(&last).then_some(()))
-        })
-        .with_context(|| {
-            format!(
-                "waiting for {} (last: {last:?}); its console:\n{}",
-                self.name(),
-                self.console_tail(20)
-            )
-        })
-    }
-
-    /// Properties of a unit, in the order asked for.
-    pub fn unit(&self, unit: &str, properties: &[&str]) -> Result<Vec<String>> {
-        let mut argv = vec!["systemctl", "show", unit];
-        let wanted: Vec<String> = properties
-            .iter()
-            .map(|name| format!("--property={name}"))
-            .collect();
-        argv.extend(wanted.iter().map(String::as_str));
-        let shown = self.run(&argv)?;
-        let value = |name: &str| {
-            shown
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        Ok(properties.iter().map(|name| value(name)).collect())
-    }
-
-    /// The last lines of a unit's journal, secrets hidden.
-    #[must_use]
-    pub fn journal(&self, unit: &str, lines: usize) -> String {
-        let lines = lines.to_string();
-        let argv = [
-            "journalctl",
-            "--no-pager",
-            "--quiet",
-            "-o",
-            "short-monotonic",
-            "-n",
-            &lines,
-            "-u",
-            unit,
-        ];
-        self.run(&argv)
-            .map_or_else(|error| format!("{error:#}\n"), |text| redact(&text))
-    }
-
-    /// Sends a signal to a unit's main process alone.
-    pub fn kill_main(&self, unit: &str, signal: Signal) -> Result<()> {
-        self.run(&[
-            "systemctl",
-            "kill",
-            "--kill-whom=main",
-            &format!("--signal={}", signal.as_str()),
-            unit,
-        ])?;
-        Ok(())
     }
 
     /// Stops all its processes at one instant without ending them: a machine that hangs.
@@ -474,13 +294,12 @@ impl Node {
 
     /// Shuts down in order, as the power button does.
     pub fn shutdown(&mut self, limit: Duration) -> Result<()> {
-        self.exec(&["systemctl", "--no-block", "poweroff"])?
-            .output()?;
+        self.exec(&["systemctl", "--no-block", "poweroff"])?.output()?;
         let deadline = Instant::now() + limit;
-        while Instant::now() < deadline && self.still_starting().is_ok() {
+        while Instant::now() < deadline && self.still_on().is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let ended = self.still_starting().is_err();
+        let ended = self.still_on().is_err();
         self.power_cut()?;
         if !ended {
             bail!("shutting down {}: still on after {limit:?}", self.name());
@@ -497,9 +316,7 @@ impl Node {
     /// Throws away all that the machine has written, volumes excepted; the next start boots the payload anew.
     pub fn wipe(&mut self) -> Result<()> {
         self.power_cut()?;
-        self.root
-            .wipe()
-            .with_context(|| format!("wiping {}", self.name()))?;
+        self.root.wipe().with_context(|| format!("wiping {}", self.name()))?;
         self.blank = true;
         Ok(())
     }

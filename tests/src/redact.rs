@@ -18,23 +18,14 @@ pub fn redact(text: &str) -> String {
             continue;
         }
         if !in_key {
-            line.split_inclusive(char::is_whitespace)
-                .for_each(|word| shown.push_str(&redact_word(word)));
+            line.split_inclusive(char::is_whitespace).for_each(|word| shown.push_str(&redact_word(word)));
         }
     }
     hide_values(&shown)
 }
 
 /// Names whose value is hidden wherever they end a YAML, JSON or argument key.
-const KEYS: [&str; 7] = [
-    "client-key-data",
-    "token-secret",
-    "leafSeed",
-    "password",
-    "bearer-token",
-    "secret",
-    "token",
-];
+const KEYS: [&str; 7] = ["client-key-data", "token-secret", "leafSeed", "password", "bearer-token", "secret", "token"];
 
 fn hide_values(text: &str) -> String {
     text.split_inclusive('\n')
@@ -66,22 +57,13 @@ fn redact_word(word: &str) -> String {
     let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let jwt = core.len() > 60 && core.contains("eyJ") && core.matches('.').count() >= 2;
     let encoded_key = core.len() > 100 && core.contains("LS0tLS1CRUdJTi");
-    if jwt || encoded_key || is_bootstrap_token(core) {
-        word.replace(core, "[hidden]")
-    } else {
-        word.to_owned()
-    }
+    if jwt || encoded_key || is_bootstrap_token(core) { word.replace(core, "[hidden]") } else { word.to_owned() }
 }
 
 /// `abcdef.0123456789abcdef`, as Kubernetes defines it.
 fn is_bootstrap_token(word: &str) -> bool {
-    let plain = |part: &str| {
-        part.chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
-    word.split_once('.').is_some_and(|(id, secret)| {
-        id.len() == 6 && secret.len() == 16 && plain(id) && plain(secret)
-    })
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    word.split_once('.').is_some_and(|(id, secret)| id.len() == 6 && secret.len() == 16 && plain(id) && plain(secret))
 }
 
 #[cfg(test)]
@@ -103,13 +85,7 @@ mod tests {
 
     #[test]
     fn plain_texts_are_untouched() {
-        for text in [
-            "",
-            "one line",
-            "volumes: secret: {name: x}\n",
-            "a\nb\n",
-            "Ready 10.77.0.1:6443\n",
-        ] {
+        for text in ["", "one line", "volumes: secret: {name: x}\n", "a\nb\n", "Ready 10.77.0.1:6443\n"] {
             assert_eq!(redact(text), text);
         }
     }

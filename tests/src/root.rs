@@ -47,23 +47,13 @@ pub struct RootFile {
 impl RootFile {
     /// A file of the node.
     pub fn new(path: impl Into<PathBuf>, mode: u32, contents: impl Into<Vec<u8>>) -> Self {
-        Self {
-            path: path.into(),
-            mode,
-            contents: contents.into(),
-        }
+        Self { path: path.into(), mode, contents: contents.into() }
     }
 }
 
 impl std::fmt::Debug for RootFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "RootFile({}, {:o}, {} bytes)",
-            self.path.display(),
-            self.mode,
-            self.contents.len()
-        )
+        write!(f, "RootFile({}, {:o}, {} bytes)", self.path.display(), self.mode, self.contents.len())
     }
 }
 
@@ -77,21 +67,14 @@ pub struct Root {
 }
 
 /// Parts of containerd's root that are written once and never changed: linked, not copied.
-const IMMUTABLE: [&str; 2] = [
-    "io.containerd.content.v1.content/blobs",
-    "io.containerd.snapshotter.v1.overlayfs/snapshots",
-];
+const IMMUTABLE: [&str; 2] =
+    ["io.containerd.content.v1.content/blobs", "io.containerd.snapshotter.v1.overlayfs/snapshots"];
 
 impl Root {
     /// A fresh disk in the folder `dir`, which must be on the cache's file system.
     ///
     /// `volumes` are paths on the node whose contents survive [`Self::wipe`], as a data disk does.
-    pub fn create(
-        cache: &Cache,
-        dir: &Path,
-        containerd: bool,
-        volumes: &[PathBuf],
-    ) -> Result<Self> {
+    pub fn create(cache: &Cache, dir: &Path, containerd: bool, volumes: &[PathBuf]) -> Result<Self> {
         let root = Self {
             dir: dir.to_owned(),
             lower: cache.root(),
@@ -100,8 +83,7 @@ impl Root {
         };
         for number in 0..volumes.len() {
             let volume = root.volume(number);
-            fs::create_dir_all(&volume)
-                .with_context(|| format!("creating {}", volume.display()))?;
+            fs::create_dir_all(&volume).with_context(|| format!("creating {}", volume.display()))?;
         }
         root.format()?;
         Ok(root)
@@ -139,13 +121,8 @@ impl Root {
     pub fn mounted(&self) -> Result<Vec<OsString>> {
         let system = self.dir.join("system");
         let (lower, system_text) = (text(&self.lower)?, text(&system)?);
-        if [lower, system_text]
-            .iter()
-            .any(|path| path.contains([',', ':', '\\']))
-        {
-            bail!(
-                "mounting the root {lower}: overlayfs takes no path with a comma, colon or backslash"
-            );
+        if [lower, system_text].iter().any(|path| path.contains([',', ':', '\\'])) {
+            bail!("mounting the root {lower}: overlayfs takes no path with a comma, colon or backslash");
         }
         // Anonymous arguments: script, overlay options, merged, then pairs to bind, `--`, the program.
         let script = r#"
@@ -159,34 +136,15 @@ impl Root {
             done
             shift
             exec "$@""#;
-        let mut argv: Vec<OsString> = [
-            "unshare",
-            "--mount",
-            "--propagation",
-            "slave",
-            "sh",
-            "-euc",
-            script,
-            "root",
-        ]
-        .map(OsString::from)
-        .into();
-        argv.push(
-            format!("lowerdir={lower},upperdir={system_text}/upper,workdir={system_text}/work")
-                .into(),
-        );
+        let mut argv: Vec<OsString> =
+            ["unshare", "--mount", "--propagation", "slave", "sh", "-euc", script, "root"].map(OsString::from).into();
+        argv.push(format!("lowerdir={lower},upperdir={system_text}/upper,workdir={system_text}/work").into());
         argv.push(self.merged().into_os_string());
         if self.containerd.is_some() {
-            argv.extend([
-                system.join("containerd").into_os_string(),
-                "/var/lib/containerd".into(),
-            ]);
+            argv.extend([system.join("containerd").into_os_string(), "/var/lib/containerd".into()]);
         }
         for (number, path) in self.volumes.iter().enumerate() {
-            argv.extend([
-                self.volume(number).into_os_string(),
-                path.clone().into_os_string(),
-            ]);
+            argv.extend([self.volume(number).into_os_string(), path.clone().into_os_string()]);
         }
         argv.push("--".into());
         Ok(argv)
@@ -200,34 +158,25 @@ impl Root {
         let staging = self.dir.join("staging");
         fs::create_dir_all(&staging).with_context(|| format!("creating {}", staging.display()))?;
         for file in files {
-            let relative = file
-                .path
-                .strip_prefix("/")
-                .with_context(|| format!("staging {file:?}: not absolute"))?;
+            let relative = file.path.strip_prefix("/").with_context(|| format!("staging {file:?}: not absolute"))?;
             let path = staging.join(relative);
             let parent = path.parent().with_context(|| format!("staging {file:?}"))?;
             fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-            fs::write(&path, &file.contents)
-                .with_context(|| format!("writing {}", path.display()))?;
+            fs::write(&path, &file.contents).with_context(|| format!("writing {}", path.display()))?;
             fs::set_permissions(&path, Permissions::from_mode(file.mode))
                 .with_context(|| format!("setting the mode of {}", path.display()))?;
         }
         // Existing folders keep their modes, and links to folders (/lib of a merged /usr) stay links.
-        let script =
-            r#"tar -c -C "$1" . | tar -x -C "$2" --no-overwrite-dir --keep-directory-symlink"#;
+        let script = r#"tar -c -C "$1" . | tar -x -C "$2" --no-overwrite-dir --keep-directory-symlink"#;
         let copy = Cmd::new(["sh", "-euc", script, "lay"]).args([&staging, &self.merged()]);
-        copy.behind(self.mounted()?)
-            .ok()
-            .context("laying files into a root")?;
+        copy.behind(self.mounted()?).ok().context("laying files into a root")?;
         fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))
     }
 
     /// Reads a file while the node is off.
     pub fn read(&self, path: &str) -> Result<String> {
         let file = self.merged().join(path.trim_start_matches('/'));
-        Cmd::new(["cat".as_ref(), file.as_os_str()])
-            .behind(self.mounted()?)
-            .ok()
+        Cmd::new(["cat".as_ref(), file.as_os_str()]).behind(self.mounted()?).ok()
     }
 
     /// Puts the payload where the machine finds it at its first boot.
@@ -237,28 +186,12 @@ impl Root {
         }
         // systemd applies presets, and makes a machine ID, only at what it takes for a first boot.
         let mut files = vec![RootFile::new("/etc/machine-id", 0o444, "uninitialized\n")];
-        if let Payload::NoCloud {
-            user_data,
-            meta_data,
-            network_config,
-        } = payload
-        {
-            let seed = [
-                ("user-data", Some(user_data)),
-                ("meta-data", Some(meta_data)),
-            ];
-            for (name, path) in seed
-                .into_iter()
-                .chain([("network-config", network_config.as_ref())])
-            {
+        if let Payload::NoCloud { user_data, meta_data, network_config } = payload {
+            let seed = [("user-data", Some(user_data)), ("meta-data", Some(meta_data))];
+            for (name, path) in seed.into_iter().chain([("network-config", network_config.as_ref())]) {
                 let Some(path) = path else { continue };
-                let contents =
-                    fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-                files.push(RootFile::new(
-                    Path::new("/var/lib/cloud/seed/nocloud").join(name),
-                    0o600,
-                    contents,
-                ));
+                let contents = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                files.push(RootFile::new(Path::new("/var/lib/cloud/seed/nocloud").join(name), 0o600, contents));
             }
             files.push(RootFile::new("/etc/nodekiln-test/cloud-init", 0o644, ""));
         }
@@ -273,19 +206,14 @@ impl Root {
     fn ignite(&self, cache: &Cache, config: &Path) -> Result<()> {
         let program = tools::find(cache, "ignition-apply").context("looking for ignition-apply")?;
         let merged = self.merged();
-        Cmd::new([
-            program.as_os_str(),
-            "--root".as_ref(),
-            merged.as_os_str(),
-            "--ignore-unsupported".as_ref(),
-        ])
-        .args([config])
-        // It refuses to touch a root unless it believes to be in a container.
-        .env("container", "systemd-nspawn")
-        .limit(Duration::from_secs(60))
-        .behind(self.mounted()?)
-        .ok()
-        .with_context(|| format!("applying {}", config.display()))?;
+        Cmd::new([program.as_os_str(), "--root".as_ref(), merged.as_os_str(), "--ignore-unsupported".as_ref()])
+            .args([config])
+            // It refuses to touch a root unless it believes to be in a container.
+            .env("container", "systemd-nspawn")
+            .limit(Duration::from_secs(60))
+            .behind(self.mounted()?)
+            .ok()
+            .with_context(|| format!("applying {}", config.display()))?;
         Ok(())
     }
 }
@@ -313,8 +241,7 @@ fn clone_containerd(seed: &Path, target: &Path) -> Result<()> {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("mounting {}: not UTF-8", path.display()))
+    path.to_str().with_context(|| format!("mounting {}: not UTF-8", path.display()))
 }
 
 impl Drop for Root {

@@ -47,11 +47,7 @@ impl Run {
         let id = id_of(process::id());
         let dir = cache.runs().join(&id);
         let own = Cgroup::own()?;
-        let planned: Vec<OsString> = own
-            .dirs()
-            .iter()
-            .map(|dir| dir.join(&id).into_os_string())
-            .collect();
+        let planned: Vec<OsString> = own.dirs().iter().map(|dir| dir.join(&id).into_os_string()).collect();
         // The reaper comes first: from here on, nothing made can be left.
         let mut reaper = Command::new("setsid")
             .args(["sh", "-c", REAPER, "nodekiln-reaper", &id])
@@ -68,13 +64,7 @@ impl Run {
         let cgroup = own.create(&id)?;
         let shim = dir.join("pid1");
         fs::write(&shim, PID1).with_context(|| format!("writing {}", shim.display()))?;
-        Ok(Self {
-            id,
-            dir,
-            cgroup,
-            counter: AtomicU32::new(0),
-            _alive: alive,
-        })
+        Ok(Self { id, dir, cgroup, counter: AtomicU32::new(0), _alive: alive })
     }
 
     /// The name that everything of this run begins with.
@@ -104,11 +94,7 @@ impl Run {
     /// A name that this run has not used yet: `nkPID-COUNTER-WORD`.
     #[must_use]
     pub fn unique(&self, word: &str) -> String {
-        format!(
-            "{}-{}-{word}",
-            self.id,
-            self.counter.fetch_add(1, Ordering::Relaxed)
-        )
+        format!("{}-{}-{word}", self.id, self.counter.fetch_add(1, Ordering::Relaxed))
     }
 }
 

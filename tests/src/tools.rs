@@ -20,19 +20,8 @@ pub enum Need {
 }
 
 /// Programs of the machine that every node takes.
-const NODE_PROGRAMS: [&str; 11] = [
-    "awk",
-    "cp",
-    "find",
-    "ip",
-    "mount",
-    "nsenter",
-    "setsid",
-    "sh",
-    "systemd-nspawn",
-    "tar",
-    "unshare",
-];
+const NODE_PROGRAMS: [&str; 11] =
+    ["awk", "cp", "find", "ip", "mount", "nsenter", "setsid", "sh", "systemd-nspawn", "tar", "unshare"];
 
 /// The cache if everything is there.
 ///
@@ -67,12 +56,7 @@ fn missing(cache: &Cache, needs: &[Need]) -> Vec<String> {
                 if !Uid::effective().is_root() {
                     missing.push("root's rights".to_owned());
                 }
-                missing.extend(
-                    NODE_PROGRAMS
-                        .iter()
-                        .filter(|name| on_path(name).is_none())
-                        .map(ToString::to_string),
-                );
+                missing.extend(NODE_PROGRAMS.iter().filter(|name| on_path(name).is_none()).map(ToString::to_string));
                 missing.extend(absent(&cache.root()));
                 missing.extend(absent(&cache.containerd_root()));
             }
@@ -89,11 +73,7 @@ fn absent(path: &Path) -> Option<String> {
 #[must_use]
 pub fn find(cache: &Cache, name: &str) -> Option<PathBuf> {
     let prepared = cache.program(name);
-    if prepared.is_file() {
-        Some(prepared)
-    } else {
-        on_path(name)
-    }
+    if prepared.is_file() { Some(prepared) } else { on_path(name) }
 }
 
 /// A program of the machine, sbin folders included whatever PATH says.

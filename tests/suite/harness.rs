@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nodekiln_tests::cache::Cache;
 use nodekiln_tests::cluster::Cluster;
 use nodekiln_tests::haproxy::Haproxy;
+use nodekiln_tests::inside::dump;
 use nodekiln_tests::machine::Snapshot;
 use nodekiln_tests::measure::{Memory, Timeline};
 use nodekiln_tests::node::NodeSpec;
@@ -43,10 +44,7 @@ fn state(dir: &Path) -> Result<BTreeMap<PathBuf, (u64, u64, u32, i64, u32)>> {
             }
             // A folder's size and a file's change time (of links) may differ; contents' time may not.
             let size = if data.is_dir() { 0 } else { data.size() };
-            found.insert(
-                entry.path(),
-                (data.ino(), size, data.mode(), data.mtime_nsec(), data.uid()),
-            );
+            found.insert(entry.path(), (data.ino(), size, data.mode(), data.mtime_nsec(), data.uid()));
         }
     }
     Ok(found)
@@ -61,22 +59,15 @@ fn a_node_boots_and_runs_containers() -> Result<()> {
     let before = Snapshot::take();
     let originals = state(&cache.containerd_root())?;
     let made = Instant::now();
-    let mut cluster = cluster(
-        &cache,
-        vec![spec("n1", "10.77.0.1/24").file("/etc/nodekiln-test/marker", 0o600, "here")],
-    )?;
+    let mut cluster =
+        cluster(&cache, vec![spec("n1", "10.77.0.1/24").file("/etc/nodekiln-test/marker", 0o600, "here")])?;
     eprintln!("disk made in {:?}", made.elapsed());
     cluster.power_on_all()?;
     let node = cluster.node("n1")?;
     let mut times = Timeline::of(node)?;
     node.wait_running(BOOT)?;
     times.mark("booted")?;
-    assert_eq!(
-        node.run(&["systemctl", "is-system-running"])?.trim(),
-        "running",
-        "{}",
-        nodekiln_tests::cluster::dump(node)
-    );
+    assert_eq!(node.run(&["systemctl", "is-system-running"])?.trim(), "running", "{}", dump(node));
     assert_eq!(node.run(&["hostname"])?.trim(), "n1");
     assert_eq!(node.read_file("/etc/nodekiln-test/marker")?, "here");
     assert_eq!(node.run(&["stat", "-c", "%a", "/etc"])?.trim(), "755");
@@ -84,10 +75,8 @@ fn a_node_boots_and_runs_containers() -> Result<()> {
     node.run(&["systemctl", "start", "containerd"])?;
     times.mark("containerd started")?;
     let images = node.run(&["ctr", "-n", "k8s.io", "images", "ls", "-q"])?;
-    let pause = images
-        .lines()
-        .find(|name| name.contains("/pause:"))
-        .with_context(|| format!("no pause in {images}"))?;
+    let pause =
+        images.lines().find(|name| name.contains("/pause:")).with_context(|| format!("no pause in {images}"))?;
     node.run(&["ctr", "-n", "k8s.io", "run", "--detach", pause, "one"])?;
     times.mark("container runs")?;
     let tasks = node.run(&["ctr", "-n", "k8s.io", "tasks", "ls"])?;
@@ -112,10 +101,7 @@ fn a_node_boots_and_runs_containers() -> Result<()> {
     }
     times.add_systemd(node, &["containerd.service"])?;
     let memory = Memory::of(node)?;
-    assert!(
-        memory.peak_of("containerd").is_some_and(|kib| kib > 1000),
-        "{memory}"
-    );
+    assert!(memory.peak_of("containerd").is_some_and(|kib| kib > 1000), "{memory}");
     eprintln!("{times}{memory}");
 
     let off = Instant::now();
@@ -124,16 +110,9 @@ fn a_node_boots_and_runs_containers() -> Result<()> {
     assert_eq!(before.changes(), Vec::<String>::new());
     let changed: Vec<_> = {
         let now = state(&cache.containerd_root())?;
-        originals
-            .iter()
-            .filter(|(path, data)| now.get(*path) != Some(data))
-            .map(|(path, _)| path.clone())
-            .collect()
+        originals.iter().filter(|(path, data)| now.get(*path) != Some(data)).map(|(path, _)| path.clone()).collect()
     };
-    assert!(
-        changed.is_empty(),
-        "the shared containerd root was changed: {changed:?}"
-    );
+    assert!(changed.is_empty(), "the shared containerd root was changed: {changed:?}");
     Ok(())
 }
 
@@ -155,35 +134,20 @@ fn disks_live_as_long_as_they_should() -> Result<()> {
     cluster.reboot_hard("n1")?;
     let node = cluster.node("n1")?;
     node.wait_systemd(BOOT)?;
-    assert_eq!(
-        node.read_file("/var/lib/own")?,
-        "system",
-        "a power cut keeps the disk"
-    );
+    assert_eq!(node.read_file("/var/lib/own")?, "system", "a power cut keeps the disk");
     assert_eq!(node.read_file("/var/lib/etcd/own")?, "data");
 
     cluster.node_mut("n1")?.wipe()?;
     cluster.power_on_one("n1")?;
     let node = cluster.node("n1")?;
     node.wait_systemd(BOOT)?;
-    assert!(
-        node.read_file("/var/lib/own").is_err(),
-        "a wipe keeps nothing of the system"
-    );
-    assert_eq!(
-        node.read_file("/var/lib/etcd/own")?,
-        "data",
-        "a wipe keeps the data disk"
-    );
+    assert!(node.read_file("/var/lib/own").is_err(), "a wipe keeps nothing of the system");
+    assert_eq!(node.read_file("/var/lib/etcd/own")?, "data", "a wipe keeps the data disk");
 
     node.write_file("/var/lib/off", 0o600, "later")?;
     let node = cluster.node_mut("n1")?;
     node.shutdown(BOOT)?;
-    assert_eq!(
-        node.root().read("/var/lib/off")?,
-        "later",
-        "an off machine's disk can be read"
-    );
+    assert_eq!(node.root().read("/var/lib/off")?, "later", "an off machine's disk can be read");
     Ok(())
 }
 
@@ -209,20 +173,13 @@ fn an_ignition_config_is_applied_before_the_first_boot() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("config.ign");
     fs::write(&path, config.to_string())?;
-    let mut cluster = cluster(
-        &cache,
-        vec![spec("n1", "10.77.0.1/24").payload(Payload::Ignition(path))],
-    )?;
+    let mut cluster = cluster(&cache, vec![spec("n1", "10.77.0.1/24").payload(Payload::Ignition(path))])?;
     cluster.power_on_all()?;
     let node = cluster.node("n1")?;
     node.wait_running(BOOT)?;
     assert_eq!(node.run(&["hostname"])?.trim(), "ignited");
-    assert_eq!(
-        node.run(&["stat", "-c", "%a", "/etc/secret"])?.trim(),
-        "600"
-    );
-    node.run(&["test", "-e", "/run/marker"])
-        .context("the preset enabled no unit")?;
+    assert_eq!(node.run(&["stat", "-c", "%a", "/etc/secret"])?.trim(), "600");
+    node.run(&["test", "-e", "/run/marker"]).context("the preset enabled no unit")?;
     Ok(())
 }
 
@@ -232,10 +189,7 @@ fn nodes_reach_each_other_and_nothing_else() -> Result<()> {
         return Ok(());
     };
     let _serial = cache.serial()?;
-    let mut cluster = cluster(
-        &cache,
-        vec![spec("n1", "10.77.0.1/24"), spec("n2", "10.77.0.2/24")],
-    )?;
+    let mut cluster = cluster(&cache, vec![spec("n1", "10.77.0.1/24"), spec("n2", "10.77.0.2/24")])?;
     cluster.power_on(&[("n2", Duration::ZERO), ("n1", Duration::from_millis(200))])?;
     let (one, two) = (cluster.node("n1")?, cluster.node("n2")?);
     one.wait_systemd(BOOT)?;
@@ -247,15 +201,8 @@ fn nodes_reach_each_other_and_nothing_else() -> Result<()> {
     assert!(ping("10.77.0.2").is_err());
     two.port()?.plug()?;
     ping("10.77.0.2")?;
-    let links = cluster
-        .fabric()
-        .netns()
-        .command(&["ip", "-o", "route"])
-        .ok()?;
-    assert!(
-        !links.contains("default"),
-        "the bridge must lead nowhere: {links}"
-    );
+    let links = cluster.fabric().netns().command(&["ip", "-o", "route"]).ok()?;
+    assert!(!links.contains("default"), "the bridge must lead nowhere: {links}");
     two.freeze()?;
     two.thaw()?;
     two.run(&["true"])?;
@@ -281,13 +228,7 @@ fn killed_units_are_seen_and_a_balancer_follows_its_servers() -> Result<()> {
     })?;
     assert!(node.journal("sleeper.service", 10).contains("code=killed"));
 
-    let balancer = Haproxy::start(
-        &cache,
-        cluster.fabric(),
-        "10.77.0.9/24".parse()?,
-        6443,
-        &["10.77.0.1:22".parse()?],
-    )?;
+    let balancer = Haproxy::start(&cache, cluster.fabric(), "10.77.0.9/24".parse()?, 6443, &["10.77.0.1:22".parse()?])?;
     assert!(cluster.fabric().netns().accepts(balancer.address()));
     Ok(())
 }
@@ -299,10 +240,7 @@ fn child_of_the_reaper_test() -> Result<()> {
         return Ok(());
     };
     let cache = Cache::locate()?;
-    let mut cluster = cluster(
-        &cache,
-        vec![spec("n1", "10.77.0.1/24"), spec("n2", "10.77.0.2/24")],
-    )?;
+    let mut cluster = cluster(&cache, vec![spec("n1", "10.77.0.1/24"), spec("n2", "10.77.0.2/24")])?;
     cluster.power_on_all()?;
     for node in cluster.nodes() {
         node.wait_systemd(BOOT)?;
@@ -336,25 +274,16 @@ fn a_killed_test_process_leaves_nothing() -> Result<()> {
     })?;
     let alive = before.leftovers(&cache, &id)?;
     for kind in ["netns", "control group", "folder", "process"] {
-        assert!(
-            alive.iter().any(|line| line.starts_with(kind)),
-            "{kind} not seen in {alive:?}"
-        );
+        assert!(alive.iter().any(|line| line.starts_with(kind)), "{kind} not seen in {alive:?}");
     }
     child.kill()?;
     child.wait()?;
     let killed = Instant::now();
-    let left = until(
-        "everything to go",
-        Duration::from_secs(10),
-        Duration::from_millis(20),
-        || Ok(before.leftovers(&cache, &id)?.is_empty().then_some(())),
-    );
+    let left = until("everything to go", Duration::from_secs(10), Duration::from_millis(20), || {
+        Ok(before.leftovers(&cache, &id)?.is_empty().then_some(()))
+    });
     assert!(left.is_ok(), "left: {:#?}", before.leftovers(&cache, &id)?);
-    eprintln!(
-        "everything of a killed test process was gone after {:?}",
-        killed.elapsed()
-    );
+    eprintln!("everything of a killed test process was gone after {:?}", killed.elapsed());
     Ok(())
 }
 
