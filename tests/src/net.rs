@@ -2,7 +2,7 @@
 //!
 //! No interface ever exists in the machine's own namespace: both ends of every pair are made inside.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,6 +114,21 @@ impl Fabric {
             vec!["link add br0 type bridge stp_state 0 forward_delay 0".to_owned(), "link set br0 up".to_owned()];
         lines.extend(gateways.iter().map(|gateway| add_address("br0", gateway)));
         netns.ip(&lines)?;
+        // The router refuses what is not for here, with a code that ends a TCP connection attempt (net unreachable
+        // does not, RFC 1122). Swallowed packets would let whoever asks for a service before kube-proxy is up wait
+        // half a minute.
+        netns.ip(&["route add prohibit default".to_owned(), "route add prohibit ::/0".to_owned()])?;
+        netns.inside(|| {
+            let settings = [
+                ("ipv4/ip_forward", "1"),
+                ("ipv4/icmp_ratelimit", "0"),
+                ("ipv6/conf/all/forwarding", "1"),
+                ("ipv6/icmp/ratelimit", "0"),
+            ];
+            settings.iter().try_for_each(|(name, value)| {
+                fs::write(format!("/proc/sys/net/{name}"), value).with_context(|| format!("setting {name}"))
+            })
+        })??;
         Ok(Self { netns, gateways: gateways.to_vec(), run })
     }
 

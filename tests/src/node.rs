@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -91,6 +91,15 @@ struct Power {
     port: Port,
     on: Monotonic,
     at: SystemTime,
+}
+
+/// How a machine went off by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// It stays off.
+    Halt,
+    /// It wants to be started again.
+    Reboot,
 }
 
 /// How long nspawn may take until there is a first process, and the kernel to end everything after a kill.
@@ -224,7 +233,7 @@ impl Node {
         self.power.as_ref().with_context(|| format!("{} is off", self.name()))
     }
 
-    /// The number of its first process on this machine; changes when the node reboots by itself.
+    /// The number of its first process on this machine; another at every start.
     pub fn pid1(&self) -> Result<i32> {
         let nspawn = self.power()?.nspawn.id();
         let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children"))
@@ -292,18 +301,23 @@ impl Node {
         ended.with_context(|| format!("cutting the power of {}", self.name()))
     }
 
+    /// Waits until the machine goes off by itself; then it is as after [`Self::power_cut`].
+    pub fn wait_off(&mut self, limit: Duration) -> Result<Off> {
+        let ended = until("it to go off", limit, Duration::from_millis(20), || {
+            let power = self.power.as_mut().with_context(|| format!("{} is off", self.spec.name))?;
+            Ok(power.nspawn.try_wait()?)
+        });
+        let ended =
+            ended.with_context(|| format!("waiting for {}; its console:\n{}", self.name(), self.console_tail(20)));
+        self.power_cut()?;
+        // nspawn leaves the restart of its service to whoever runs it.
+        Ok(if ended?.code() == Some(133) { Off::Reboot } else { Off::Halt })
+    }
+
     /// Shuts down in order, as the power button does.
     pub fn shutdown(&mut self, limit: Duration) -> Result<()> {
         self.exec(&["systemctl", "--no-block", "poweroff"])?.output()?;
-        let deadline = Instant::now() + limit;
-        while Instant::now() < deadline && self.still_on().is_ok() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let ended = self.still_on().is_err();
-        self.power_cut()?;
-        if !ended {
-            bail!("shutting down {}: still on after {limit:?}", self.name());
-        }
+        self.wait_off(limit)?;
         Ok(())
     }
 

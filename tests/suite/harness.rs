@@ -16,7 +16,7 @@ use nodekiln_tests::haproxy::Haproxy;
 use nodekiln_tests::inside::dump;
 use nodekiln_tests::machine::Snapshot;
 use nodekiln_tests::measure::{Memory, Timeline};
-use nodekiln_tests::node::NodeSpec;
+use nodekiln_tests::node::{NodeSpec, Off};
 use nodekiln_tests::root::{Payload, RootFile};
 use nodekiln_tests::run::{self, Run};
 use nodekiln_tests::tools::{Need, require};
@@ -32,9 +32,12 @@ fn cluster(cache: &Cache, specs: Vec<NodeSpec>) -> Result<Cluster> {
     Cluster::new(cache, &["10.77.0.254/24".parse()?], specs)
 }
 
-/// What must never change below a shared folder: every file's inode, size, mode, time and number of owners.
-fn state(dir: &Path) -> Result<BTreeMap<PathBuf, (u64, u64, u32, i64, u32)>> {
-    let mut found = BTreeMap::new();
+/// Inode, size, mode, time of change and owner of every file.
+type State = BTreeMap<PathBuf, (u64, u64, u32, i64, u32)>;
+
+/// What must never change below a shared folder.
+fn state(dir: &Path) -> Result<State> {
+    let mut found = State::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(&dir)?.flatten() {
@@ -42,7 +45,7 @@ fn state(dir: &Path) -> Result<BTreeMap<PathBuf, (u64, u64, u32, i64, u32)>> {
             if data.is_dir() {
                 open.push(entry.path());
             }
-            // A folder's size and a file's change time (of links) may differ; contents' time may not.
+            // A folder's size, and the change time that linking moves, say nothing of contents.
             let size = if data.is_dir() { 0 } else { data.size() };
             found.insert(entry.path(), (data.ino(), size, data.mode(), data.mtime_nsec(), data.uid()));
         }
@@ -144,6 +147,11 @@ fn disks_live_as_long_as_they_should() -> Result<()> {
     assert!(node.read_file("/var/lib/own").is_err(), "a wipe keeps nothing of the system");
     assert_eq!(node.read_file("/var/lib/etcd/own")?, "data", "a wipe keeps the data disk");
 
+    node.exec(&["systemctl", "--no-block", "reboot"])?.output()?;
+    assert_eq!(cluster.node_mut("n1")?.wait_off(BOOT)?, Off::Reboot);
+    cluster.power_on_one("n1")?;
+    let node = cluster.node("n1")?;
+    node.wait_systemd(BOOT)?;
     node.write_file("/var/lib/off", 0o600, "later")?;
     let node = cluster.node_mut("n1")?;
     node.shutdown(BOOT)?;
@@ -184,12 +192,42 @@ fn an_ignition_config_is_applied_before_the_first_boot() -> Result<()> {
 }
 
 #[test]
+fn cloud_init_reads_its_seed() -> Result<()> {
+    let Some(cache) = require(&[Need::Nodes, Need::Cached("root/usr/bin/cloud-init")])? else { return Ok(()) };
+    let _serial = cache.serial()?;
+    let folder = tempfile::tempdir()?;
+    let (user_data, meta_data) = (folder.path().join("user-data"), folder.path().join("meta-data"));
+    let config = "#cloud-config\nwrite_files:\n- {path: /etc/seeded, permissions: '0600', content: yes it is}\n\
+                  runcmd:\n- [touch, /run/ran]\n";
+    fs::write(&user_data, config)?;
+    fs::write(&meta_data, "instance-id: i-1\nlocal-hostname: seeded\n")?;
+    let payload = Payload::NoCloud { user_data, meta_data, network_config: None };
+    let mut cluster = cluster(&cache, vec![spec("n1", "10.77.0.1/24").payload(payload)])?;
+    cluster.power_on_all()?;
+    let node = cluster.node("n1")?;
+    let mut times = Timeline::of(node)?;
+    node.wait_running(BOOT)?;
+    times.mark("cloud-init is through")?;
+    let units = ["cloud-init-local.service", "cloud-init.service", "cloud-config.service", "cloud-final.service"];
+    times.add_systemd(node, &units)?;
+    eprintln!("{times}");
+    assert_eq!(node.read_file("/etc/seeded")?, "yes it is");
+    assert_eq!(node.run(&["stat", "-c", "%a", "/etc/seeded"])?.trim(), "600");
+    assert_eq!(node.run(&["hostname"])?.trim(), "seeded");
+    node.run(&["test", "-e", "/run/ran"])?;
+    Ok(())
+}
+
+#[test]
 fn nodes_reach_each_other_and_nothing_else() -> Result<()> {
     let Some(cache) = require(&[Need::Nodes])? else {
         return Ok(());
     };
     let _serial = cache.serial()?;
-    let mut cluster = cluster(&cache, vec![spec("n1", "10.77.0.1/24"), spec("n2", "10.77.0.2/24")])?;
+    let gateways = ["10.77.0.254/24".parse()?, "fd77::fe/64".parse()?];
+    let both = |name: &str, four: &str, six: &str| anyhow::Ok(NodeSpec::new(name, &[four.parse()?, six.parse()?]));
+    let specs = vec![both("n1", "10.77.0.1/24", "fd77::1/64")?, both("n2", "10.77.0.2/24", "fd77::2/64")?];
+    let mut cluster = Cluster::new(&cache, &gateways, specs)?;
     cluster.power_on(&[("n2", Duration::ZERO), ("n1", Duration::from_millis(200))])?;
     let (one, two) = (cluster.node("n1")?, cluster.node("n2")?);
     one.wait_systemd(BOOT)?;
@@ -197,12 +235,16 @@ fn nodes_reach_each_other_and_nothing_else() -> Result<()> {
     let ping = |address: &str| one.run(&["ping", "-c", "1", "-W", "1", address]);
     ping("10.77.0.2")?;
     ping("10.77.0.254")?;
+    ping("fd77::2")?;
     two.port()?.unplug()?;
     assert!(ping("10.77.0.2").is_err());
     two.port()?.plug()?;
     ping("10.77.0.2")?;
-    let links = cluster.fabric().netns().command(&["ip", "-o", "route"]).ok()?;
-    assert!(!links.contains("default"), "the bridge must lead nowhere: {links}");
+    let routes = cluster.fabric().netns().command(&["ip", "-o", "route"]).ok()?;
+    let onward: Vec<_> = routes.lines().filter(|route| route.contains("default")).collect();
+    assert!(onward.iter().all(|route| route.starts_with("prohibit")), "the bridge must lead nowhere: {routes}");
+    let outside = one.exec(&["ping", "-c", "1", "-W", "5", "192.0.2.1"])?.output()?;
+    assert!(outside.stdout.contains("Packet filtered"), "the outside must be refused at once: {outside:?}");
     two.freeze()?;
     two.thaw()?;
     two.run(&["true"])?;
