@@ -8,3 +8,4 @@
 pub mod config;
 pub mod draft;
 pub mod pki;
+pub mod secrets;

@@ -1,0 +1,332 @@
+//! X.509 certificates: rcgen writes what is to be signed, we set the serial number and sign.
+//!
+//! rcgen fills in defaults that no certificate of ours may have (validity 1975 to 4096, a placeholder subject, a serial
+//! number that repeats with the key, no authority key identifier): every field is set here, and tests read all of them
+//! back. It never sees a private key.
+
+use crate::pki::{
+    key::KeyPair,
+    table::{Ca, Usage},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+};
+use sha2::Digest as _;
+use std::net::IpAddr;
+use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+
+/// How long before its start a certificate is valid already: clocks may be wrong by as much.
+pub const BACKDATE: i64 = 24 * 60 * 60;
+
+/// A span of time, seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// notBefore.
+    pub not_before: i64,
+    /// notAfter.
+    pub not_after: i64,
+}
+
+impl Validity {
+    /// `lifetime` seconds from `start`, and [`BACKDATE`] before it. `None` past what a certificate can say (the year 9999)
+    /// or for an empty span.
+    pub fn starting(start: i64, lifetime: i64) -> Option<Self> {
+        let (not_before, not_after) = (start.checked_sub(BACKDATE)?, start.checked_add(lifetime)?);
+        let year = |time| OffsetDateTime::from_unix_timestamp(time).ok().map(OffsetDateTime::year);
+        (not_before < not_after && year(not_before)? >= 1950 && year(not_after)? <= 9999)
+            .then_some(Self { not_before, not_after })
+    }
+}
+
+/// What a leaf certificate says.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// CN.
+    pub common_name: &'a str,
+    /// O.
+    pub organization: Option<&'a str>,
+    /// dNSNames, in order.
+    pub dns: Vec<&'a str>,
+    /// iPAddresses, in order, after the names.
+    pub ips: Vec<IpAddr>,
+    /// Extended key usage.
+    pub usage: Usage,
+}
+
+/// A certificate that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A name that is not ASCII.
+    #[error("the name `{0}` cannot stand in a certificate: it is not ASCII")]
+    Name(String),
+    /// rcgen's refusal.
+    #[error("encoding a certificate")]
+    Encode(#[source] rcgen::Error),
+}
+
+/// Why a certificate is no CA of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CaError {
+    /// Not X.509.
+    #[error("is not an X.509 certificate")]
+    Syntax,
+    /// Another algorithm.
+    #[error("is not signed by ECDSA with SHA-256, the only kind that this version takes")]
+    Algorithm,
+    /// Not the key's.
+    #[error("does not belong to the key beside it: their public keys differ")]
+    OtherKey,
+    /// No CA.
+    #[error("is not a CA's: basicConstraints must be critical and say CA:TRUE")]
+    NotCa,
+    /// May not sign.
+    #[error("may not sign certificates: keyUsage lacks keyCertSign")]
+    KeyUsage,
+    /// Without it, a leaf's authority key identifier would be a guess.
+    #[error("has no subjectKeyIdentifier, which RFC 5280 demands of a CA")]
+    NoKeyIdentifier,
+    /// An intermediate, or forged.
+    #[error("is not self-signed; intermediate CAs are not supported yet")]
+    NotSelfSigned,
+    /// rcgen collapses repeated attributes: leaves would name an issuer that does not exist.
+    #[error("has a subject that would not come out the same in the certificates it issues (a repeated attribute?)")]
+    Subject,
+}
+
+/// The public half, which is all that rcgen needs. It is asked to "sign" and gives nothing: `finish` signs.
+struct Public([u8; 65]);
+
+impl PublicKeyData for Public {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl rcgen::SigningKey for Public {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(Vec::new())
+    }
+}
+
+/// A CA that signs.
+pub struct Signer {
+    issuer: Issuer<'static, Public>,
+    key: KeyPair,
+    validity: Validity,
+}
+
+impl Signer {
+    /// Opens a CA: `der` must be a self-signed P-256 CA certificate of `key`.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub fn open(der: &[u8], key: KeyPair) -> Result<Self, CaError> {
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CaError::Syntax)?;
+        if !rest.is_empty() {
+            return Err(CaError::Syntax);
+        }
+        // rcgen would take any key here.
+        if certificate.public_key().raw != key.spki() {
+            return Err(CaError::OtherKey);
+        }
+        if certificate.signature_algorithm.algorithm != x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256 {
+            return Err(CaError::Algorithm);
+        }
+        match certificate.basic_constraints() {
+            Ok(Some(constraints)) if constraints.critical && constraints.value.ca => {}
+            _ => return Err(CaError::NotCa),
+        }
+        match certificate.key_usage() {
+            Ok(Some(usage)) if usage.value.key_cert_sign() => {}
+            _ => return Err(CaError::KeyUsage),
+        }
+        let identified = |ext: &ParsedExtension<'_>| matches!(ext, ParsedExtension::SubjectKeyIdentifier(_));
+        if !certificate.extensions().iter().any(|ext| identified(ext.parsed_extension())) {
+            return Err(CaError::NoKeyIdentifier);
+        }
+        let tbs = certificate.tbs_certificate.as_ref();
+        if certificate.issuer().as_raw() != certificate.subject().as_raw()
+            || !key.verifies(tbs, &certificate.signature_value.data)
+        {
+            return Err(CaError::NotSelfSigned);
+        }
+        let validity = Validity {
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+        };
+        let issuer = Issuer::from_ca_cert_der(&der.into(), Public(*key.point())).map_err(|_| CaError::Subject)?;
+        let signer = Self { issuer, key, validity };
+        signer.probe(certificate.subject().as_raw())?;
+        Ok(signer)
+    }
+
+    /// Issues a leaf and checks that it names its issuer as the CA names itself.
+    fn probe(&self, subject: &[u8]) -> Result<(), CaError> {
+        let probe =
+            Subject { common_name: "probe", organization: None, dns: vec![], ips: vec![], usage: Usage::Client };
+        let der = self.issue(&probe, &self.key, self.validity).map_err(|_| CaError::Subject)?;
+        match X509Certificate::from_der(&der) {
+            Ok((_, leaf)) if leaf.issuer().as_raw() == subject => Ok(()),
+            _ => Err(CaError::Subject),
+        }
+    }
+
+    /// Issues a leaf for the public half of `key`, DER.
+    ///
+    /// # Errors
+    /// A name that no certificate can hold.
+    pub fn issue(&self, subject: &Subject<'_>, key: &KeyPair, validity: Validity) -> Result<Vec<u8>, CertificateError> {
+        let mut params = params(subject.common_name, subject.organization, validity)?;
+        for name in &subject.dns {
+            let name = (*name).try_into().map_err(|_| CertificateError::Name((*name).to_owned()))?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        params.subject_alt_names.extend(subject.ips.iter().copied().map(SanType::IpAddress));
+        // Critical CA:FALSE and a subject key identifier; `NoCa` would write neither.
+        params.is_ca = IsCa::ExplicitNoCa;
+        // kubeadm adds keyEncipherment, which means nothing for EC keys (RFC 8813).
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = match subject.usage {
+            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        params.use_authority_key_identifier_extension = true;
+        let draft = params.signed_by(&Public(*key.point()), &self.issuer).map_err(CertificateError::Encode)?;
+        Ok(finish(draft.der(), &self.key))
+    }
+
+    /// The CA's own validity.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The CA's key.
+    pub fn key(&self) -> &KeyPair {
+        &self.key
+    }
+}
+
+/// A CA's own certificate, as kubeadm's but for keyEncipherment, DER.
+///
+/// # Errors
+/// None in practice: the names are constants.
+pub fn self_signed(ca: Ca, key: &KeyPair, validity: Validity) -> Result<Vec<u8>, CertificateError> {
+    let mut params = params(ca.common_name(), None, validity)?;
+    let name = ca.common_name().try_into().map_err(|_| CertificateError::Name(ca.common_name().to_owned()))?;
+    params.subject_alt_names = vec![SanType::DnsName(name)];
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+    let draft = params.self_signed(&Public(*key.point())).map_err(CertificateError::Encode)?;
+    Ok(finish(draft.der(), key))
+}
+
+/// What all certificates have. The serial number is 0 until `finish`.
+fn params(
+    common_name: &str,
+    organization: Option<&str>,
+    validity: Validity,
+) -> Result<CertificateParams, CertificateError> {
+    let time = |seconds| {
+        OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| CertificateError::Encode(rcgen::Error::Time))
+    };
+    let mut name = DistinguishedName::new();
+    // Go's order, which kubeadm's certificates have.
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
+    }
+    name.push(DnType::CommonName, common_name);
+    let mut params = CertificateParams::default();
+    params.not_before = time(validity.not_before)?;
+    params.not_after = time(validity.not_after)?;
+    params.serial_number = Some(SerialNumber::from(0));
+    params.distinguished_name = name;
+    params.key_identifier_method = KeyIdMethod::Sha256;
+    Ok(params)
+}
+
+/// Gives a draft its serial number and signature.
+///
+/// The serial number is the first 20 bytes of SHA-256 over the TBSCertificate that has serial number 0, without the top
+/// bit: 159 bits that differ wherever anything else does, and positive (RFC 5280 §4.1.2.2).
+fn finish(draft: &[u8], key: &KeyPair) -> Vec<u8> {
+    /// ecdsa-with-SHA256.
+    const ALGORITHM: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    /// Version 3 and the serial number 0.
+    const START: &[u8] = b"\xa0\x03\x02\x01\x02\x02\x01\x00";
+
+    let (certificate, _) = der_sequence(draft).expect("rcgen writes a SEQUENCE");
+    let (content, after) = der_sequence(certificate).expect("which starts with a SEQUENCE");
+    let tbs = &certificate[..certificate.len() - after.len()];
+    let rest = content.strip_prefix(START).expect("of version 3 and the serial number that was set");
+
+    let digest = sha2::Sha256::digest(tbs);
+    let mut serial: &[u8] = &{
+        let mut bytes: [u8; 20] = std::array::from_fn(|i| digest[i]);
+        bytes[0] &= 0x7f;
+        bytes
+    };
+    // DER integers are minimal.
+    while serial[0] == 0 && serial[1] < 0x80 {
+        serial = &serial[1..];
+    }
+
+    let mut body = Vec::with_capacity(content.len() + 32);
+    body.extend_from_slice(&START[..5]);
+    der_header(0x02, serial.len(), &mut body);
+    body.extend_from_slice(serial);
+    body.extend_from_slice(rest);
+    let mut tbs = Vec::with_capacity(body.len() + 4);
+    der_header(0x30, body.len(), &mut tbs);
+    tbs.extend_from_slice(&body);
+
+    let signature = key.sign(&tbs);
+    let mut out = Vec::with_capacity(tbs.len() + 96);
+    let mut tail = Vec::with_capacity(92);
+    tail.extend_from_slice(ALGORITHM);
+    der_header(0x03, signature.len() + 1, &mut tail);
+    tail.push(0);
+    tail.extend_from_slice(&signature);
+    der_header(0x30, tbs.len() + tail.len(), &mut out);
+    out.extend_from_slice(&tbs);
+    out.extend_from_slice(&tail);
+    out
+}
+
+/// Content of the SEQUENCE at the start of `der`, and what follows it.
+fn der_sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&[tag, first], rest) = der.split_first_chunk()?;
+    if tag != 0x30 {
+        return None;
+    }
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x83 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first - 0x80))?;
+            (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+/// Tag and length. Certificates stay below 16 MiB: the longest list of names is bounded by cluster.yaml.
+fn der_header(tag: u8, length: usize, out: &mut Vec<u8>) {
+    out.push(tag);
+    let bytes = (length as u32).to_be_bytes();
+    match length {
+        0..=0x7f => out.push(length as u8),
+        0x80..=0xff => out.extend_from_slice(&[0x81, bytes[3]]),
+        0x100..=0xffff => out.extend_from_slice(&[0x82, bytes[2], bytes[3]]),
+        _ => out.extend_from_slice(&[0x83, bytes[1], bytes[2], bytes[3]]),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

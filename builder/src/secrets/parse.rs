@@ -1,0 +1,299 @@
+//! `secrets.yaml` from text: every fault at once, with its place, without its value.
+
+use super::{
+    CaPair, EncryptionKey, Finding, SECRETS_VERSION, Secrets,
+    tree::{Node, Place, read},
+    write::field,
+};
+use crate::pki::{
+    certificate::{CaError, Signer, Validity},
+    key::{KeyError, KeyPair},
+    pem,
+    table::Ca,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use nodekiln_plan::{Secret, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use zeroize::Zeroizing;
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Secrets, Vec<Finding>> {
+    let root = read(bytes).map_err(|finding| vec![finding])?;
+    let mut reader = Reader { findings: Vec::new(), keys: BTreeMap::new() };
+    let secrets = reader.secrets(&root);
+    match secrets {
+        Some(secrets) if reader.findings.is_empty() => Ok(secrets),
+        _ => {
+            reader.findings.sort_by_key(|finding| (finding.line, finding.column));
+            Err(reader.findings)
+        }
+    }
+}
+
+/// A mapping whose keys are known.
+struct Fields<'a> {
+    place: &'a Place,
+    path: String,
+    fields: BTreeMap<&'a str, &'a Place>,
+}
+
+struct Reader {
+    findings: Vec<Finding>,
+    /// Private keys seen, by public half, and where: no two may be the same.
+    keys: BTreeMap<Sha256, String>,
+}
+
+impl Reader {
+    fn add(&mut self, place: &Place, path: &str, message: impl Into<String>) {
+        self.findings.push(Finding::new(place.defined.line(), place.defined.column(), path, message));
+    }
+
+    fn secrets(&mut self, root: &Place) -> Option<Secrets> {
+        const KEYS: [&str; 8] = [
+            "version",
+            "createdAt",
+            "generation",
+            "renewedAt",
+            "leafSeed",
+            "authorities",
+            "serviceAccount",
+            "encryptionKeys",
+        ];
+        let fields = self.fields(root, "", &KEYS)?;
+        // A file of another version would only give misleading findings.
+        let version = self.number(&fields, "version")?;
+        if version != SECRETS_VERSION {
+            let message = format!("is {version}; this program reads {SECRETS_VERSION}");
+            self.add(fields.fields["version"], "version", message);
+            return None;
+        }
+        let created_at = self.time(&fields, "createdAt");
+        let generation = self.number(&fields, "generation");
+        if generation == Some(0) {
+            self.add(fields.fields["generation"], "generation", "is 0; generations count from 1");
+        }
+        let renewed_at = self.time(&fields, "renewedAt");
+        if let (Some(created), Some(renewed)) = (created_at, renewed_at)
+            && renewed < created
+        {
+            self.add(fields.fields["renewedAt"], "renewedAt", "is before createdAt");
+        }
+        let leaf_seed = self.bytes32(&fields, "leafSeed");
+        let authorities = self.authorities(&fields);
+        let service_account = self.service_account(&fields);
+        let encryption = self.encryption(&fields);
+        Some(Secrets {
+            created_at: created_at?,
+            generation: generation?,
+            renewed_at: renewed_at?,
+            authorities: authorities?,
+            service_account: service_account?,
+            encryption: encryption?,
+            leaf_seed: leaf_seed?,
+        })
+    }
+
+    fn authorities(&mut self, root: &Fields<'_>) -> Option<BTreeMap<Ca, Vec<CaPair>>> {
+        let place = self.required(root, "authorities")?;
+        let fields = self.fields(place, "authorities", &Ca::ALL.map(field))?;
+        let mut authorities = BTreeMap::new();
+        for ca in Ca::ALL {
+            let Some(items) = self.list(&fields, field(ca)) else { continue };
+            let mut pairs = Vec::new();
+            let mut subjects = BTreeSet::new();
+            for (index, place) in items.iter().enumerate() {
+                let path = format!("authorities.{}[{index}]", field(ca));
+                let Some(pair) = self.ca_pair(place, &path) else { continue };
+                if !subjects.insert(pair.certificate.clone()) {
+                    self.add(place, &path, "stands in the list twice");
+                }
+                pairs.push(pair);
+            }
+            authorities.insert(ca, pairs);
+        }
+        (authorities.len() == Ca::ALL.len()).then_some(authorities)
+    }
+
+    fn ca_pair(&mut self, place: &Place, path: &str) -> Option<CaPair> {
+        let fields = self.fields(place, path, &["certificate", "key"])?;
+        let certificate = self.pem(&fields, "certificate", pem::CERTIFICATE);
+        if !fields.fields.contains_key("key") {
+            self.add(place, path, "has no `key`: external CAs are not supported yet");
+            return None;
+        }
+        let key = self.private_key(&fields, "key")?;
+        let certificate = certificate?;
+        if let Err(error) = Signer::open(&certificate, key.clone()) {
+            // Which half is wrong nobody knows; the key's line is where the eye should go, the words name both.
+            let (name, message) = match error {
+                CaError::OtherKey => ("key", "does not belong to the certificate beside it".to_owned()),
+                other => ("certificate", other.to_string()),
+            };
+            self.add(fields.fields[name], &format!("{path}.{name}"), message);
+            return None;
+        }
+        Some(CaPair { certificate: certificate.to_vec(), key })
+    }
+
+    fn service_account(&mut self, root: &Fields<'_>) -> Option<KeyPair> {
+        let place = self.required(root, "serviceAccount")?;
+        let fields = self.fields(place, "serviceAccount", &["privateKey", "publicKey"])?;
+        let public = self.pem(&fields, "publicKey", pem::PUBLIC_KEY);
+        let key = self.private_key(&fields, "privateKey");
+        let (public, key) = (public?, key?);
+        if *public != key.spki() {
+            let message = "does not belong to the private key beside it";
+            self.add(fields.fields["publicKey"], "serviceAccount.publicKey", message);
+            return None;
+        }
+        Some(key)
+    }
+
+    fn encryption(&mut self, root: &Fields<'_>) -> Option<Vec<EncryptionKey>> {
+        let items = self.list(root, "encryptionKeys")?;
+        let mut keys: Vec<EncryptionKey> = Vec::new();
+        for (index, place) in items.iter().enumerate() {
+            let path = format!("encryptionKeys[{index}]");
+            let Some(fields) = self.fields(place, &path, &["name", "secret"]) else { continue };
+            let name = self.text(&fields, "name").map(|(place, text)| (place, text.to_owned()));
+            let key = self.bytes32(&fields, "secret");
+            let (Some((name_place, name)), Some(key)) = (name, key) else { continue };
+            // The name becomes part of what is stored in etcd (`k8s:enc:PROVIDER:v1:NAME:`).
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
+                let message = "is not 1 to 63 lower-case letters, digits and dashes";
+                self.add(name_place, &format!("{path}.name"), message);
+            } else if keys.iter().any(|other| other.name == name) {
+                self.add(name_place, &format!("{path}.name"), "stands in the list twice");
+            } else if keys.iter().any(|other| other.key.expose() == &key[..]) {
+                self.add(fields.fields["secret"], &format!("{path}.secret"), "stands in the list twice");
+            }
+            keys.push(EncryptionKey { name, key: Secret::new(key.to_vec()) });
+        }
+        Some(keys)
+    }
+
+    /// The entries of a mapping; unknown keys are findings.
+    fn fields<'a>(&mut self, place: &'a Place, path: &str, known: &[&str]) -> Option<Fields<'a>> {
+        let Node::Map(entries) = &place.value else {
+            self.add(place, path, format!("is {}, not a mapping", place.value.kind()));
+            return None;
+        };
+        let mut fields = BTreeMap::new();
+        for (key, value) in entries {
+            if known.contains(&key.value.as_str()) {
+                fields.insert(key.value.as_str(), value);
+                continue;
+            }
+            // A slip of the editor may have made a secret a key: only what looks like a field's name is repeated.
+            let plain = key.value.len() <= 24 && key.value.bytes().all(|byte| byte.is_ascii_alphabetic());
+            let name = if plain { format!("the unknown key `{}`", key.value) } else { "an unknown key".to_owned() };
+            let message = format!("has {name}; known here: {}", known.join(", "));
+            self.findings.push(Finding::new(key.defined.line(), key.defined.column(), path, message));
+        }
+        Some(Fields { place, path: path.to_owned(), fields })
+    }
+
+    fn required<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<&'a Place> {
+        let place = fields.fields.get(name).copied();
+        if place.is_none() {
+            self.add(fields.place, &fields.path, format!("has no `{name}`"));
+        }
+        place
+    }
+
+    fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<&'a [Place]> {
+        let place = self.required(fields, name)?;
+        match &place.value {
+            Node::List(items) if items.is_empty() => self.add(place, &fields.child(name), "is an empty list"),
+            Node::List(items) => return Some(items),
+            other => self.add(place, &fields.child(name), format!("is {}, not a list", other.kind())),
+        }
+        None
+    }
+
+    fn text<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<(&'a Place, &'a str)> {
+        let place = self.required(fields, name)?;
+        match &place.value {
+            Node::Text(text) => return Some((place, text)),
+            other => self.add(place, &fields.child(name), format!("is {}, not a text", other.kind())),
+        }
+        None
+    }
+
+    fn number(&mut self, fields: &Fields<'_>, name: &str) -> Option<u64> {
+        let place = self.required(fields, name)?;
+        match &place.value {
+            Node::Number(number) => return Some(*number),
+            other => self.add(place, &fields.child(name), format!("is {}, not a whole number", other.kind())),
+        }
+        None
+    }
+
+    fn time(&mut self, fields: &Fields<'_>, name: &str) -> Option<i64> {
+        let (place, text) = self.text(fields, name)?;
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|time| time.nanosecond() == 0);
+        // Certificates begin a day earlier and cannot begin before 1950.
+        let time = time.map(OffsetDateTime::unix_timestamp).filter(|&time| Validity::starting(time, 0).is_some());
+        if time.is_none() {
+            let message = "is not a time in whole seconds, such as 2026-01-31T12:00:00Z (RFC 3339)";
+            self.add(place, &fields.child(name), message);
+        }
+        time
+    }
+
+    fn bytes32(&mut self, fields: &Fields<'_>, name: &str) -> Option<Zeroizing<[u8; 32]>> {
+        let (place, text) = self.text(fields, name)?;
+        let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new);
+        let mut array = Zeroizing::new([0; 32]);
+        match bytes {
+            Ok(bytes) if bytes.len() == 32 => array.copy_from_slice(&bytes),
+            Ok(bytes) => {
+                self.add(place, &fields.child(name), format!("has {} bytes, not 32", bytes.len()));
+                return None;
+            }
+            Err(_) => {
+                self.add(place, &fields.child(name), "is not base64");
+                return None;
+            }
+        }
+        // A placeholder, not a secret.
+        if array.iter().all(|byte| *byte == array[0]) {
+            self.add(place, &fields.child(name), "is one byte repeated, not a secret");
+            return None;
+        }
+        Some(array)
+    }
+
+    fn pem(&mut self, fields: &Fields<'_>, name: &str, label: &'static str) -> Option<Zeroizing<Vec<u8>>> {
+        let (place, text) = self.text(fields, name)?;
+        pem::decode(label, text).map_err(|error| self.add(place, &fields.child(name), error.to_string())).ok()
+    }
+
+    /// A private key that stands nowhere else in the file: a CA's key that is also another's would go where that goes.
+    fn private_key(&mut self, fields: &Fields<'_>, name: &str) -> Option<KeyPair> {
+        let (place, text) = self.text(fields, name)?;
+        let path = fields.child(name);
+        let key = match KeyPair::from_pem(text) {
+            Ok(key) => key,
+            Err(error) => {
+                let hint = match error {
+                    KeyError::Pem(pem::PemError::Label(_)) => "; `openssl pkcs8 -topk8 -nocrypt` converts it",
+                    _ => "",
+                };
+                self.add(place, &path, format!("{error}{hint}"));
+                return None;
+            }
+        };
+        if let Some(other) = self.keys.insert(key.spki_sha256(), path.clone()) {
+            self.add(place, &path, format!("is the same key as {other}"));
+        }
+        Some(key)
+    }
+}
+
+impl Fields<'_> {
+    fn child(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
