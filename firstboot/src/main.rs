@@ -1,2 +1,5 @@
-//! The nodekiln-firstboot command.
-fn main() {}
+//! The program on the node.
+
+fn main() -> std::process::ExitCode {
+    nodekiln_firstboot::cli::main()
+}

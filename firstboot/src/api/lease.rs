@@ -1,0 +1,173 @@
+//! A Lease that one node holds at a time: steps that must not run on two nodes at once.
+//!
+//! As client-go's leader election: whoever holds it renews it; it is over when nobody changed it for its duration on
+//! the clock of the one who looks. Clocks of two nodes are never compared.
+
+use super::{
+    client::{Server, is_absent},
+    namespaced,
+};
+use crate::{stage::Context, tls};
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, api::PostParams};
+use nodekiln_plan::ApiPlan;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a Lease is good after its last renewal.
+const DURATION: Duration = Duration::from_secs(20);
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_secs(5);
+/// How often one who waits looks.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Does `work` while holding the Lease.
+///
+/// # Errors
+/// Those of the work; the Lease is lost, or cannot be taken.
+pub async fn hold<T>(
+    c: &Context<'_>,
+    server: &Server<'_>,
+    plan: &ApiPlan,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let (namespace, name) = namespaced(&plan.lease)?;
+    let api: Api<Lease> = Api::namespaced(server.client.clone(), namespace);
+    let me = c.plan.spec.node.as_str();
+    acquire(c, server, &api, namespace, name, me).await?;
+    c.status.arrived();
+    tokio::pin!(work);
+    let mut lost_since = None;
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            () = c.host.sleep(RENEWAL) => {}
+        }
+        let now = c.host.monotonic();
+        match renew(server, &api, name, me).await {
+            Ok(()) => lost_since = None,
+            // The API server may be away for a moment: while etcd restarts, for one.
+            Err(Lost::Away(why)) => {
+                let since = *lost_since.get_or_insert(now);
+                if now.saturating_sub(since) > DURATION * 2 {
+                    c.status.info(&format!("the Lease {} cannot be renewed: {why}", plan.lease));
+                    lost_since = Some(now);
+                }
+            }
+            Err(Lost::Taken(by)) => bail!("the Lease {} was taken by {by} meanwhile", plan.lease),
+        }
+    };
+    // Not released, it ends by itself.
+    let _ = release(server, &api, name, me).await;
+    done
+}
+
+enum Lost {
+    Away(String),
+    Taken(String),
+}
+
+fn holder(lease: &Lease) -> &str {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+}
+
+async fn acquire(
+    c: &Context<'_>,
+    server: &Server<'_>,
+    api: &Api<Lease>,
+    namespace: &str,
+    name: &str,
+    me: &str,
+) -> anyhow::Result<()> {
+    // What was seen last, and when it was seen first.
+    let mut seen: Option<(String, Duration)> = None;
+    loop {
+        let found = server
+            .patiently(&format!("reading the Lease {namespace}/{name}"), || async {
+                match api.get(name).await {
+                    Ok(lease) => Ok(Some(lease)),
+                    Err(e) if is_absent(&e) => Ok(None),
+                    Err(e) => Err(e),
+                }
+            })
+            .await?;
+        let now = c.host.monotonic();
+        let Some(found) = found else {
+            let lease = lease(c.host.now(), name, namespace, me, None)?;
+            match api.create(&PostParams::default(), &lease).await {
+                Ok(_) => return Ok(()),
+                Err(e) => {
+                    c.status.waiting(&format!("the Lease {namespace}/{name} ({})", super::client::words(&e)), "");
+                    let start = seen.get_or_insert((String::new(), now)).1;
+                    if now.saturating_sub(start) > Duration::from_secs(c.plan.spec.timeouts.kubernetes_api_call) {
+                        bail!("making the Lease {namespace}/{name}: {}", super::client::words(&e));
+                    }
+                }
+            }
+            c.host.sleep(PAUSE).await;
+            continue;
+        };
+        let version = found.metadata.resource_version.clone().unwrap_or_default();
+        let since = match &seen {
+            Some((known, since)) if *known == version => *since,
+            _ => {
+                seen = Some((version.clone(), now));
+                now
+            }
+        };
+        let by = holder(&found);
+        let duration = found.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
+        let duration = Duration::from_secs(u64::try_from(duration).unwrap_or(0));
+        if by.is_empty() || by == me || now.saturating_sub(since) > duration {
+            let mine = lease(c.host.now(), name, namespace, me, Some(&version))?;
+            if api.replace(name, &PostParams::default(), &mine).await.is_ok() {
+                return Ok(());
+            }
+        } else {
+            c.status.waiting(&format!("the Lease {namespace}/{name}, which {by} holds"), "it works on the cluster now");
+        }
+        c.host.sleep(PAUSE).await;
+    }
+}
+
+async fn renew(server: &Server<'_>, api: &Api<Lease>, name: &str, me: &str) -> Result<(), Lost> {
+    let away = |e: kube::Error| Lost::Away(super::client::words(&e));
+    let found = api.get(name).await.map_err(away)?;
+    if holder(&found) != me {
+        return Err(Lost::Taken(holder(&found).to_owned()));
+    }
+    let namespace = found.metadata.namespace.clone().unwrap_or_default();
+    let mine = lease(server.host().now(), name, &namespace, me, found.metadata.resource_version.as_deref())
+        .map_err(|e| Lost::Away(format!("{e:#}")))?;
+    api.replace(name, &PostParams::default(), &mine).await.map_err(away)?;
+    Ok(())
+}
+
+async fn release(server: &Server<'_>, api: &Api<Lease>, name: &str, me: &str) -> anyhow::Result<()> {
+    let found = api.get(name).await?;
+    if holder(&found) == me {
+        let namespace = found.metadata.namespace.clone().unwrap_or_default();
+        let free = lease(server.host().now(), name, &namespace, "", found.metadata.resource_version.as_deref())?;
+        api.replace(name, &PostParams::default(), &free).await?;
+    }
+    Ok(())
+}
+
+/// A Lease; an empty holder means: free.
+fn lease(now: Duration, name: &str, namespace: &str, holder: &str, version: Option<&str>) -> anyhow::Result<Lease> {
+    let mut metadata = json!({"name": name, "namespace": namespace});
+    if let (Some(version), Some(map)) = (version, metadata.as_object_mut()) {
+        map.insert("resourceVersion".to_owned(), Value::from(version));
+    }
+    let seconds = if holder.is_empty() { 1 } else { DURATION.as_secs() };
+    let mut spec = json!({"leaseDurationSeconds": seconds, "renewTime": tls::micro_date(now)});
+    if let (false, Some(map)) = (holder.is_empty(), spec.as_object_mut()) {
+        map.insert("holderIdentity".to_owned(), Value::from(holder));
+        map.insert("acquireTime".to_owned(), Value::from(tls::micro_date(now)));
+    }
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
+    });
+    serde_json::from_value(lease).context("writing a Lease")
+}

@@ -1,0 +1,126 @@
+//! etcd's manifest in its last form: with a log etcd looks at none of it, without one it dies.
+//!
+//! The kubelet restarts etcd for it, so it is done on one node at a time, under the Lease.
+
+use crate::{
+    api::{connect_for_lease, lease},
+    etcd::{self, manifest::Start, peers, state, statement::Identity},
+    host::{HttpRequest, processes, read_text},
+    stage::Context,
+    tls,
+};
+use anyhow::{Context as _, bail};
+use nodekiln_plan::EtcdPlan;
+use std::time::Duration;
+
+const PAUSE: Duration = Duration::from_millis(250);
+
+pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
+    let Some(plan) = &c.plan.spec.etcd else { return Ok(()) };
+    if !state::has_wal(c.host, &plan.data_dir)? {
+        bail!("{} holds no log although etcd is healthy: is it another folder than etcd's?", plan.data_dir);
+    }
+    state::mark_started(c.host, plan)?;
+    let wanted = etcd::wanted(c, plan, Start::Existing)?;
+    let now = read_text(c.host, plan.manifest.as_str())?.unwrap_or_default();
+    let identity = Identity::load(c.host, plan)?;
+    if now.as_bytes() == wanted {
+        // Perhaps a run that was killed wrote it just now.
+        return healthy(c, plan, &identity).await;
+    }
+    let work = async {
+        others_are_up(c, plan, &identity).await?;
+        etcd::write(c, plan, Start::Existing)?;
+        restarted(c, plan).await?;
+        healthy(c, plan, &identity).await
+    };
+    match &c.plan.spec.api {
+        Some(api) => {
+            let server = connect_for_lease(c, api).await?;
+            lease::hold(c, &server, api, work).await
+        }
+        // Without an API server there is no Lease: in the order of the plan, each when those before have done it.
+        None => work.await,
+    }
+}
+
+/// Taking this member down must leave a quorum: the others' etcd have to answer.
+async fn others_are_up(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(c.plan.spec.timeouts.etcd_api_call);
+    let start = c.host.monotonic();
+    let others: Vec<usize> = (0..plan.members.len())
+        .filter(|index| plan.members.get(*index).is_some_and(|member| member.name != c.plan.spec.node))
+        .collect();
+    // One that may be missing without the quorum being lost when this one goes too.
+    let spare = (plan.members.len().saturating_sub(1) / 2).saturating_sub(1);
+    loop {
+        let down = peers::without_peer_port(c, plan, &others, identity).await;
+        if down.len() <= spare {
+            return Ok(());
+        }
+        if c.host.monotonic().saturating_sub(start) > limit {
+            bail!("etcd cannot be restarted: too few of the other members answer");
+        }
+        let who: Vec<_> = down.iter().filter_map(|i| plan.members.get(*i)).map(|m| m.name.as_str()).collect();
+        c.status.waiting(&format!("the etcd members {}", who.join(", ")), "before etcd is restarted here");
+        c.host.sleep(PAUSE).await;
+    }
+}
+
+/// Waits until an etcd with the new arguments runs: the old one answers until the kubelet stops it.
+async fn restarted(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
+    let start = c.host.monotonic();
+    let data = format!("--data-dir={}", plan.data_dir);
+    let name = format!("--name={}", c.plan.spec.node);
+    loop {
+        let runs = processes(c.host).iter().any(|process| {
+            let has = |wanted: &str| process.args.iter().any(|argument| argument == wanted);
+            has("--initial-cluster-state=existing") && has(&data) && has(&name)
+        });
+        if runs {
+            return Ok(());
+        }
+        if c.host.monotonic().saturating_sub(start) > limit {
+            bail!("the kubelet did not restart etcd with its new manifest {}", plan.manifest);
+        }
+        c.status.waiting("the kubelet to restart etcd with its last manifest", "");
+        c.host.sleep(PAUSE).await;
+    }
+}
+
+async fn healthy(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
+    let start = c.host.monotonic();
+    loop {
+        let why = match peers::healthy(c, plan, identity).await {
+            Err(why) => format!("etcd: {why}"),
+            Ok(()) => match api_ready(c).await? {
+                None => {
+                    c.status.arrived();
+                    return Ok(());
+                }
+                Some(why) => format!("the API server: {why}"),
+            },
+        };
+        if c.host.monotonic().saturating_sub(start) > limit {
+            bail!("not healthy after etcd's restart: {why}");
+        }
+        c.status.waiting(&format!("etcd and the API server after etcd's restart ({why})"), "");
+        c.host.sleep(PAUSE).await;
+    }
+}
+
+async fn api_ready(c: &Context<'_>) -> anyhow::Result<Option<String>> {
+    let Some(api) = &c.plan.spec.api else { return Ok(None) };
+    let ca = &c.plan.spec.kubelet.ca;
+    let bytes = c.host.read(ca.as_path()).with_context(|| format!("reading {ca}"))?;
+    let tls = tls::client(&bytes, None).with_context(|| format!("using {ca}"))?;
+    let request = HttpRequest::get(api.server.clone(), "/readyz", Some(tls), Duration::from_secs(5));
+    Ok(match c.host.http(&request).await {
+        // 401 where anonymous requests are off: it answers, and etcd was asked already.
+        Ok(response) if matches!(response.status, 200 | 401 | 403) => None,
+        Ok(response) => Some(format!("status {}", response.status)),
+        Err(e) => Some(e.to_string()),
+    })
+}

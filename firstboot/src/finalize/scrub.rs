@@ -1,0 +1,118 @@
+//! Erasing the payload's leftovers and credentials.
+//!
+//! Files are unlinked and their folder synced. Overwriting them first would do nothing on flash and copy-on-write
+//! file systems.
+
+use crate::{
+    host::{Host, Kind},
+    stage::Context,
+};
+use anyhow::{Context as _, bail};
+use nodekiln_plan::{AbsPath, FileKind, paths};
+use std::path::Path;
+
+pub(super) fn scrub(c: &Context<'_>) -> anyhow::Result<()> {
+    let mut failed = Vec::new();
+    for path in targets(c)? {
+        match erase(c.host, &path) {
+            Ok(true) => c.notes.borrow_mut().scrubbed.push(path),
+            Ok(false) => {}
+            Err(e) => failed.push(format!("{path}: {e}")),
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("erasing {}", failed.join(", "))
+}
+
+/// Everything to erase: the plan's leftovers, the credential, the API objects (they hold join tokens), and the stage
+/// folder but for the decided template.
+fn targets(c: &Context<'_>) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for pattern in &c.plan.spec.finalize.scrub {
+        all.extend(matches(c.host, pattern)?);
+    }
+    let kept: Vec<&AbsPath> = c
+        .plan
+        .files
+        .iter()
+        .filter(|entry| entry.kind == FileKind::Decided)
+        .filter_map(|entry| entry.staged.as_ref())
+        .collect();
+    for entry in c.plan.files.iter().filter(|entry| entry.kind == FileKind::Credential) {
+        all.extend(entry.staged.iter().map(ToString::to_string));
+    }
+    all.push(paths::API_OBJECTS.to_owned());
+    below(c.host, paths::STAGE_DIR, &kept, &mut all)?;
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+/// What lies in a folder and is not kept; whole folders where nothing in them is.
+fn below(host: &dyn Host, folder: &str, kept: &[&AbsPath], all: &mut Vec<String>) -> anyhow::Result<()> {
+    for name in host.list(Path::new(folder)).with_context(|| format!("listing {folder}"))? {
+        let path = format!("{folder}/{name}");
+        if kept.iter().any(|keep| keep.as_str() == path) {
+            continue;
+        }
+        if kept.iter().any(|keep| keep.as_str().starts_with(&format!("{path}/"))) {
+            below(host, &path, kept, all)?;
+        } else {
+            all.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The names that a pattern stands for: `*` in its last part is any text.
+fn matches(host: &dyn Host, pattern: &AbsPath) -> anyhow::Result<Vec<String>> {
+    let name = pattern.file_name();
+    let (true, Some(parent)) = (name.contains('*'), pattern.parent()) else { return Ok(vec![pattern.to_string()]) };
+    let names = host.list(parent.as_path()).with_context(|| format!("listing {parent}"))?;
+    let base = parent.as_str().trim_end_matches('/');
+    Ok(names.into_iter().filter(|found| fits(name, found)).map(|found| format!("{base}/{found}")).collect())
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// Whether there was something.
+fn erase(host: &dyn Host, path: &str) -> std::io::Result<bool> {
+    let path = Path::new(path);
+    match host.stat(path)?.map(|stat| stat.kind) {
+        None => Ok(false),
+        Some(Kind::Dir) => host.remove_tree(path).map(|()| true),
+        Some(_) => host.remove(path).map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn stars() {
+        for (pattern, name) in [("a", "a"), ("a*", "abc"), ("*.txt", "x.txt"), ("a*b*c", "a1b2c"), ("*", "")] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a", "ab"), ("a*", "ba"), ("*.txt", "x.tx"), ("a*b*c", "a1c"), ("a*b", "ba")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! result.json: what firstboot did, written once at its end. No secret stands in it.
+
+use crate::{
+    host::Host,
+    stage::{Context, Notes, STAGES, marker},
+    status::{Moment, StageStatus},
+};
+use anyhow::Context as _;
+use nodekiln_plan::{ClusterName, KubernetesVersion, NodeName, Role, Sha256, paths};
+use serde::{Deserialize, Serialize};
+use std::{fmt::Write as _, path::Path};
+
+/// The file result.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Of this format.
+    pub version: u32,
+    /// The program that wrote it.
+    pub firstboot: String,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The node.
+    pub node: NodeName,
+    /// Its part.
+    pub role: Role,
+    /// The kubelet's version.
+    pub kubernetes_version: KubernetesVersion,
+    /// Generation of the payload's leaves.
+    pub generation: u64,
+    /// Digest of plan.json.
+    pub plan: Sha256,
+    /// When all was done.
+    pub finished: Moment,
+    /// How often `run` was started in the last boot.
+    pub runs: u32,
+    /// The stages of the last boot.
+    pub stages: Vec<StageStatus>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
+    /// What was decided and done.
+    pub facts: Vec<String>,
+    /// Paths that were erased.
+    pub scrubbed: Vec<String>,
+    /// Copies of the payload that nothing on the node can erase.
+    pub beyond_reach: Vec<String>,
+}
+
+impl Outcome {
+    /// For a human.
+    pub fn describe(&self) -> String {
+        let mut text = format!(
+            "node {} of cluster {} ({}), finished; {} leftovers erased\n",
+            self.node,
+            self.cluster,
+            self.kubernetes_version,
+            self.scrubbed.len()
+        );
+        for warning in &self.warnings {
+            let _ = writeln!(text, "  warning: {warning}");
+        }
+        for left in &self.beyond_reach {
+            let _ = writeln!(text, "  not erased: {left}");
+        }
+        text
+    }
+}
+
+/// Writes result.json from the markers of the earlier stages and the notes of this one.
+///
+/// # Errors
+/// The file system's.
+pub fn write(c: &Context<'_>) -> anyhow::Result<()> {
+    let mut all = Notes::default();
+    for stage in &STAGES {
+        if let Some(marker) = marker(c.host, stage.name, &c.digest)? {
+            merge(&mut all, marker.notes);
+        }
+    }
+    merge(&mut all, c.notes.borrow().clone());
+    let report = c.status.report();
+    let spec = &c.plan.spec;
+    let outcome = Outcome {
+        version: 1,
+        firstboot: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: spec.cluster.clone(),
+        node: spec.node.clone(),
+        role: spec.role,
+        kubernetes_version: spec.kubernetes_version,
+        generation: c.plan.identity.generation,
+        plan: c.digest,
+        finished: Moment::now(c.host),
+        runs: report.runs,
+        stages: report.stages,
+        warnings: all.warnings,
+        facts: all.facts,
+        scrubbed: all.scrubbed,
+        beyond_reach: spec.finalize.beyond_reach.clone(),
+    };
+    save(c.host, &outcome)
+}
+
+fn save(host: &dyn Host, outcome: &Outcome) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(outcome).context("writing the result")?;
+    bytes.push(b'\n');
+    host.replace(Path::new(paths::RESULT), 0o600, &bytes).with_context(|| format!("writing {}", paths::RESULT))
+}
+
+fn merge(all: &mut Notes, more: Notes) {
+    let add = |to: &mut Vec<String>, from: Vec<String>| {
+        for item in from {
+            if !to.contains(&item) {
+                to.push(item);
+            }
+        }
+    };
+    add(&mut all.warnings, more.warnings);
+    add(&mut all.facts, more.facts);
+    add(&mut all.scrubbed, more.scrubbed);
+}

@@ -1,0 +1,91 @@
+//! The subcommand `run`: all stages that are not done, in order.
+
+use crate::{
+    etcd,
+    exit::Unusable,
+    gate,
+    host::{Host, Level},
+    kubelet,
+    stage::{Context, Holds, Marker, STAGES, boot_id, mark, marker},
+    status::Status,
+};
+use nodekiln_plan::{NodePlan, Sha256, paths};
+use std::{cell::RefCell, path::Path};
+
+/// The plan and its digest.
+///
+/// # Errors
+/// It is not there, or damaged.
+pub fn load(host: &dyn Host) -> anyhow::Result<(NodePlan, Sha256)> {
+    let bytes = host.read(Path::new(paths::PLAN)).map_err(|e| Unusable::Missing(paths::PLAN, e))?;
+    let plan = NodePlan::from_slice(&bytes).map_err(|e| Unusable::Bad(paths::PLAN, e))?;
+    Ok((plan, Sha256::of(&bytes)))
+}
+
+/// Does what is left to do.
+///
+/// # Errors
+/// The first stage that fails.
+pub async fn run(host: &dyn Host) -> anyhow::Result<()> {
+    let (plan, digest) = load(host)?;
+    let boot = boot_id(host)?;
+    let status = Status::new(host, plan.spec.node.clone(), digest, &boot);
+    let context = Context { host, plan: &plan, digest, boot, status: &status, notes: RefCell::default() };
+    if marker(host, "finalize", &digest)?.is_some() {
+        return later_boot(&context).await;
+    }
+    host.say(
+        Level::Notice,
+        &format!("node {} of cluster {}, {}", plan.spec.node, plan.spec.cluster, plan.spec.kubernetes_version),
+    );
+    stages(&context).await?;
+    etcd::linger(&context).await?;
+    status.end_run();
+    Ok(())
+}
+
+async fn stages(c: &Context<'_>) -> anyhow::Result<()> {
+    for stage in &STAGES {
+        let marker = marker(c.host, stage.name, &c.digest)?;
+        let done = match stage.holds {
+            Holds::Payload => marker.is_some(),
+            Holds::Boot => marker.is_some_and(|marker| marker.boot == c.boot),
+            Holds::Never => false,
+        };
+        if done {
+            c.status.skip(stage.name);
+            continue;
+        }
+        c.notes.replace(Default::default());
+        c.status.start(stage.name, stage.title);
+        if let Err(error) = (stage.work)(c).await {
+            c.status.fail(stage.name, &format!("{error:#}"));
+            return Err(error.context(format!("stage {}", stage.name)));
+        }
+        let seconds = c.status.finish(stage.name);
+        let at = c.host.now().as_secs_f64();
+        let notes = c.notes.take();
+        mark(c.host, stage.name, &Marker { plan: c.digest, boot: c.boot.clone(), at, seconds, notes })?;
+        if stage.name == "etcd" {
+            c.status.ready();
+        }
+    }
+    Ok(())
+}
+
+/// After a reboot: all was done, so compare, and start the kubelet.
+async fn later_boot(c: &Context<'_>) -> anyhow::Result<()> {
+    if let gate::Verdict::Again = gate::check(c.host, c.plan, &c.digest)? {
+        gate::forget(c.host, c.plan)?;
+        stages(c).await?;
+        etcd::linger(c).await?;
+        return Ok(());
+    }
+    c.status.ready();
+    kubelet::start(c).await?;
+    etcd::serve_if_wanted(c).await;
+    c.status.info("all was done in an earlier run; the node is as planned");
+    etcd::linger(c).await?;
+    c.status.end_run();
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Whether the node is as planned: every file that does not change by itself. And the subcommand `verify`.
+
+use crate::{
+    etcd::{manifest, state},
+    exit,
+    files::digest_is,
+    host::{Host, Kind},
+    run::load,
+    stage::{STAGES, marker},
+};
+use nodekiln_plan::{EtcdPlan, FileEntry, FileKind, NodePlan, Sha256, paths};
+use std::path::Path;
+
+/// How closely files are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Before each start of the kubelet: large files (programs) have to be there, the others to have their digest.
+    Fast,
+    /// Every byte.
+    Full,
+}
+
+/// Files from this size on are not read in [`Depth::Fast`].
+const LARGE: u64 = 4 << 20;
+
+/// What is not as planned, in words.
+///
+/// # Errors
+/// The file system's.
+pub fn differences(host: &dyn Host, plan: &NodePlan, digest: &Sha256, depth: Depth) -> anyhow::Result<Vec<String>> {
+    let finished = marker(host, "finalize", digest)?.is_some();
+    let mut found = Vec::new();
+    for entry in &plan.files {
+        // Holds join tokens: erased by the last stage.
+        if finished && entry.path.as_str() == paths::API_OBJECTS {
+            continue;
+        }
+        match entry.kind {
+            FileKind::Laid | FileKind::Staged => look(host, entry, depth, &mut found)?,
+            FileKind::Decided => {
+                if let Some(etcd) = &plan.spec.etcd
+                    && entry.path == etcd.manifest
+                    && !decided_is_right(host, plan, etcd, entry)?
+                {
+                    found.push(format!("{} is not the template with what was decided", entry.path));
+                }
+            }
+            FileKind::Seed => {
+                if host.stat(entry.path.as_path())?.is_none() {
+                    found.push(format!("{} is missing", entry.path));
+                }
+            }
+            FileKind::Credential => {
+                if finished
+                    && let Some(staged) = &entry.staged
+                    && host.stat(staged.as_path())?.is_some()
+                {
+                    found.push(format!("{staged} should have been erased"));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn look(host: &dyn Host, entry: &FileEntry, depth: Depth, found: &mut Vec<String>) -> anyhow::Result<()> {
+    let path = &entry.path;
+    match host.stat(path.as_path())? {
+        None => found.push(format!("{path} is missing")),
+        Some(stat) if depth == Depth::Fast && stat.kind == Kind::File && stat.size >= LARGE => {}
+        Some(stat) => {
+            if !digest_is(host, path, entry)? {
+                found.push(format!("{path} has not the planned content"));
+            } else if stat.kind == Kind::File && stat.mode != entry.mode.bits() {
+                found.push(format!("{path} has the mode {:04o} in place of {}", stat.mode, entry.mode));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn decided_is_right(host: &dyn Host, plan: &NodePlan, etcd: &EtcdPlan, entry: &FileEntry) -> anyhow::Result<bool> {
+    let Some(staged) = &entry.staged else { return Ok(false) };
+    let Ok(template) = host.read(staged.as_path()) else { return Ok(false) };
+    let Ok(now) = host.read(entry.path.as_path()) else { return Ok(false) };
+    if Sha256::of(&template) != entry.sha256 {
+        return Ok(false);
+    }
+    let node = &plan.spec.node;
+    if manifest::fill(&template, etcd, node, manifest::Start::Existing)? == now {
+        return Ok(true);
+    }
+    match state::load(host, etcd)?.and_then(|state| state.map) {
+        Some(map) => Ok(manifest::fill(&template, etcd, node, manifest::Start::New(&map))? == now),
+        None => Ok(false),
+    }
+}
+
+/// The subcommand.
+///
+/// # Errors
+/// No plan, or the file system's.
+pub fn verify(host: &dyn Host) -> anyhow::Result<u8> {
+    let (plan, digest) = load(host)?;
+    let mut found = Vec::new();
+    for stage in &STAGES {
+        if marker(host, stage.name, &digest)?.is_none() {
+            found.push(format!("the stage {} is not done", stage.name));
+        }
+    }
+    found.extend(differences(host, &plan, &digest, Depth::Full)?);
+    for directory in &plan.spec.directories {
+        match host.stat(directory.path.as_path())? {
+            Some(stat) if stat.kind == Kind::Dir && stat.mode == directory.mode.bits() => {}
+            Some(stat) if stat.kind == Kind::Dir => {
+                found.push(format!("{} has the mode {:04o} in place of {}", directory.path, stat.mode, directory.mode));
+            }
+            _ => found.push(format!("the folder {} is missing", directory.path)),
+        }
+    }
+    if let Some(etcd) = &plan.spec.etcd
+        && !state::has_wal(host, &etcd.data_dir)?
+    {
+        found.push(format!("{} holds no etcd log", etcd.data_dir));
+    }
+    if host.stat(Path::new(paths::API_CREDENTIAL))?.is_some() {
+        found.push(format!("{} is still there", paths::API_CREDENTIAL));
+    }
+    for line in &found {
+        host.print(&format!("{line}\n"));
+    }
+    if found.is_empty() {
+        host.print(&format!("node {} is as planned: {} files\n", plan.spec.node, plan.files.len()));
+        return Ok(exit::OK);
+    }
+    Ok(exit::DIFFERS)
+}
