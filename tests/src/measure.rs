@@ -28,6 +28,12 @@ impl Monotonic {
         (micros > 0).then(|| Self(Duration::from_micros(micros)))
     }
 
+    /// A point that firstboot gives in seconds.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
+        Duration::try_from_secs_f64(seconds).ok().map(Self)
+    }
+
     /// The time since an earlier point.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -87,6 +93,27 @@ impl Timeline {
                 if let Some(at) = Monotonic::from_micros(time.parse().unwrap_or(0)) {
                     self.add(format!("{unit} {word}"), at);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What firstboot says of itself in status.json: its start, its stages, when the kubelet might start.
+    pub fn add_firstboot(&mut self, node: &Node) -> Result<()> {
+        let text = node.read_file("/run/nodekiln/status.json")?;
+        let status: Value = serde_json::from_str(&text).context("reading status.json")?;
+        let point = |value: &Value, name: &str| Monotonic::from_seconds(value.get(name)?.get("monotonic")?.as_f64()?);
+        let mut rows = vec![("firstboot starts".to_owned(), point(&status, "started"))];
+        rows.push(("firstboot says ready".to_owned(), point(&status, "ready")));
+        for stage in status.get("stages").and_then(Value::as_array).into_iter().flatten() {
+            let word = |name: &str| stage.get(name).and_then(Value::as_str).unwrap_or("?");
+            let title = format!("firstboot {}", word("name"));
+            rows.push((format!("{title} starts"), point(stage, "started")));
+            rows.push((format!("{title} {}", word("state")), point(stage, "finished")));
+        }
+        for (what, at) in rows {
+            if let Some(at) = at {
+                self.add(what, at);
             }
         }
         Ok(())

@@ -33,6 +33,10 @@ pub struct NodeSpec {
     pub payload: Payload,
     /// Files that the machine image is to have beyond the cached root.
     pub files: Vec<RootFile>,
+    /// Units that the machine image is to start, beyond those of the cached root.
+    pub enabled: Vec<String>,
+    /// The program that applies an Ignition config: the newest, unless said otherwise.
+    pub ignition: String,
     /// Whether it gets the filled containerd root.
     pub containerd: bool,
     /// Folders that are on a disk of their own and survive a wipe.
@@ -48,6 +52,8 @@ impl NodeSpec {
             nic: Nic { addresses: addresses.to_vec(), mac: None },
             payload: Payload::Bare,
             files: Vec::new(),
+            enabled: Vec::new(),
+            ignition: "ignition-apply".to_owned(),
             containerd: true,
             volumes: Vec::new(),
         }
@@ -65,6 +71,13 @@ impl NodeSpec {
     pub fn file(mut self, path: &str, mode: u32, contents: impl Into<Vec<u8>>) -> Self {
         self.files.push(RootFile::new(path, mode, contents));
         self
+    }
+
+    /// The same with one more unit in the image, which starts at boot.
+    #[must_use]
+    pub fn unit(mut self, name: &str, contents: &str) -> Self {
+        self.enabled.push(name.to_owned());
+        self.file(&format!("/etc/systemd/system/{name}"), 0o644, contents)
     }
 }
 
@@ -150,8 +163,9 @@ impl Node {
             files.push(RootFile::new("/etc/hostname", 0o644, format!("{}\n", self.spec.name)));
         }
         self.root.write(&files)?;
+        self.root.enable(&self.spec.enabled)?;
         self.root
-            .install(&self.cache, &self.spec.payload)
+            .install(&self.cache, &self.spec.payload, &self.spec.ignition)
             .with_context(|| format!("putting the payload on {}", self.name()))?;
         self.blank = false;
         Ok(())

@@ -173,14 +173,24 @@ impl Root {
         fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))
     }
 
+    /// Enables units while the node is off.
+    pub fn enable(&self, units: &[String]) -> Result<()> {
+        if units.is_empty() {
+            return Ok(());
+        }
+        let root = format!("--root={}", self.merged().display());
+        Cmd::new(["systemctl", &root, "enable"]).args(units).behind(self.mounted()?).ok()?;
+        Ok(())
+    }
+
     /// Reads a file while the node is off.
     pub fn read(&self, path: &str) -> Result<String> {
         let file = self.merged().join(path.trim_start_matches('/'));
         Cmd::new(["cat".as_ref(), file.as_os_str()]).behind(self.mounted()?).ok()
     }
 
-    /// Puts the payload where the machine finds it at its first boot.
-    pub fn install(&self, cache: &Cache, payload: &Payload) -> Result<()> {
+    /// Puts the payload where the machine finds it at its first boot; `ignition` is the program that applies it.
+    pub fn install(&self, cache: &Cache, payload: &Payload, ignition: &str) -> Result<()> {
         if matches!(payload, Payload::Bare) {
             return Ok(());
         }
@@ -197,14 +207,14 @@ impl Root {
         }
         self.write(&files)?;
         if let Payload::Ignition(config) = payload {
-            self.ignite(cache, config)?;
+            self.ignite(cache, config, ignition)?;
         }
         Ok(())
     }
 
     /// What Ignition's files stage does, on the root that is not running yet.
-    fn ignite(&self, cache: &Cache, config: &Path) -> Result<()> {
-        let program = tools::find(cache, "ignition-apply").context("looking for ignition-apply")?;
+    fn ignite(&self, cache: &Cache, config: &Path, program: &str) -> Result<()> {
+        let program = tools::find(cache, program).with_context(|| format!("looking for {program}"))?;
         let merged = self.merged();
         Cmd::new([program.as_os_str(), "--root".as_ref(), merged.as_os_str(), "--ignore-unsupported".as_ref()])
             .args([config])

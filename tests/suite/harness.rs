@@ -161,8 +161,8 @@ fn disks_live_as_long_as_they_should() -> Result<()> {
 
 #[test]
 fn an_ignition_config_is_applied_before_the_first_boot() -> Result<()> {
-    let needs = [Need::Nodes, Need::Program("ignition-apply")];
-    let Some(cache) = require(&needs)? else {
+    let engines = ["ignition-apply", "ignition-apply-2.14"];
+    let Some(cache) = require(&[Need::Nodes, Need::Program(engines[0]), Need::Program(engines[1])])? else {
         return Ok(());
     };
     let _serial = cache.serial()?;
@@ -181,13 +181,17 @@ fn an_ignition_config_is_applied_before_the_first_boot() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("config.ign");
     fs::write(&path, config.to_string())?;
-    let mut cluster = cluster(&cache, vec![spec("n1", "10.77.0.1/24").payload(Payload::Ignition(path))])?;
-    cluster.power_on_all()?;
-    let node = cluster.node("n1")?;
-    node.wait_running(BOOT)?;
-    assert_eq!(node.run(&["hostname"])?.trim(), "ignited");
-    assert_eq!(node.run(&["stat", "-c", "%a", "/etc/secret"])?.trim(), "600");
-    node.run(&["test", "-e", "/run/marker"]).context("the preset enabled no unit")?;
+    for engine in engines {
+        let mut spec = spec("n1", "10.77.0.1/24").payload(Payload::Ignition(path.clone()));
+        spec.ignition = engine.to_owned();
+        let mut cluster = cluster(&cache, vec![spec])?;
+        cluster.power_on_all()?;
+        let node = cluster.node("n1")?;
+        node.wait_running(BOOT)?;
+        assert_eq!(node.run(&["hostname"])?.trim(), "ignited", "{engine}");
+        assert_eq!(node.run(&["stat", "-c", "%a", "/etc/secret"])?.trim(), "600", "{engine}");
+        node.run(&["test", "-e", "/run/marker"]).with_context(|| format!("{engine}: the preset enabled no unit"))?;
+    }
     Ok(())
 }
 

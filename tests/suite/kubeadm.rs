@@ -31,6 +31,8 @@ SystemdCgroup = true
 const CONTAINERD_UNIT: &str = "[Service]\nEnvironment=CONTAINERD_CONFIG=/etc/containerd/config.toml\n";
 
 const KUBELET_UNIT: &str = "\
+[Unit]
+ConditionPathExists=/var/lib/kubelet/config.yaml
 [Service]
 EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
 ExecStart=/opt/bin/kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \
@@ -80,7 +82,7 @@ fn spec(cache: &Cache, name: &str, address: &str) -> Result<NodeSpec> {
         .file("/opt/bin/kubeadm", 0o755, kubeadm)
         .file("/etc/containerd/config.toml", 0o644, CONTAINERD)
         .file("/etc/systemd/system/containerd.service.d/10-config.conf", 0o644, CONTAINERD_UNIT)
-        .file("/etc/systemd/system/kubelet.service", 0o644, KUBELET_UNIT)
+        .unit("kubelet.service", KUBELET_UNIT)
         .file("/etc/cni/net.d/10-pods.conflist", 0o644, CNI)
         .file("/etc/kubeadm.yaml", 0o600, CONFIG))
 }
