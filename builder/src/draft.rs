@@ -3,6 +3,10 @@
 //! Planning makes drafts without any secret, so that `validate`, `diff` and goldens need none; [`Contents`] says which
 //! key goes where, `fill` alone puts it there.
 
+mod render;
+
+pub use render::render;
+
 use crate::config::San;
 use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Unit};
 use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Sha256};
@@ -172,4 +176,16 @@ pub enum DraftStep {
     Step(ApiStep),
     /// One line of `api.ndjson` with shared values in it.
     Template(Vec<Part>),
+}
+
+/// `text` as a template in which `part` stands wherever `mark` does.
+pub(crate) fn fill_in(text: &str, mark: &str, part: &Part) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (number, piece) in text.split(mark).enumerate() {
+        if number != 0 {
+            parts.push(part.clone());
+        }
+        parts.push(Part::Text(piece.to_owned()));
+    }
+    parts
 }

@@ -6,7 +6,7 @@
 mod profile;
 mod tree;
 
-pub use profile::{ContainerdConfig, Format, Profile, ProfileFile, TimeService};
+pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile, TimeService};
 pub use tree::{
     Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
 };

@@ -36,6 +36,18 @@ pub enum TimeService {
     CloudInit,
 }
 
+/// What configures network interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkService {
+    /// systemd-networkd.
+    Networkd,
+    /// NetworkManager, by keyfiles.
+    NetworkManager,
+    /// cloud-init renders its network-config for whatever there is.
+    CloudInit,
+}
+
 /// A file that a profile lays down.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -74,8 +86,16 @@ pub struct Profile {
     pub selinux: bool,
     /// The resolver file that pods get.
     pub resolv_conf: AbsPath,
+    /// Type for static pods that mount host folders, where SELinux is enforced and those folders keep their own labels.
+    #[serde(default)]
+    pub static_pod_selinux_type: Option<String>,
+    /// Folders of CA certificates beside /etc/ssl/certs, for kube-apiserver and kube-controller-manager: those of
+    /// kubeadm's list that this OS has, since links in /etc/ssl/certs lead there.
+    pub ca_dirs: Vec<AbsPath>,
     /// What keeps the clock.
     pub time_service: TimeService,
+    /// What configures network interfaces.
+    pub network_service: NetworkService,
     /// The target that wants firstboot: one that is not ordered before what firstboot waits for.
     pub wanted_by: UnitName,
     /// Units that have finished before firstboot starts.

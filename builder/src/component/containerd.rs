@@ -1,0 +1,89 @@
+//! containerd: its configuration, and how its unit is made to read it.
+
+use super::{Site, below, constant, image, systemd};
+use crate::config::Binary;
+use nodekiln_payload::{ContainerdConfig, Dropin};
+use nodekiln_plan::AbsPath;
+use toml::{Table, Value};
+
+/// Its socket.
+pub(crate) const ENDPOINT: &str = "unix:///run/containerd/containerd.sock";
+/// Its configuration.
+pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where the machine image and `os.files` may add to it.
+const DROPINS: &str = "/etc/containerd/conf.d/*.toml";
+/// Where CNI plugins are put.
+pub(crate) const CNI_BIN_DIR: &str = "/opt/cni/bin";
+/// Where CNI configurations are.
+pub(crate) const CNI_CONF_DIR: &str = "/etc/cni/net.d";
+
+/// `config.toml`, in the version that 1.x and 2.x both read.
+pub(crate) fn config(site: &Site) -> String {
+    let profile = site.node.os.profile;
+    let table = |pairs: Vec<(&str, Value)>| {
+        Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Table>())
+    };
+    // The cgroup driver is the kubelet's: kubeadm#2583.
+    let mut options = vec![("SystemdCgroup", true.into())];
+    let runc = runc(site);
+    if runc != constant(DEFAULT_RUNC) {
+        options.push(("BinaryName", runc.as_str().into()));
+    }
+    let runtime = table(vec![("runtime_type", "io.containerd.runc.v2".into()), ("options", table(options))]);
+    let cri = table(vec![
+        ("sandbox_image", image::pause(site).into()),
+        ("enable_selinux", profile.selinux.into()),
+        ("cni", table(vec![("bin_dir", cni_bin_dir(site).as_str().into()), ("conf_dir", CNI_CONF_DIR.into())])),
+        (
+            "containerd",
+            table(vec![("default_runtime_name", "runc".into()), ("runtimes", table(vec![("runc", runtime)]))]),
+        ),
+    ]);
+    let file = table(vec![
+        ("version", i64::from(profile.containerd_config_version).into()),
+        ("imports", Value::Array(vec![DROPINS.into()])),
+        ("plugins", table(vec![("io.containerd.grpc.v1.cri", cri)])),
+    ]);
+    toml::to_string(&file).expect("tables with text keys are TOML")
+}
+
+const DEFAULT_RUNC: &str = "/usr/bin/runc";
+const DEFAULT_CONTAINERD: &str = "/usr/bin/containerd";
+
+/// Where a program ends up.
+pub(crate) fn place(site: &Site, binary: &Binary, name: &str) -> AbsPath {
+    match binary {
+        Binary::Path(path) => path.clone(),
+        Binary::File(_) | Binary::Url { .. } => below(&site.node.os.profile.bin_dir, name),
+    }
+}
+
+fn runc(site: &Site) -> AbsPath {
+    place(site, &site.node.binaries.runc, "runc")
+}
+
+/// The folder of the CNI plugins.
+pub(crate) fn cni_bin_dir(site: &Site) -> AbsPath {
+    match &site.node.binaries.cni_plugins {
+        Binary::Path(path) => path.clone(),
+        Binary::File(_) | Binary::Url { .. } => constant(CNI_BIN_DIR),
+    }
+}
+
+/// What has to be changed in the image's unit.
+pub(crate) fn dropins(site: &Site) -> Vec<Dropin> {
+    let containerd = place(site, &site.node.binaries.containerd, "containerd");
+    let mut unit = systemd::UnitFile::default().section("Service");
+    let mut changed = false;
+    if site.node.os.profile.containerd_config == ContainerdConfig::Environment {
+        unit = unit.set("Environment", &format!("CONTAINERD_CONFIG={CONFIG}"));
+        changed = true;
+    }
+    if containerd != constant(DEFAULT_CONTAINERD) {
+        let line = systemd::command(containerd.as_str(), ["--config", CONFIG]);
+        unit = unit.set("ExecStart", "").set("ExecStart", &line);
+        changed = true;
+    }
+    // A name of our own: two drop-ins of one name shadow each other.
+    changed.then(|| Dropin { name: "90-nodekiln.conf".to_owned(), contents: unit.render() }).into_iter().collect()
+}

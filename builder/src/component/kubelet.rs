@@ -1,0 +1,289 @@
+//! The kubelet: its configuration, kubeconfig, unit, and what firstboot knows of it.
+
+use super::{
+    MANIFESTS_DIR, NAMESPACE, Site, arg, comma, constant, containerd, image, merge,
+    systemd::{UnitFile, command},
+};
+use crate::{
+    config::{Binary, Fragment},
+    draft::Part,
+    pki::kubeconfig::{self, Credentials},
+    release::Behaviour,
+};
+use nodekiln_payload::{Dropin, Unit, UnitState};
+use nodekiln_plan::{AbsPath, Endpoint, KubeletPlan, Role, UnitName};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// `--config`. JSON under kubeadm's name.
+pub(crate) const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// `--kubeconfig`.
+pub(crate) const KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+/// Where the kubelet's certificate manager keeps the newest client certificate and its key: `--cert-dir`'s default.
+pub(crate) const CLIENT_PEM: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+/// Serving certificate.
+pub(crate) const SERVING_CERT: &str = "/var/lib/kubelet/pki/kubelet.crt";
+/// Its key.
+pub(crate) const SERVING_KEY: &str = "/var/lib/kubelet/pki/kubelet.key";
+/// Its unit.
+pub(crate) const UNIT: &str = "kubelet.service";
+/// Its own folder, unless `--root-dir` moves it.
+const ROOT_DIR: &str = "/var/lib/kubelet";
+
+/// Arguments that would take the node's identity or configuration from under nodekiln.
+pub(crate) const OWNED_ARGS: [&str; 6] =
+    ["bootstrap-kubeconfig", "cert-dir", "config", "config-dir", "hostname-override", "kubeconfig"];
+
+/// Where volume plugins go on a machine whose /usr is read-only: kubeadm#2031.
+pub(crate) fn volume_plugin_dir(site: &Site) -> Option<AbsPath> {
+    let usr = constant("/usr");
+    let sealed = site.node.os.profile.read_only.iter().any(|folder| usr.is_within(folder));
+    sealed.then(|| constant("/var/lib/kubelet/volumeplugins"))
+}
+
+/// The KubeletConfiguration that is the same on all nodes: kubeadm's defaults, `fragment` over them, and over both what
+/// nodekiln owns.
+fn base(site: &Site, fragment: &Fragment) -> Value {
+    let mut config = json!({
+        "cgroupDriver": "systemd",
+        "clusterDomain": site.cluster.networking.dns_domain,
+        "healthzBindAddress": "127.0.0.1",
+        "healthzPort": 10248,
+    });
+    if let Some(dns) = dns_address(site) {
+        config["clusterDNS"] = json!([dns]);
+    }
+    merge(&mut config, &Value::Object(fragment.clone()));
+    merge(
+        &mut config,
+        &json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": false},
+                "webhook": {"enabled": true},
+                "x509": {"clientCAFile": site.pki("ca.crt")},
+            },
+            "authorization": {"mode": "Webhook"},
+            "rotateCertificates": true,
+            "staticPodPath": MANIFESTS_DIR,
+        }),
+    );
+    config
+}
+
+/// The Service address of the cluster's DNS: host 10 of the first service network, in dual stack too.
+pub(crate) fn dns_address(site: &Site) -> Option<std::net::IpAddr> {
+    site.cluster.networking.services.first().and_then(|network| network.host(10))
+}
+
+/// This node's KubeletConfiguration.
+pub(crate) fn config(site: &Site) -> Value {
+    let node = site.node;
+    let mut fragment = json!({"resolvConf": node.os.profile.resolv_conf});
+    if let Some(folder) = volume_plugin_dir(site) {
+        fragment["volumePluginDir"] = json!(folder);
+    }
+    if node.kernel.swap {
+        fragment["failSwapOn"] = json!(false);
+    }
+    merge(&mut fragment, &Value::Object(node.kubelet.clone()));
+    let mut config = base(site, &fragment.as_object().cloned().unwrap_or_default());
+    merge(
+        &mut config,
+        &json!({
+            "containerRuntimeEndpoint": containerd::ENDPOINT,
+            "tlsCertFile": SERVING_CERT,
+            "tlsPrivateKeyFile": SERVING_KEY,
+        }),
+    );
+    // Also in the API steps: this way a Node that was deleted does not come back bare. An empty list, too, is a choice.
+    config["registerWithTaints"] = json!(node.taints);
+    config
+}
+
+/// The ConfigMap `kubelet-config`, from which `kubeadm join` and `kubeadm upgrade` read: without what is a node's own.
+pub(crate) fn config_map(site: &Site) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kubelet-config", "namespace": NAMESPACE},
+        "data": {"kubelet": super::pretty(&base(site, &site.cluster.kubelet))},
+    })
+}
+
+/// The API server that this node's kubelet talks to: its own, or controlPlaneEndpoint.
+pub(crate) fn server(site: &Site) -> Endpoint {
+    match site.node.role {
+        Role::ControlPlane => site.own_server(),
+        Role::Worker | Role::Etcd => site.cluster.endpoint.clone(),
+    }
+}
+
+/// `kubelet.conf`. It names the certificate manager's file from the start, so the first rotation is no special case.
+pub(crate) fn kubeconfig(site: &Site) -> Vec<Part> {
+    let user = format!("system:node:{}", site.node.name);
+    kubeconfig::template(&site.cluster.name, &user, &server(site), Credentials::File(constant(CLIENT_PEM)))
+}
+
+/// The program.
+pub(crate) fn binary(site: &Site) -> AbsPath {
+    match &site.node.binaries.kubelet {
+        Binary::Path(path) => path.clone(),
+        Binary::File(_) | Binary::Url { .. } => super::below(&site.node.os.profile.bin_dir, "kubelet"),
+    }
+}
+
+fn arguments(site: &Site) -> Vec<String> {
+    let node = site.node;
+    let mut defaults = vec![
+        ("config", CONFIG.to_owned()),
+        ("hostname-override", node.name.to_string()),
+        ("kubeconfig", KUBECONFIG.to_owned()),
+        ("node-ip", comma(&node.addresses)),
+    ];
+    let labels: Vec<_> = node.labels.iter().filter(|(key, _)| label_is_free(key)).collect();
+    if !labels.is_empty() {
+        defaults.push(("node-labels", comma(labels.iter().map(|(key, value)| format!("{key}={value}")))));
+    }
+    if site.kubelet.has(Behaviour::PodInfraContainerImage) {
+        defaults.push(("pod-infra-container-image", image::pause(site)));
+    }
+    arg::arguments(&defaults, &node.kubelet_extra_args, site.kubelet)
+}
+
+/// Whether a kubelet may give itself this label: its own check of `--node-labels` and the admission plugin
+/// NodeRestriction agree on it.
+pub(crate) fn label_is_free(key: &str) -> bool {
+    const KNOWN: [&str; 11] = [
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/instance-type",
+        "beta.kubernetes.io/os",
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "kubernetes.io/arch",
+        "kubernetes.io/hostname",
+        "kubernetes.io/os",
+        "node.kubernetes.io/instance-type",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+    ];
+    let Some((namespace, _)) = key.split_once('/') else { return true };
+    let is_within =
+        |domain: &str| namespace.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    if !is_within("kubernetes.io") && !is_within("k8s.io") {
+        return true;
+    }
+    KNOWN.contains(&key) || is_within("kubelet.kubernetes.io") || is_within("node.kubernetes.io")
+}
+
+/// `kubelet.service`, whole: where the image has one, ours in /etc wins. firstboot starts it, nothing else does.
+pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
+    let containerd = site.node.os.profile.containerd_unit.as_str();
+    let contents = UnitFile::default()
+        .section("Unit")
+        .set("Description", "Kubernetes kubelet")
+        .set("Documentation", "https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/")
+        .units("Wants", ["network-online.target", containerd])
+        .units("After", ["network-online.target", containerd, super::firstboot::UNIT])
+        .set("StartLimitIntervalSec", "0")
+        .section("Service")
+        // Runs at every restart too: a kubelet must not start etcd over a data directory that lost its log.
+        .set("ExecStartPre", &command(firstboot.as_str(), ["gate"]))
+        .set("ExecStart", &command(binary(site).as_str(), arguments(site)))
+        .set("Restart", "always")
+        .set("RestartSec", "10")
+        .set("TimeoutStartSec", "infinity")
+        .render();
+    // A drop-in below /usr/lib counts for our unit too. kubeadm's packages have one with a command line of its own; one of
+    // the same name in /etc takes its place.
+    let shadow = "# In place of the drop-in of kubeadm's packages: kubelet.service says all.\n".to_owned();
+    let dropins = vec![Dropin { name: "10-kubeadm.conf".to_owned(), contents: shadow }];
+    Unit { name: name(UNIT), state: UnitState::Disabled, contents: Some(contents), dropins }
+}
+
+fn name(unit: &str) -> UnitName {
+    unit.parse().expect("a unit name of ours")
+}
+
+/// What firstboot knows of it.
+pub(crate) fn plan(site: &Site, config: &Value) -> KubeletPlan {
+    let root_dir = arg::last(&site.node.kubelet_extra_args, "root-dir").and_then(|value| value.parse().ok());
+    KubeletPlan {
+        unit: name(UNIT),
+        binary: binary(site),
+        after: vec![site.node.os.profile.containerd_unit.clone()],
+        healthz: healthz(config),
+        root_dir: root_dir.unwrap_or_else(|| constant(ROOT_DIR)),
+        static_pods: constant(MANIFESTS_DIR),
+        ca: site.pki("ca.crt"),
+        client_certificate: constant(CLIENT_PEM),
+        server: Some(server(site)),
+    }
+}
+
+fn healthz(config: &Value) -> String {
+    let host = config["healthzBindAddress"].as_str().and_then(|text| text.parse().ok());
+    let port = config["healthzPort"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(10248);
+    let host = match host {
+        // A wildcard is bound, not called.
+        Some(std::net::IpAddr::V4(v4)) if !v4.is_unspecified() => v4.into(),
+        Some(std::net::IpAddr::V6(v6)) if !v6.is_unspecified() => v6.into(),
+        Some(std::net::IpAddr::V6(_)) => std::net::Ipv6Addr::LOCALHOST.into(),
+        _ => std::net::Ipv4Addr::LOCALHOST.into(),
+    };
+    format!("{}/healthz", super::url("http", host, port))
+}
+
+/// The port of the kubelet's API, for preflight.
+pub(crate) fn port(config: &Value) -> u16 {
+    config["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(10250)
+}
+
+/// The labels and the role's labels that the API steps give this node: those it may not give itself, and the free ones
+/// too, since a kubelet labels only a Node that it makes itself.
+pub(crate) fn api_labels(site: &Site) -> BTreeMap<String, String> {
+    let mut labels = site.node.labels.clone();
+    if site.node.role == Role::ControlPlane {
+        for key in ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers"]
+        {
+            labels.entry(key.to_owned()).or_default();
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_a_kubelet_may_set() {
+        for (key, free) in [
+            ("pool", true),
+            ("example.com/a", true),
+            ("notkubernetes.io/a", true),
+            ("topology.kubernetes.io/zone", true),
+            ("node.kubernetes.io/anything", true),
+            ("x.kubelet.kubernetes.io/a", true),
+            ("node-role.kubernetes.io/edge", false),
+            ("node-restriction.kubernetes.io/a", false),
+            ("kubernetes.io/other", false),
+            ("a.k8s.io/b", false),
+        ] {
+            assert_eq!(label_is_free(key), free, "{key}");
+        }
+    }
+
+    #[test]
+    fn healthz_follows_the_configuration() {
+        for (config, want) in [
+            (json!({}), "http://127.0.0.1:10248/healthz"),
+            (json!({"healthzBindAddress": "::1", "healthzPort": 1}), "http://[::1]:1/healthz"),
+            (json!({"healthzBindAddress": "0.0.0.0"}), "http://127.0.0.1:10248/healthz"),
+            (json!({"healthzBindAddress": "::"}), "http://[::1]:10248/healthz"),
+        ] {
+            assert_eq!(healthz(&config), want);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The parts of a node, one file each: cluster and node in, text or objects out. Pure, without keys.
+//!
+//! What a component writes follows kubeadm 1.36 unless a comment says otherwise; [`crate::node`] puts the pieces of a
+//! node together.
+
+pub(crate) mod apiserver;
+pub(crate) mod arg;
+pub(crate) mod cni;
+pub(crate) mod containerd;
+pub(crate) mod controller_manager;
+pub(crate) mod coredns;
+pub(crate) mod encryption;
+pub(crate) mod etcd;
+pub(crate) mod firstboot;
+pub(crate) mod image;
+pub(crate) mod kube_proxy;
+pub(crate) mod kubeadm_config;
+pub(crate) mod kubelet;
+pub(crate) mod network;
+pub(crate) mod rbac;
+pub(crate) mod scheduler;
+pub(crate) mod static_pod;
+pub(crate) mod system;
+pub(crate) mod systemd;
+
+use crate::{
+    config::{Cluster, Node},
+    release::Release,
+};
+use nodekiln_plan::{AbsPath, Endpoint};
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where kubeconfigs and static pods lie (kubeadm's `/etc/kubernetes`).
+pub(crate) const KUBERNETES_DIR: &str = "/etc/kubernetes";
+/// Folder of static pod manifests.
+pub(crate) const MANIFESTS_DIR: &str = "/etc/kubernetes/manifests";
+/// The namespace of everything that the cluster itself runs.
+pub(crate) const NAMESPACE: &str = "kube-system";
+/// Namespace and name of the Lease that serialises firstboots, and of the ConfigMap that says their steps are done.
+pub(crate) const STATE_OBJECT: &str = "nodekiln";
+
+/// A node in its cluster, with the releases that both run.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// One of its nodes.
+    pub node: &'a Node,
+    /// The cluster's release.
+    pub release: Release,
+    /// The release of the node's kubelet.
+    pub kubelet: Release,
+}
+
+impl Site<'_> {
+    /// A path below certificatesDir.
+    pub fn pki(&self, tail: &str) -> AbsPath {
+        below(&self.cluster.certificates_dir, tail)
+    }
+
+    /// The loopback address of the advertise address's family.
+    pub fn loopback(&self) -> IpAddr {
+        match self.node.address() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The node's own API server.
+    pub fn own_server(&self) -> Endpoint {
+        Endpoint::at(self.node.address(), apiserver::port(self.cluster))
+    }
+}
+
+/// `folder/tail`, for a folder that [`crate::node::plan`] has found short enough and a tail of ours.
+pub(crate) fn below(folder: &AbsPath, tail: &str) -> AbsPath {
+    folder.join(tail).expect("a clean tail below a folder whose length was checked")
+}
+
+/// A path that stands in this program's source.
+pub(crate) fn constant(path: &str) -> AbsPath {
+    path.parse().expect("a clean path")
+}
+
+/// `scheme://ADDRESS:PORT`, IPv6 in brackets.
+pub(crate) fn url(scheme: &str, address: IpAddr, port: u16) -> String {
+    format!("{scheme}://{}", std::net::SocketAddr::new(address, port))
+}
+
+/// JSON for a file that is read as YAML: every JSON text is a YAML one, and all YAML readers agree on it.
+pub(crate) fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// `over` laid over `base`: objects merge key by key, anything else is replaced.
+pub(crate) fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
+/// The networks in kubeadm's comma form.
+pub(crate) fn comma<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,121 @@
+//! Unit files, built from sections and escaped words.
+
+use std::fmt::Write as _;
+
+/// A unit file or drop-in.
+#[derive(Default)]
+pub(crate) struct UnitFile(String);
+
+impl UnitFile {
+    /// Begins a section.
+    pub fn section(mut self, name: &str) -> Self {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        let _ = writeln!(self.0, "[{name}]");
+        self
+    }
+
+    /// Adds an assignment. The value is taken as it is: texts that may hold anything go through [`word`].
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        let _ = writeln!(self.0, "{key}={value}");
+        self
+    }
+
+    /// Adds an assignment per value.
+    pub fn each<T: AsRef<str>>(self, key: &str, values: impl IntoIterator<Item = T>) -> Self {
+        values.into_iter().fold(self, |file, value| file.set(key, value.as_ref()))
+    }
+
+    /// Adds a list of units, without repeats and in this order.
+    pub fn units<T: AsRef<str>>(self, key: &str, units: impl IntoIterator<Item = T>) -> Self {
+        let mut seen: Vec<String> = Vec::new();
+        for unit in units {
+            if !seen.iter().any(|known| known == unit.as_ref()) {
+                seen.push(unit.as_ref().to_owned());
+            }
+        }
+        self.set(key, &seen.join(" "))
+    }
+
+    /// The text.
+    pub fn render(self) -> String {
+        self.0
+    }
+}
+
+/// A command line for `ExecStart=` and kin: a program and its arguments, each one word whatever it holds.
+pub(crate) fn command<T: AsRef<str>>(program: &str, arguments: impl IntoIterator<Item = T>) -> String {
+    // Variables are not replaced in the program's path, so its `$` stays single.
+    let mut line = quoted(program, false);
+    for argument in arguments {
+        line.push(' ');
+        line.push_str(&word(argument.as_ref()));
+    }
+    line
+}
+
+/// One word of a command line: systemd.service(5), "Command lines", for quotes, `$` and a lone `;`; systemd.unit(5),
+/// "Specifiers", for `%`.
+pub(crate) fn word(text: &str) -> String {
+    quoted(text, true)
+}
+
+fn quoted(text: &str, variables: bool) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%$+*[]{}<>~^&|!?#()".contains(c);
+    let bare =
+        !text.is_empty() && text.chars().all(plain) && !text.starts_with(['#', '~', '@', '-', '!', ':', '+', '|'])
+            || text.starts_with("--") && text.chars().all(plain);
+    let mut out = String::with_capacity(text.len() + 2);
+    for c in text.chars() {
+        match c {
+            '%' => out.push_str("%%"),
+            '$' if variables => out.push_str("$$"),
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    let _ = write!(out, "\\x{byte:02x}");
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    if bare { out } else { format!("\"{out}\"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        for (text, want) in [
+            ("--a=b", "--a=b"),
+            ("--node-labels=a.b/c=d,e=", "--node-labels=a.b/c=d,e="),
+            ("", "\"\""),
+            ("a b", "\"a b\""),
+            ("100%", "100%%"),
+            ("${HOME}$x", "$${HOME}$$x"),
+            ("a\"b'c\\d", "\"a\\\"b'c\\\\d\""),
+            ("a\nb\tc\u{1}", "\"a\\nb\\tc\\x01\""),
+            (";", "\";\""),
+            ("-x", "\"-x\""),
+            ("é", "\"é\""),
+        ] {
+            assert_eq!(word(text), want, "{text:?}");
+        }
+        assert_eq!(command("/opt/b in/k", ["a", "b c"]), "\"/opt/b in/k\" a \"b c\"");
+        assert_eq!(command("/opt/$x%", ["$x"]), "/opt/$x%% $$x");
+    }
+
+    #[test]
+    fn files() {
+        let file = UnitFile::default().section("Unit").units("After", ["a", "b", "a"]).section("Service").set("X", "y");
+        assert_eq!(file.render(), "[Unit]\nAfter=a b\n\n[Service]\nX=y\n");
+    }
+}

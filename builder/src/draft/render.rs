@@ -1,0 +1,128 @@
+//! A draft as text: the form that goldens keep and `diff` compares.
+
+use super::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part};
+use crate::config::San;
+use nodekiln_payload::Verification;
+use nodekiln_plan::{FileKind, Sha256};
+use std::fmt::Write as _;
+
+/// Texts longer than this are given by digest: programs, not configuration.
+const LONG: usize = 64 * 1024;
+
+/// All of a draft as text, the same for the same draft. Keys stand as `<...>`: there are none yet.
+///
+/// Contents of `os.files` and passwords are shown as digests, since they may be secret.
+pub fn render(draft: &NodeDraft) -> String {
+    let mut out = String::new();
+    let spec = serde_json::to_string_pretty(&draft.spec).unwrap_or_default();
+    let _ = writeln!(out, "=== spec\n{spec}");
+    for file in &draft.files {
+        let kind = match file.kind {
+            FileKind::Laid => "laid",
+            FileKind::Staged => "staged",
+            FileKind::Decided => "decided",
+            FileKind::Seed => "seed",
+            FileKind::Credential => "credential",
+        };
+        let _ = writeln!(out, "=== file {} {} {kind}", file.path, file.mode);
+        line(&mut out, &contents(&file.contents));
+    }
+    for link in &draft.links {
+        let _ = writeln!(out, "=== link {} -> {}", link.path, link.target);
+    }
+    for unit in &draft.units {
+        let _ = writeln!(out, "=== unit {} {}", unit.name, format!("{:?}", unit.state).to_lowercase());
+        if let Some(text) = &unit.contents {
+            line(&mut out, text);
+        }
+        for dropin in &unit.dropins {
+            let _ = writeln!(out, "=== drop-in {} of {}", dropin.name, unit.name);
+            line(&mut out, &dropin.contents);
+        }
+    }
+    for account in &draft.accounts {
+        let password = if account.password_hash.is_some() { ", with password" } else { "" };
+        let _ = writeln!(out, "=== account {} in {}{password}", account.name, account.groups.join(", "));
+        for key in &account.ssh_authorized_keys {
+            line(&mut out, key);
+        }
+    }
+    for fetch in &draft.fetches {
+        let hash = match &fetch.verification {
+            Verification::Sha256(hash) => format!("sha256-{hash}"),
+            Verification::Sha512(hash) => format!("sha512-{hash}"),
+        };
+        let _ = writeln!(out, "=== fetch {} {}\n{}\n{hash}", fetch.into.path, fetch.into.mode, fetch.url);
+    }
+    if let Some(network) = &draft.network {
+        let _ = writeln!(out, "=== network\n{network:?}");
+    }
+    if !draft.time_servers.is_empty() {
+        let _ = writeln!(out, "=== time servers\n{}", draft.time_servers.join(" "));
+    }
+    for blob in &draft.blobs {
+        let _ = writeln!(out, "=== blob {} {} bytes", blob.sha256, blob.bytes.len());
+    }
+    for step in &draft.api {
+        let _ = writeln!(out, "=== api");
+        let text = match step {
+            DraftStep::Step(step) => serde_json::to_string_pretty(step).unwrap_or_default(),
+            DraftStep::Template(parts) => template(parts),
+        };
+        line(&mut out, &text);
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        out.push('\n');
+    }
+}
+
+fn contents(contents: &Contents) -> String {
+    match contents {
+        Contents::Text(text) if text.len() <= LONG => text.clone(),
+        Contents::Text(text) => digest(text.as_bytes()),
+        Contents::Bytes(bytes) => digest(bytes),
+        Contents::Template(parts) => template(parts),
+        Contents::Shared(shared) => format!("<{shared:?}>"),
+        Contents::Leaf(leaf, form) => format!("<{}>", name(leaf, *form)),
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("<{} bytes, sha256 {}>", bytes.len(), Sha256::of(bytes))
+}
+
+fn template(parts: &[Part]) -> String {
+    let mut text = String::new();
+    for part in parts {
+        let _ = match part {
+            Part::Text(piece) => write!(text, "{piece}"),
+            Part::Base64(shared) => write!(text, "<base64 {shared:?}>"),
+            Part::LeafBase64(leaf, form) => write!(text, "<base64 {}>", name(leaf, *form)),
+        };
+    }
+    text
+}
+
+fn name(leaf: &Leaf, form: LeafForm) -> String {
+    let form = match form {
+        LeafForm::Certificate => "certificate",
+        LeafForm::Key => "key",
+        LeafForm::Both => "certificate and key",
+    };
+    let node = leaf.node.as_ref().map(|node| format!(" of {node}")).unwrap_or_default();
+    let sans: Vec<_> = leaf
+        .sans
+        .iter()
+        .map(|san| match san {
+            San::Dns(name) => name.clone(),
+            San::Ip(ip) => ip.to_string(),
+        })
+        .collect();
+    let sans = if sans.is_empty() || form == "key" { String::new() } else { format!(" for {}", sans.join(" ")) };
+    format!("{:?} {form}{node}{sans}", leaf.row)
+}

@@ -1,0 +1,42 @@
+//! The API steps, in order: what kubeadm does once its API server answers, then nodekiln's own objects and the Nodes.
+
+use crate::{
+    component::{Site, coredns, kube_proxy, kubeadm_config, kubelet, rbac},
+    config::Cni,
+    draft::DraftStep,
+};
+use nodekiln_plan::{ApiStep, NodeStep};
+use serde_json::Value;
+
+/// All steps. Every control plane has the same, so any of them may do them.
+pub(super) fn steps(site: &Site) -> Vec<DraftStep> {
+    let mut objects: Vec<Value> = rbac::identities();
+    objects.extend(rbac::lease());
+    objects.push(kubeadm_config::config_map(site));
+    objects.push(kubelet::config_map(site));
+    objects.extend(rbac::config_readers());
+    objects.extend(rbac::bootstrap());
+    let mut steps: Vec<_> = objects.into_iter().map(apply).collect();
+    steps.extend(rbac::cluster_info(site));
+    if site.cluster.dns.is_some() {
+        steps.extend(coredns::objects(site).into_iter().map(apply));
+    }
+    if site.cluster.proxy {
+        steps.extend(kube_proxy::objects(site).into_iter().map(apply));
+    }
+    for node in &site.cluster.nodes {
+        let site = Site { node, ..*site };
+        steps.push(DraftStep::Step(ApiStep::Node(NodeStep {
+            name: node.name.clone(),
+            labels: kubelet::api_labels(&site),
+            taints: node.taints.clone(),
+            // Otherwise kube-controller-manager gives them out.
+            pod_cidrs: if site.cluster.cni == Cni::Bridge { node.pod_cidrs.clone() } else { Vec::new() },
+        })));
+    }
+    steps
+}
+
+fn apply(object: Value) -> DraftStep {
+    DraftStep::Step(ApiStep::Apply(object))
+}

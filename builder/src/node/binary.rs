@@ -1,0 +1,125 @@
+//! Programs: in the image, in the payload, or fetched.
+
+use super::{Refusal, Sources, tree::Tree};
+use crate::{
+    component::{Site, below, constant, containerd, firstboot},
+    config::{Arch, Binary, FetchHash},
+};
+use nodekiln_payload::{Format, Verification};
+use nodekiln_plan::{AbsPath, Archive, Mode, paths};
+use std::sync::Arc;
+
+/// Lays down or fetches every program, and says where firstboot is.
+pub(super) fn lay(site: &Site, sources: &Sources, tree: &mut Tree) -> AbsPath {
+    let binaries = &site.node.binaries;
+    for (name, binary) in [("kubelet", &binaries.kubelet), ("runc", &binaries.runc)] {
+        let field = format!("binaries.{name}");
+        if is_archive(binary) {
+            let message = "is an archive, this is one program";
+            tree.refusals.push(Refusal::new(site.node, field, message).hint("give the program itself"));
+        } else {
+            program(site, tree, &field, name, binary);
+        }
+    }
+    if is_archive(&binaries.containerd) {
+        let message = "an archive of containerd is not supported yet: it has to run before firstboot unpacks archives";
+        let refusal = Refusal::new(site.node, "binaries.containerd", message);
+        tree.refusals.push(refusal.hint("use the containerd of the machine image"));
+    } else {
+        program(site, tree, "binaries.containerd", "containerd", &binaries.containerd);
+    }
+    cni_plugins(site, tree);
+    firstboot(site, sources, tree)
+}
+
+/// Where a program ends up that the image does not hold.
+fn place(site: &Site, name: &str) -> AbsPath {
+    below(&site.node.os.profile.bin_dir, name)
+}
+
+/// Only Ignition fetches, and checks hashes, before anything runs.
+fn fetches(site: &Site) -> bool {
+    site.node.os.profile.format == Format::Ignition
+}
+
+fn program(site: &Site, tree: &mut Tree, field: &str, name: &str, binary: &Binary) {
+    if !matches!(binary, Binary::Path(_)) {
+        put(site, tree, field, place(site, name), Mode::EXECUTABLE, binary);
+    }
+}
+
+fn put(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, binary: &Binary) {
+    match binary {
+        Binary::Path(_) => {}
+        Binary::File(file) => bytes(site, tree, field, path, mode, &file.bytes),
+        Binary::Url { url, hash } if fetches(site) => {
+            let verification = match hash {
+                FetchHash::Sha256(hash) => Verification::Sha256(*hash),
+                FetchHash::Sha512(hash) => Verification::Sha512(hash.clone()),
+            };
+            tree.fetch(path, mode, url.clone(), verification, field);
+        }
+        Binary::Url { .. } => {
+            let message = format!("fetching by URL is not supported yet on {}", site.node.os.profile.name);
+            tree.refusals.push(Refusal::new(site.node, field, message).hint("use `path` or `file`"));
+        }
+    }
+}
+
+/// Bytes of the build: by URL and hash where a machine can fetch them, in the payload otherwise.
+fn bytes(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>) {
+    match &site.cluster.delivery.base_url {
+        Some(base_url) if fetches(site) => tree.publish(path, mode, base_url, bytes, field),
+        _ => tree.bytes(path, mode, bytes, field),
+    }
+}
+
+fn source(binary: &Binary) -> &str {
+    match binary {
+        Binary::Path(path) => path.as_str(),
+        Binary::File(file) => &file.path,
+        Binary::Url { url, .. } => url.split(['?', '#']).next().unwrap_or_default(),
+    }
+}
+
+fn is_archive(binary: &Binary) -> bool {
+    !matches!(binary, Binary::Path(_)) && [".tgz", ".tar.gz", ".tar"].iter().any(|end| source(binary).ends_with(end))
+}
+
+/// A folder of programs, so it comes as an archive.
+fn cni_plugins(site: &Site, tree: &mut Tree) {
+    const FIELD: &str = "binaries.cniPlugins";
+    let binary = &site.node.binaries.cni_plugins;
+    if matches!(binary, Binary::Path(_)) {
+        return;
+    }
+    if !is_archive(binary) {
+        let refusal = Refusal::new(site.node, FIELD, "is not a .tgz, .tar.gz or .tar, and the plugins are several");
+        tree.refusals.push(refusal);
+        return;
+    }
+    let path = below(&constant(paths::STATE_DIR), "archives/cni-plugins.tgz");
+    put(site, tree, FIELD, path.clone(), Mode::PRIVATE, binary);
+    tree.archives.push(Archive { path, into: constant(containerd::CNI_BIN_DIR), strip_components: 0 });
+}
+
+fn firstboot(site: &Site, sources: &Sources, tree: &mut Tree) -> AbsPath {
+    const FIELD: &str = "binaries.firstboot";
+    let path = place(site, firstboot::PROGRAM);
+    match &site.node.binaries.firstboot {
+        Some(Binary::Path(path)) => return path.clone(),
+        Some(binary) => put(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, binary),
+        None => match sources.firstboot.get(&site.node.os.arch) {
+            Some(program) => bytes(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, program),
+            None => {
+                let arch = match site.node.os.arch {
+                    Arch::Amd64 => "amd64",
+                    Arch::Arm64 => "arm64",
+                };
+                let refusal = Refusal::new(site.node, FIELD, format!("this builder holds no firstboot for {arch}"));
+                tree.refusals.push(refusal.hint("give one with --firstboot or in binaries.firstboot"));
+            }
+        },
+    }
+    path
+}

@@ -1,0 +1,197 @@
+//! Planning: a cluster and one of its nodes in, a [`NodeDraft`] out. Pure, and without any key.
+
+mod api;
+mod binary;
+mod identity;
+mod refusal;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use refusal::Refusal;
+
+use crate::{
+    component::{
+        KUBERNETES_DIR, MANIFESTS_DIR, Site, apiserver, below, cni, constant, containerd, controller_manager,
+        encryption, etcd, firstboot, kubelet, network, scheduler, system,
+    },
+    config::{Arch, Cluster, Cni, Node},
+    draft::{Contents, NodeDraft},
+    release::Release,
+};
+use nodekiln_payload::{Account, Network, NetworkService, TimeService, Unit, UnitState};
+use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
+use std::{collections::BTreeMap, sync::Arc};
+use tree::Tree;
+
+/// What planning needs beside the cluster.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The firstboot program per architecture: embedded in the builder, or given by `--firstboot`.
+    pub firstboot: BTreeMap<Arch, Arc<[u8]>>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.firstboot.iter().map(|(arch, bytes)| (arch, bytes.len()))).finish()
+    }
+}
+
+/// All of `node` but its keys.
+///
+/// # Errors
+/// Everything about this node that cannot be planned, at once.
+pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDraft, Vec<Refusal>> {
+    let site = refusal::check(cluster, node)?;
+    let mut tree = Tree::new(node);
+    let firstboot = binary::lay(&site, sources, &mut tree);
+    let kubelet_config = kubelet::config(&site);
+
+    lay_system(&site, &mut tree);
+    lay_runtime(&site, &mut tree);
+    lay_network(&site, &mut tree);
+    identity::lay(&site, &mut tree);
+    if node.role == Role::ControlPlane {
+        lay_control_plane(&site, &mut tree);
+    }
+    tree.text(kubelet::CONFIG, Mode::PUBLIC, FileKind::Staged, crate::component::pretty(&kubelet_config));
+    tree.unit(kubelet::unit(&site, &firstboot));
+    tree.unit(firstboot::unit(&site, &firstboot));
+    lay_users_own(&site, &mut tree);
+
+    let spec = spec::spec(&site, &kubelet_config, std::mem::take(&mut tree.archives));
+    for directory in &spec.directories {
+        tree.check_directory(&directory.path);
+    }
+    let parts = tree.finish()?;
+    let is_cloud_init = |network| network == NetworkService::CloudInit;
+    Ok(NodeDraft {
+        spec,
+        profile: node.os.profile,
+        files: parts.files,
+        links: Vec::new(),
+        units: parts.units,
+        accounts: accounts(node),
+        fetches: parts.fetches,
+        network: node.network.as_ref().filter(|_| is_cloud_init(node.os.profile.network_service)).map(|network| {
+            Network {
+                mac: node.mac.clone(),
+                addresses: network.addresses.clone(),
+                gateways: network.gateways.clone(),
+                nameservers: network.nameservers.clone(),
+            }
+        }),
+        time_servers: match node.os.profile.time_service {
+            TimeService::CloudInit => node.os.time_servers.clone(),
+            TimeService::Timesyncd | TimeService::Chrony => Vec::new(),
+        },
+        blobs: parts.blobs,
+        api: if node.role == Role::ControlPlane { api::steps(&site) } else { Vec::new() },
+    })
+}
+
+/// Host name, kernel settings, clock, and what the profile brings.
+fn lay_system(site: &Site, tree: &mut Tree) {
+    let profile = site.node.os.profile;
+    let kernel = system::kernel(site);
+    tree.text("/etc/hostname", Mode::PUBLIC, FileKind::Laid, format!("{}\n", site.node.name));
+    tree.text(system::MODULES, Mode::PUBLIC, FileKind::Laid, system::modules_file(&kernel));
+    tree.text(system::SYSCTLS, Mode::PUBLIC, FileKind::Laid, system::sysctls_file(&kernel));
+    if let Some((path, text)) = system::time_file(site) {
+        tree.file(path, Mode::PUBLIC, FileKind::Laid, Contents::Text(text));
+    }
+    let mut files: Vec<_> = profile.files.iter().collect();
+    let mut masked: Vec<_> = profile.mask.iter().collect();
+    if !site.node.os.updates {
+        files.extend(&profile.updates_off_files);
+        masked.extend(&profile.updates_off_mask);
+    }
+    for file in files {
+        tree.file(file.path.clone(), file.mode, FileKind::Laid, Contents::Text(file.content.clone()));
+    }
+    for (names, state) in [(masked, UnitState::Masked), (profile.enable.iter().collect(), UnitState::Enabled)] {
+        for name in names {
+            tree.unit(Unit { name: name.clone(), state, contents: None, dropins: Vec::new() });
+        }
+    }
+}
+
+/// containerd.
+fn lay_runtime(site: &Site, tree: &mut Tree) {
+    tree.text(containerd::CONFIG, Mode::PUBLIC, FileKind::Laid, containerd::config(site));
+    let dropins = containerd::dropins(site);
+    if !dropins.is_empty() {
+        let name = site.node.os.profile.containerd_unit.clone();
+        tree.unit(Unit { name, state: UnitState::Unchanged, contents: None, dropins });
+    }
+}
+
+/// The node's own interface and the pods' network.
+fn lay_network(site: &Site, tree: &mut Tree) {
+    if let Some(network) = &site.node.network
+        && let Some((path, mode, text)) = network::file(site.node, network)
+    {
+        tree.file(path, mode, FileKind::Laid, Contents::Text(text));
+    }
+    if site.cluster.cni == Cni::Bridge {
+        let [conflist, masquerade] = cni::paths();
+        tree.file(conflist, Mode::PUBLIC, FileKind::Laid, Contents::Text(cni::conflist(site)));
+        tree.file(masquerade, Mode::PUBLIC, FileKind::Laid, Contents::Text(cni::masquerade(site)));
+        tree.unit(cni::unit(site));
+    }
+}
+
+/// Static pods, in kubeadm's file names and order.
+fn lay_control_plane(site: &Site, tree: &mut Tree) {
+    if encryption::wanted(site) {
+        let config = Contents::Template(encryption::config());
+        tree.file(encryption::path(site), Mode::PRIVATE, FileKind::Laid, config);
+    }
+    let manifests: [(&str, FileKind, fn(&Site) -> String); 4] = [
+        ("etcd.yaml", FileKind::Decided, etcd::manifest),
+        ("kube-apiserver.yaml", FileKind::Staged, apiserver::manifest),
+        ("kube-controller-manager.yaml", FileKind::Staged, controller_manager::manifest),
+        ("kube-scheduler.yaml", FileKind::Staged, scheduler::manifest),
+    ];
+    for (name, kind, manifest) in manifests {
+        let path = below(&constant(MANIFESTS_DIR), name);
+        tree.file(path, Mode::PRIVATE, kind, Contents::Text(manifest(site)));
+    }
+}
+
+/// `os.files` and `os.units`.
+fn lay_users_own(site: &Site, tree: &mut Tree) {
+    for file in &site.node.os.files {
+        tree.users_file(file);
+    }
+    for unit in &site.node.os.units {
+        tree.users_unit(unit);
+    }
+}
+
+fn accounts(node: &Node) -> Vec<Account> {
+    let mut accounts: Vec<_> = node
+        .os
+        .users
+        .iter()
+        .map(|user| Account {
+            name: user.name.clone(),
+            ssh_authorized_keys: user.ssh_authorized_keys.clone(),
+            password_hash: user.password_hash.clone(),
+            groups: user.groups.clone(),
+        })
+        .collect();
+    accounts.sort_by(|a, b| a.name.cmp(&b.name));
+    accounts
+}
+
+/// The folder of kubeconfigs.
+fn kubernetes(name: &str) -> AbsPath {
+    below(&constant(KUBERNETES_DIR), name)
+}
+
+/// The releases of a cluster and a node, if both are known.
+fn releases(cluster: &Cluster, node: &Node) -> Option<(Release, Release)> {
+    Some((Release::find(cluster.version)?, Release::find(node.version)?))
+}

@@ -1,0 +1,90 @@
+//! The part of `plan.json` that needs no key.
+
+use super::identity;
+use crate::{
+    component::{
+        NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, kubelet,
+        scheduler, system,
+    },
+    config::{Binary, Cni},
+};
+use nodekiln_plan::{
+    AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, Mode, NodeSpec, PreflightPlan, Role, paths,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What firstboot is told.
+pub(super) fn spec(site: &Site, kubelet_config: &Value, archives: Vec<Archive>) -> NodeSpec {
+    let (cluster, node) = (site.cluster, site.node);
+    let control_plane = node.role == Role::ControlPlane;
+    let state = format!("{NAMESPACE}/{STATE_OBJECT}");
+    NodeSpec {
+        cluster: cluster.name.clone(),
+        node: node.name.clone(),
+        role: node.role,
+        kubernetes_version: node.version,
+        addresses: node.addresses.clone(),
+        preflight: preflight(site, kubelet_config),
+        kernel: system::kernel(site),
+        directories: directories(site),
+        archives,
+        etcd: control_plane.then(|| etcd::plan(site)),
+        kubelet: kubelet::plan(site, kubelet_config),
+        api: control_plane.then(|| ApiPlan {
+            server: site.own_server(),
+            control_plane_endpoint: cluster.endpoint.clone(),
+            credential: constant(paths::API_CREDENTIAL),
+            lease_credential: constant(paths::LEASE_CREDENTIAL),
+            lease: state.clone(),
+            done: state,
+        }),
+        timeouts: cluster.timeouts,
+        finalize: FinalizePlan {
+            scrub: node.os.profile.scrub.clone(),
+            touch: node.os.profile.touch.clone(),
+            beyond_reach: node.os.profile.beyond_reach.clone(),
+        },
+    }
+}
+
+/// Parents come first: a path sorts before what lies below it.
+fn directories(site: &Site) -> Vec<DirectoryEntry> {
+    // A folder that is named twice, such as certificatesDir = /etc/kubernetes, gets the narrower mode of both.
+    let mut folders: BTreeMap<AbsPath, Mode> = BTreeMap::new();
+    for (path, mode) in identity::folders(site) {
+        let entry = folders.entry(path).or_insert(mode);
+        *entry = (*entry).min(mode);
+    }
+    folders.into_iter().map(|(path, mode)| DirectoryEntry { path, mode }).collect()
+}
+
+fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
+    let mut ports = vec![kubelet::port(kubelet_config)];
+    if site.node.role == Role::ControlPlane {
+        ports.extend([
+            apiserver::port(site.cluster),
+            controller_manager::PORT,
+            scheduler::PORT,
+            etcd::CLIENT_PORT,
+            etcd::PEER_PORT,
+            etcd::STATEMENT_PORT,
+        ]);
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    // Plugins that come in an archive are not there yet when preflight looks.
+    let mut programs = vec![kubelet::binary(site)];
+    if site.cluster.cni == Cni::Bridge && matches!(site.node.binaries.cni_plugins, Binary::Path(_)) {
+        programs.extend(cni::programs(site));
+    }
+    let (ipv4, ipv6) = system::families(site);
+    PreflightPlan {
+        ignore: site.node.ignore_preflight_errors.clone(),
+        ports,
+        programs,
+        runtime_endpoint: containerd::ENDPOINT.to_owned(),
+        ipv4,
+        ipv6,
+    }
+}

@@ -1,0 +1,245 @@
+//! [`Tree`]: collects a node's files and units, and refuses two things in one place.
+
+use super::Refusal;
+use crate::{
+    config::{Node, OsFile, OsUnit},
+    draft::{Blob, Contents, DraftFile},
+};
+use nodekiln_payload::{Dropin, Fetch, FetchInto, Unit, UnitState, Verification};
+use nodekiln_plan::{AbsPath, Archive, FileKind, Mode, Sha256, UnitName, paths};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+/// The parts of a draft, sorted and checked.
+pub(super) struct Parts {
+    pub files: Vec<DraftFile>,
+    pub units: Vec<Unit>,
+    pub fetches: Vec<Fetch>,
+    pub blobs: Vec<Blob>,
+}
+
+/// A node's files and units while they are collected.
+pub(super) struct Tree<'a> {
+    node: &'a Node,
+    files: BTreeMap<AbsPath, DraftFile>,
+    fetches: BTreeMap<AbsPath, Fetch>,
+    units: BTreeMap<UnitName, Unit>,
+    blobs: BTreeMap<Sha256, Blob>,
+    /// Archives for firstboot to unpack.
+    pub archives: Vec<Archive>,
+    /// Every path that is taken, links of the OS resolved, and the field that took it.
+    taken: BTreeMap<AbsPath, String>,
+    /// What was found on the way.
+    pub refusals: Vec<Refusal>,
+}
+
+impl<'a> Tree<'a> {
+    pub fn new(node: &'a Node) -> Self {
+        Self {
+            node,
+            files: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            units: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            archives: Vec::new(),
+            taken: BTreeMap::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// A file at a path of ours.
+    pub fn text(&mut self, path: &str, mode: Mode, kind: FileKind, text: String) {
+        self.file(crate::component::constant(path), mode, kind, Contents::Text(text));
+    }
+
+    /// A file of ours.
+    pub fn file(&mut self, path: AbsPath, mode: Mode, kind: FileKind, contents: Contents) {
+        self.put(path, mode, kind, contents, "nodekiln");
+    }
+
+    /// A file of the user's.
+    pub fn users_file(&mut self, file: &OsFile) {
+        let contents = Contents::Bytes(Arc::clone(&file.contents.bytes));
+        self.put(file.path.clone(), file.mode, FileKind::Laid, contents, "os.files");
+    }
+
+    fn put(&mut self, path: AbsPath, mode: Mode, kind: FileKind, contents: Contents, field: &str) {
+        if kind != FileKind::Laid && kind != FileKind::Credential {
+            let stage = crate::component::constant(paths::STAGE_DIR);
+            match stage.join(path.as_str().trim_start_matches('/')) {
+                Ok(staged) => {
+                    self.take(&staged, field);
+                }
+                Err(fault) => self.refusals.push(Refusal::new(self.node, field, format!("{path}: {fault}"))),
+            }
+        }
+        if self.take(&path, field) {
+            self.files.insert(path.clone(), DraftFile { path, mode, kind, contents });
+        }
+    }
+
+    /// A file that the machine fetches.
+    pub fn fetch(&mut self, path: AbsPath, mode: Mode, url: String, verification: Verification, field: &str) {
+        if self.take(&path, field) {
+            self.fetches.insert(path.clone(), Fetch { url, verification, into: FetchInto { path, mode } });
+        }
+    }
+
+    /// A file to publish below `base_url`, fetched from there. Its name is its digest, so it is stored once.
+    pub fn publish(&mut self, path: AbsPath, mode: Mode, base_url: &str, bytes: &Arc<[u8]>, field: &str) {
+        let sha256 = Sha256::of(bytes);
+        self.blobs.entry(sha256).or_insert_with(|| Blob { sha256, bytes: Arc::clone(bytes) });
+        self.fetch(path, mode, format!("{base_url}/blobs/{sha256}"), Verification::Sha256(sha256), field);
+    }
+
+    /// A file of the build, in the payload itself.
+    pub fn bytes(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
+        self.put(path, mode, FileKind::Laid, Contents::Bytes(Arc::clone(bytes)), field);
+    }
+
+    /// A unit of ours, or more about one: contents and drop-ins add up, what happens to it is what was said last, except
+    /// that `Unchanged` says nothing.
+    pub fn unit(&mut self, unit: Unit) {
+        match self.units.entry(unit.name.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(unit);
+            }
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                if unit.state != UnitState::Unchanged {
+                    known.state = unit.state;
+                }
+                known.contents = unit.contents.or(known.contents.take());
+                known.dropins.extend(unit.dropins);
+            }
+        }
+    }
+
+    /// A unit of the user's. To one that nodekiln has it may add drop-ins, no more.
+    pub fn users_unit(&mut self, unit: &OsUnit) {
+        let dropins: Vec<_> = unit
+            .dropins
+            .iter()
+            .map(|(name, contents)| Dropin { name: name.clone(), contents: contents.clone() })
+            .collect();
+        let Some(ours) = self.units.get(&unit.name) else {
+            let state = match (unit.enabled, &unit.content) {
+                (true, _) => UnitState::Enabled,
+                (false, Some(_)) => UnitState::Disabled,
+                (false, None) => UnitState::Unchanged,
+            };
+            self.unit(Unit { name: unit.name.clone(), state, contents: unit.content.clone(), dropins });
+            return;
+        };
+        let masked = ours.state == UnitState::Masked;
+        let clash = dropins.iter().find(|dropin| ours.dropins.iter().any(|known| known.name == dropin.name));
+        let message = if unit.content.is_some() {
+            Some(format!("`{}` is a unit of nodekiln's", unit.name))
+        } else if masked {
+            Some(format!("`{}` is masked by nodekiln", unit.name))
+        } else {
+            clash.map(|dropin| format!("nodekiln has a drop-in `{}` for `{}` itself", dropin.name, unit.name))
+        };
+        if let Some(message) = message {
+            let refusal = Refusal::new(self.node, "os.units", message);
+            self.refusals.push(refusal.hint("a drop-in of another name may add to it"));
+            return;
+        }
+        self.unit(Unit { name: unit.name.clone(), state: UnitState::Unchanged, contents: None, dropins });
+    }
+
+    /// Refuses a folder where nothing can be made.
+    pub fn check_directory(&mut self, path: &AbsPath) {
+        let real = self.real(path);
+        self.check_writable(path, &real, "nodekiln");
+    }
+
+    /// Takes a path for a file. Says whether it was free and can be written.
+    fn take(&mut self, path: &AbsPath, field: &str) -> bool {
+        let real = self.real(path);
+        if !self.check_writable(path, &real, field) {
+            return false;
+        }
+        if let Some(other) = self.taken.get(&real) {
+            let refusal = match (field, other.as_str()) {
+                ("os.files", "nodekiln") => Refusal::new(self.node, field, format!("{path} is written by nodekiln")),
+                _ => Refusal::new(self.node, field, format!("{path} is given twice, by {other} too")),
+            };
+            self.refusals.push(refusal);
+            return false;
+        }
+        self.taken.insert(real, field.to_owned());
+        true
+    }
+
+    fn check_writable(&mut self, path: &AbsPath, real: &AbsPath, field: &str) -> bool {
+        const NOWHERE: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+        let within = |folder: &AbsPath| real.is_within(folder);
+        let nowhere = NOWHERE.iter().map(|folder| crate::component::constant(folder)).find(within);
+        let sealed = self.node.os.profile.read_only.iter().find(|folder| within(folder)).cloned();
+        let Some(folder) = sealed.or(nowhere) else { return true };
+        let message = format!("{path}: {folder} cannot be written on {}", self.node.os.profile.name);
+        self.refusals.push(Refusal::new(self.node, field, message));
+        false
+    }
+
+    /// The path with the OS's own links resolved: two files may not meet behind one.
+    fn real(&self, path: &AbsPath) -> AbsPath {
+        let mut real = path.clone();
+        // No profile has links in links; the bound keeps a wrong one from going round for ever.
+        for _ in 0..4 {
+            let aliases = &self.node.os.profile.aliases;
+            let Some((link, place)) = aliases.iter().find(|(link, _)| real.is_within(link)) else { break };
+            let tail = real.as_str()[link.as_str().len()..].trim_start_matches('/');
+            let next = if tail.is_empty() { Ok(place.clone()) } else { place.join(tail) };
+            match next {
+                Ok(next) => real = next,
+                Err(_) => break,
+            }
+        }
+        real
+    }
+
+    /// Units are files too, and no file lies below another.
+    pub fn finish(mut self) -> Result<Parts, Vec<Refusal>> {
+        let folder = crate::component::constant("/etc/systemd/system");
+        let units: Vec<_> = self.units.values().cloned().collect();
+        for unit in &units {
+            let mut names = Vec::new();
+            if unit.contents.is_some() || unit.state == UnitState::Masked {
+                names.push(unit.name.to_string());
+            }
+            names.extend(unit.dropins.iter().map(|dropin| format!("{}.d/{}", unit.name, dropin.name)));
+            for name in names {
+                match folder.join(&name) {
+                    Ok(path) => {
+                        self.take(&path, "os.units");
+                    }
+                    Err(fault) => self.refusals.push(Refusal::new(self.node, "os.units", format!("{name}: {fault}"))),
+                }
+            }
+        }
+        for (path, field) in &self.taken {
+            let mut above = path.parent();
+            while let Some(folder) = above {
+                if let Some(other) = self.taken.get(&folder) {
+                    let field = if field == "nodekiln" { other } else { field };
+                    let message = format!("{path} lies below {folder}, which is a file");
+                    self.refusals.push(Refusal::new(self.node, field.clone(), message));
+                }
+                above = folder.parent();
+            }
+        }
+        if !self.refusals.is_empty() {
+            return Err(self.refusals);
+        }
+        Ok(Parts {
+            files: self.files.into_values().collect(),
+            units,
+            fetches: self.fetches.into_values().collect(),
+            blobs: self.blobs.into_values().collect(),
+        })
+    }
+}

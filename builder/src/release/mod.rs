@@ -1,0 +1,211 @@
+//! What differs between Kubernetes releases: image tags and behaviours, read from `kubernetes.toml`.
+//!
+//! The only room that compares versions. Everything else asks [`Release::has`].
+
+use nodekiln_plan::KubernetesVersion;
+use serde::Deserialize;
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// Something that one release does and another does not. Each has a row in `kubernetes.toml`, where it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behaviour {
+    /// Probes name a container port.
+    NamedProbePort,
+    /// extraArgs stay in the user's order.
+    ExtraArgsOrder,
+    /// kube-controller-manager mounts the folder of FlexVolume plugins.
+    FlexvolumeMount,
+    /// etcd is told by feature gate to check for corruption.
+    EtcdFeatureGates,
+    /// ... whatever the tag of its image says.
+    EtcdFeatureGatesOnly,
+    /// The kubelet has `--pod-infra-container-image`.
+    PodInfraContainerImage,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    minors: BTreeMap<String, Tags>,
+    behaviours: BTreeMap<Behaviour, BTreeMap<String, u16>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tags {
+    etcd: String,
+    coredns: String,
+    pause: String,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    toml::from_str(include_str!("kubernetes.toml")).expect("kubernetes.toml parses: a test reads it all")
+});
+
+fn minor(version: KubernetesVersion) -> String {
+    format!("{}.{}", version.major, version.minor)
+}
+
+/// A Kubernetes release that nodekiln knows.
+#[derive(Clone, Copy)]
+pub struct Release {
+    version: KubernetesVersion,
+    tags: &'static Tags,
+}
+
+impl std::fmt::Debug for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Release({})", self.version)
+    }
+}
+
+impl Release {
+    /// The release of this version, or `None` if its minor is not supported.
+    pub fn find(version: KubernetesVersion) -> Option<Self> {
+        TABLE.minors.get(&minor(version)).map(|tags| Self { version, tags })
+    }
+
+    /// The supported minors, such as `1.36`, oldest first.
+    pub fn minors() -> Vec<&'static str> {
+        TABLE.minors.keys().map(String::as_str).collect()
+    }
+
+    /// Its version.
+    pub fn version(&self) -> KubernetesVersion {
+        self.version
+    }
+
+    /// Whether this release does that.
+    pub fn has(&self, behaviour: Behaviour) -> bool {
+        let first = TABLE.behaviours.get(&behaviour).and_then(|row| row.get(&minor(self.version)));
+        first.is_some_and(|first| self.version.patch >= *first)
+    }
+
+    /// Tag of etcd's image.
+    pub fn etcd_tag(&self) -> &'static str {
+        &self.tags.etcd
+    }
+
+    /// Tag of CoreDNS's image.
+    pub fn coredns_tag(&self) -> &'static str {
+        &self.tags.coredns
+    }
+
+    /// Tag of the sandbox image.
+    pub fn pause_tag(&self) -> &'static str {
+        &self.tags.pause
+    }
+
+    /// Whether etcd of this image tag is told by feature gate, which it knows from 3.6 on. A tag that is no version
+    /// counts as a new one, as in kubeadm.
+    pub fn etcd_feature_gates(&self, tag: &str) -> bool {
+        let mut numbers = tag.trim_start_matches('v').split(['.', '-']).map(str::parse::<u32>);
+        let old = match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (3, 6),
+            _ => false,
+        };
+        self.has(Behaviour::EtcdFeatureGatesOnly) || (self.has(Behaviour::EtcdFeatureGates) && !old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    fn release(version: &str) -> Release {
+        Release::find(version.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn images() {
+        let tags = |version| {
+            let release = release(version);
+            [release.etcd_tag(), release.coredns_tag(), release.pause_tag()]
+        };
+        assert_eq!(tags("v1.36.3"), ["3.6.16-0", "v1.14.2", "3.10.2"]);
+        assert_eq!(tags("v1.33.0"), ["3.5.24-0", "v1.12.0", "3.10"]);
+        assert_eq!(Release::minors(), ["1.33", "1.34", "1.35", "1.36"]);
+        for unknown in ["v1.32.9", "v1.37.0", "v2.36.0"] {
+            assert!(Release::find(unknown.parse().unwrap()).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn behaviours_begin_with_a_patch() {
+        use Behaviour::*;
+        for (behaviour, version, has) in [
+            (NamedProbePort, "v1.33.13", false),
+            (NamedProbePort, "v1.34.0", true),
+            (ExtraArgsOrder, "v1.33.7", false),
+            (ExtraArgsOrder, "v1.33.8", true),
+            (ExtraArgsOrder, "v1.35.0", false),
+            (ExtraArgsOrder, "v1.36.0", true),
+            (FlexvolumeMount, "v1.35.6", true),
+            (FlexvolumeMount, "v1.36.0", false),
+            (PodInfraContainerImage, "v1.34.9", true),
+            (PodInfraContainerImage, "v1.35.0", false),
+        ] {
+            assert_eq!(release(version).has(behaviour), has, "{behaviour:?} {version}");
+        }
+    }
+
+    #[test]
+    fn every_behaviour_has_a_row_of_known_minors() {
+        use Behaviour::*;
+        let all = [
+            NamedProbePort,
+            ExtraArgsOrder,
+            FlexvolumeMount,
+            EtcdFeatureGates,
+            EtcdFeatureGatesOnly,
+            PodInfraContainerImage,
+        ];
+        assert_eq!(TABLE.behaviours.keys().copied().collect::<Vec<_>>(), all);
+        for (behaviour, row) in &TABLE.behaviours {
+            assert!(!row.is_empty(), "{behaviour:?}");
+            assert!(row.keys().all(|minor| TABLE.minors.contains_key(minor)), "{behaviour:?}");
+        }
+    }
+
+    #[test]
+    fn etcd_flags_follow_its_version() {
+        for (version, tag, gates) in [
+            ("v1.33.13", "3.5.24-0", false),
+            ("v1.34.9", "3.6.5-0", true),
+            ("v1.34.9", "3.5.24-0", false),
+            ("v1.34.9", "v3.5.24", false),
+            ("v1.34.9", "mine", true),
+            ("v1.36.3", "3.5.24-0", true),
+        ] {
+            assert_eq!(release(version).etcd_feature_gates(tag), gates, "{version} {tag}");
+        }
+    }
+
+    /// A version comparison anywhere else would be a behaviour without a row. `config` may compare: version skew between
+    /// a node and its cluster is a rule over any two versions.
+    #[test]
+    fn nobody_else_compares_versions() {
+        fn visit(folder: &Path, found: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    if !path.ends_with("release") && !path.ends_with("config") {
+                        visit(&path, found);
+                    }
+                } else if path.extension().is_some_and(|ext| ext == "rs") {
+                    let text = fs::read_to_string(&path).unwrap();
+                    for (number, line) in text.lines().enumerate() {
+                        if line.contains(".minor") || line.contains(".patch >") || line.contains(".patch <") {
+                            found.push(format!("{}:{}", path.display(), number + 1));
+                        }
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert!(found.is_empty(), "ask Release::has: {found:?}");
+    }
+}
