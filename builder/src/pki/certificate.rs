@@ -4,16 +4,18 @@
 //! number that repeats with the key, no authority key identifier): every field is set here, and tests read all of them
 //! back. It never sees a private key.
 
-use crate::pki::{
-    key::KeyPair,
-    table::{Ca, Usage},
+use crate::{
+    config::San,
+    pki::{
+        key::KeyPair,
+        table::{Ca, Usage},
+    },
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 use sha2::Digest as _;
-use std::net::IpAddr;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
 
@@ -47,10 +49,8 @@ pub struct Subject<'a> {
     pub common_name: &'a str,
     /// O.
     pub organization: Option<&'a str>,
-    /// dNSNames, in order.
-    pub dns: Vec<&'a str>,
-    /// iPAddresses, in order, after the names.
-    pub ips: Vec<IpAddr>,
+    /// Alternative names, in order.
+    pub sans: &'a [San],
     /// Extended key usage.
     pub usage: Usage,
 }
@@ -168,8 +168,7 @@ impl Signer {
 
     /// Issues a leaf and checks that it names its issuer as the CA names itself.
     fn probe(&self, subject: &[u8]) -> Result<(), CaError> {
-        let probe =
-            Subject { common_name: "probe", organization: None, dns: vec![], ips: vec![], usage: Usage::Client };
+        let probe = Subject { common_name: "probe", organization: None, sans: &[], usage: Usage::Client };
         let der = self.issue(&probe, &self.key, self.validity).map_err(|_| CaError::Subject)?;
         match X509Certificate::from_der(&der) {
             Ok((_, leaf)) if leaf.issuer().as_raw() == subject => Ok(()),
@@ -183,11 +182,15 @@ impl Signer {
     /// A name that no certificate can hold.
     pub fn issue(&self, subject: &Subject<'_>, key: &KeyPair, validity: Validity) -> Result<Vec<u8>, CertificateError> {
         let mut params = params(subject.common_name, subject.organization, validity)?;
-        for name in &subject.dns {
-            let name = (*name).try_into().map_err(|_| CertificateError::Name((*name).to_owned()))?;
-            params.subject_alt_names.push(SanType::DnsName(name));
+        for san in subject.sans {
+            params.subject_alt_names.push(match san {
+                San::Ip(ip) => SanType::IpAddress(*ip),
+                San::Dns(name) => {
+                    let ascii = name.as_str().try_into().map_err(|_| CertificateError::Name(name.clone()))?;
+                    SanType::DnsName(ascii)
+                }
+            });
         }
-        params.subject_alt_names.extend(subject.ips.iter().copied().map(SanType::IpAddress));
         // Critical CA:FALSE and a subject key identifier; `NoCa` would write neither.
         params.is_ca = IsCa::ExplicitNoCa;
         // kubeadm adds keyEncipherment, which means nothing for EC keys (RFC 8813).

@@ -1,13 +1,19 @@
 //! Keys and certificates: which there are, how they are made, and who may hold them.
 //!
-//! [`table`] says what exists; everything else reads it. Nothing here writes, reads a clock or draws a random number: an
-//! authority is a function of the secrets and the cluster.
+//! [`table`] says what exists; everything else reads it. [`Authority`] opens the secrets, [`fill`] puts keys into drafts,
+//! [`scan`] finds them again in payloads. Nothing here writes, reads a clock or draws a random number: all of it is a
+//! function of the secrets and the cluster.
 
+pub mod authority;
 pub mod certificate;
 pub mod derive;
+mod fill;
 pub mod key;
 pub mod kubeconfig;
 pub mod pem;
+pub mod scan;
 pub mod table;
 
-pub use table::KeyId;
+pub use authority::{Authority, IssueError, OpenError};
+pub use fill::{FillError, Filled, fill};
+pub use table::{Ca, KeyId};

@@ -86,6 +86,11 @@ pub struct Finding {
     pub message: String,
 }
 
+/// Why `secrets.yaml` was not read: all findings, in the order of the file. Displayed one to a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Findings(pub Vec<Finding>);
+
 impl Finding {
     fn new(line: u64, column: u64, path: &str, message: impl Into<String>) -> Self {
         Self { line, column, path: path.to_owned(), message: message.into() }
@@ -130,8 +135,8 @@ impl Secrets {
     ///
     /// # Errors
     /// All findings, sorted by position.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Vec<Finding>> {
-        parse::parse(bytes)
+    pub fn parse(bytes: &[u8]) -> Result<Self, Findings> {
+        parse::parse(bytes).map_err(Findings)
     }
 
     /// The bytes of `secrets.yaml`: the same for the same secrets.

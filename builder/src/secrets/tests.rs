@@ -29,7 +29,13 @@ fn text(secrets: &Secrets) -> String {
 
 /// The findings of `text` as `line:column: path message`.
 fn findings(text: &str) -> Vec<String> {
-    Secrets::parse(text.as_bytes()).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    Secrets::parse(text.as_bytes())
+        .err()
+        .map(|error| error.0)
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
@@ -342,7 +348,7 @@ fn not_yaml() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(place) && found[0].contains(message), "{message:?}: {found:?}");
     }
-    assert_eq!(Secrets::parse(b"\xff").unwrap_err()[0].message, "is not UTF-8");
+    assert_eq!(Secrets::parse(b"\xff").unwrap_err().0[0].message, "is not UTF-8");
 }
 
 /// Faults come together, in the order of the file.

@@ -1,0 +1,346 @@
+//! [`Authority`]: the secrets of a cluster, opened: it issues leaves and knows every key that is not a node's own.
+
+use crate::{
+    config::Cluster,
+    draft::{Leaf, LeafForm, Part, Row, Shared},
+    pki::{
+        certificate::{CaError, CertificateError, Signer, Subject, Validity},
+        derive::Deriver,
+        key::KeyPair,
+        kubeconfig::{self, Credentials},
+        pem,
+        table::{self, Ca, CommonName, KeyId, Scope, TABLE},
+    },
+    secrets::Secrets,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use nodekiln_plan::{Secret, Sha256};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Why an authority was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A CA that [`Secrets::parse`] would have refused.
+    #[error("the {} CA's certificate {error}", .ca.name())]
+    Ca {
+        /// Which.
+        ca: Ca,
+        /// Why.
+        error: CaError,
+    },
+    /// certificateValidityPeriod leads past what a certificate can say.
+    #[error("certificateValidityPeriod: leaves would end past the year 9999")]
+    Validity,
+    /// Leaves that nobody would trust to their end.
+    #[error(
+        "certificateValidityPeriod: leaves would end {}, after the {} CA's certificate, which ends {}",
+        date(*.leaf), .ca.name(), date(*.end)
+    )]
+    OutlivesCa {
+        /// Which CA.
+        ca: Ca,
+        /// notAfter of leaves.
+        leaf: i64,
+        /// notAfter of the CA.
+        end: i64,
+    },
+    /// A shared leaf could not be made.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+/// Why a leaf was not issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// A leaf of a per-node row for no node, or the other way round.
+    #[error("the certificate `{0}` is made {1}")]
+    Scope(&'static str, &'static str),
+    /// See [`CertificateError`].
+    #[error("issuing the certificate `{0}`")]
+    Certificate(&'static str, #[source] CertificateError),
+}
+
+fn date(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| seconds.to_string(), |at| at.date().to_string())
+}
+
+/// Bytes with their digest, shared between nodes.
+#[derive(Clone)]
+pub(crate) struct Value {
+    pub(crate) bytes: Arc<Secret>,
+    pub(crate) sha256: Sha256,
+}
+
+impl Value {
+    pub(crate) fn new(bytes: Secret) -> Self {
+        Self { sha256: Sha256::of(bytes.expose()), bytes: Arc::new(bytes) }
+    }
+}
+
+/// A leaf in its three forms.
+#[derive(Clone)]
+pub(crate) struct Issued {
+    certificate: Value,
+    key: Value,
+    /// Digest of the public half.
+    pub(crate) spki: Sha256,
+    /// Its span.
+    pub(crate) validity: Validity,
+}
+
+impl Issued {
+    pub(crate) fn form(&self, form: LeafForm) -> Value {
+        match form {
+            LeafForm::Certificate => self.certificate.clone(),
+            LeafForm::Key => self.key.clone(),
+            LeafForm::Both => {
+                let (certificate, key) = (self.certificate.bytes.expose(), self.key.bytes.expose());
+                Value::new(Secret::new([certificate, key].concat()))
+            }
+        }
+    }
+}
+
+/// The secrets of a cluster, opened. Made once, used by all threads. `Debug` shows nothing.
+pub struct Authority {
+    signers: BTreeMap<Ca, Signer>,
+    bundles: BTreeMap<Ca, Value>,
+    deriver: Deriver,
+    generation: u64,
+    validity: Validity,
+    /// Latest notBefore and earliest notAfter of the signing CAs.
+    ca_validity: Validity,
+    shared: BTreeMap<Shared, SharedValue>,
+    leaves: BTreeMap<Row, Issued>,
+    keys: BTreeMap<Sha256, KeyId>,
+    encryption: Vec<Secret>,
+    /// Large contents that nodes share, by the address of the bytes, which it keeps alive.
+    large: Mutex<BTreeMap<usize, (Arc<[u8]>, Value)>>,
+}
+
+pub(crate) struct SharedValue {
+    pub(crate) value: Value,
+    pub(crate) base64: Secret,
+    /// Digest of the public half, for keys; of the key itself for the encryption key.
+    pub(crate) key: Option<Sha256>,
+}
+
+/// From this size on, contents are hashed and copied once for all nodes.
+const LARGE: usize = 64 * 1024;
+
+impl Authority {
+    /// Opens `secrets` for `cluster` and issues the leaves that nodes share.
+    ///
+    /// # Errors
+    /// Leaves that would outlive a CA, and what [`Secrets::parse`] refuses.
+    pub fn open(secrets: &Secrets, cluster: &Cluster) -> Result<Self, OpenError> {
+        let validity =
+            Validity::starting(secrets.renewed_at, cluster.certificate_validity).ok_or(OpenError::Validity)?;
+        let mut signers = BTreeMap::new();
+        let mut bundles = BTreeMap::new();
+        let mut keys = BTreeMap::new();
+        let mut ca_validity = Validity { not_before: i64::MIN, not_after: i64::MAX };
+        for (&ca, pairs) in &secrets.authorities {
+            let mut bundle = Vec::new();
+            for pair in pairs {
+                pem::encode(pem::CERTIFICATE, &pair.certificate, &mut bundle);
+                keys.insert(pair.key.spki_sha256(), KeyId::Ca(ca));
+            }
+            bundles.insert(ca, Value::new(Secret::new(bundle)));
+            let first = pairs.first().expect("secrets hold a pair of every CA");
+            let signer =
+                Signer::open(&first.certificate, first.key.clone()).map_err(|error| OpenError::Ca { ca, error })?;
+            let end = signer.validity().not_after;
+            if validity.not_after > end {
+                return Err(OpenError::OutlivesCa { ca, leaf: validity.not_after, end });
+            }
+            ca_validity.not_before = ca_validity.not_before.max(signer.validity().not_before);
+            ca_validity.not_after = ca_validity.not_after.min(end);
+            signers.insert(ca, signer);
+        }
+        keys.insert(secrets.service_account.spki_sha256(), KeyId::ServiceAccount);
+        let shared = shared_values(secrets, &signers, &bundles);
+        let mut authority = Self {
+            signers,
+            bundles,
+            deriver: Deriver::new(&secrets.leaf_seed, secrets.generation),
+            generation: secrets.generation,
+            validity,
+            ca_validity,
+            shared,
+            leaves: BTreeMap::new(),
+            keys,
+            encryption: secrets.encryption.iter().map(|key| key.key.clone()).collect(),
+            large: Mutex::new(BTreeMap::new()),
+        };
+        for spec in TABLE.iter().filter(|spec| spec.scope == Scope::Shared) {
+            let issued = authority.issue(&table::leaf(spec.row, cluster, None))?;
+            authority.keys.insert(issued.spki, KeyId::Leaf(spec.row, None));
+            authority.leaves.insert(spec.row, issued);
+        }
+        Ok(authority)
+    }
+
+    /// Certificates of `ca` that are trusted, PEM, the signing one first.
+    pub fn bundle(&self, ca: Ca) -> &str {
+        std::str::from_utf8(self.bundles[&ca].bytes.expose()).expect("PEM is ASCII")
+    }
+
+    /// The generation of the leaves.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The validity of every leaf.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Latest notBefore and earliest notAfter of the CAs that sign.
+    pub(crate) fn ca_validity(&self) -> Validity {
+        self.ca_validity
+    }
+
+    /// The key whose public half (SubjectPublicKeyInfo) has this digest, if it is a CA's, the service account's or a
+    /// shared leaf's. A node's own are known to who filled it: [`crate::pki::Filled::keys`].
+    pub fn identify(&self, spki: &Sha256) -> Option<KeyId> {
+        self.keys.get(spki).cloned()
+    }
+
+    /// Symmetric keys: no public half tells them.
+    pub fn symmetric_keys(&self) -> Vec<(KeyId, &[u8])> {
+        self.encryption.iter().map(|key| (KeyId::Encryption, key.expose())).collect()
+    }
+
+    /// Every key of the cluster but those of single nodes.
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        let mut ids: Vec<_> = Ca::ALL.map(KeyId::Ca).into();
+        ids.extend([KeyId::ServiceAccount, KeyId::Encryption]);
+        ids.extend(self.leaves.keys().map(|&row| KeyId::Leaf(row, None)));
+        ids.sort();
+        ids
+    }
+
+    /// `admin.conf` and `super-admin.conf`, for the output.
+    ///
+    /// # Errors
+    /// None in practice: their leaves were issued already.
+    pub fn admin_kubeconfigs(&self, cluster: &Cluster) -> Result<[(&'static str, Secret); 2], IssueError> {
+        let file = |row| {
+            let spec = table::spec(row);
+            let CommonName::Fixed(user) = spec.common_name else {
+                return Err(IssueError::Scope(spec.name, "for a node"));
+            };
+            let credentials = Credentials::Embedded(table::leaf(row, cluster, None));
+            let mut out = Vec::with_capacity(8192);
+            for part in kubeconfig::template(&cluster.name, user, &cluster.endpoint, credentials) {
+                self.append(&part, &mut out, &mut |leaf| self.issue(leaf))?;
+            }
+            Ok((spec.name, Secret::new(out)))
+        };
+        Ok([file(Row::Admin)?, file(Row::SuperAdmin)?])
+    }
+
+    /// Appends a part of a template; `issue` makes leaves, so that a caller can keep what it made.
+    pub(crate) fn append<E>(
+        &self,
+        part: &Part,
+        out: &mut Vec<u8>,
+        issue: &mut dyn FnMut(&Leaf) -> Result<Issued, E>,
+    ) -> Result<(), E> {
+        match part {
+            Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Part::Base64(shared) => out.extend_from_slice(self.shared(*shared).base64.expose()),
+            Part::LeafBase64(leaf, form) => {
+                let base64 = Secret::from(STANDARD.encode(issue(leaf)?.form(*form).bytes.expose()));
+                out.extend_from_slice(base64.expose());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shared(&self, shared: Shared) -> &SharedValue {
+        &self.shared[&shared]
+    }
+
+    /// Issues `leaf`: one that nodes share was made when the authority was opened.
+    ///
+    /// # Errors
+    /// See [`IssueError`].
+    pub(crate) fn issue(&self, leaf: &Leaf) -> Result<Issued, IssueError> {
+        let spec = table::spec(leaf.row);
+        let common_name = match (spec.scope, &leaf.node, spec.common_name) {
+            (Scope::Node, None, _) => return Err(IssueError::Scope(spec.name, "for a node")),
+            (Scope::Shared, Some(_), _) => return Err(IssueError::Scope(spec.name, "for all nodes, not for one")),
+            (_, _, CommonName::Fixed(name)) => name.to_owned(),
+            (_, None, CommonName::Node(_)) => return Err(IssueError::Scope(spec.name, "for a node")),
+            (_, Some(node), CommonName::Node(prefix)) => format!("{prefix}{node}"),
+        };
+        if leaf.sans.is_empty()
+            && let Some(issued) = self.leaves.get(&leaf.row)
+        {
+            return Ok(issued.clone());
+        }
+        let key = self.deriver.leaf(spec, leaf.node.as_ref());
+        let subject =
+            Subject { common_name: &common_name, organization: spec.organization, sans: &leaf.sans, usage: spec.usage };
+        let der = self.signers[&spec.issuer]
+            .issue(&subject, &key, self.validity)
+            .map_err(|error| IssueError::Certificate(spec.name, error))?;
+        Ok(Issued {
+            certificate: Value::new(pem::encode_secret(pem::CERTIFICATE, &der)),
+            key: Value::new(key.private_pem()),
+            spki: key.spki_sha256(),
+            validity: self.validity,
+        })
+    }
+
+    /// `bytes` as contents: large ones are hashed and copied once, however many nodes have them.
+    pub(crate) fn intern(&self, bytes: &Arc<[u8]>) -> Value {
+        if bytes.len() < LARGE {
+            return Value::new(Secret::new(bytes.to_vec()));
+        }
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = large
+            .entry(bytes.as_ptr() as usize)
+            .or_insert_with(|| (Arc::clone(bytes), Value::new(Secret::new(bytes.to_vec()))));
+        entry.1.clone()
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority(generation {})", self.generation)
+    }
+}
+
+fn shared_values(
+    secrets: &Secrets,
+    signers: &BTreeMap<Ca, Signer>,
+    bundles: &BTreeMap<Ca, Value>,
+) -> BTreeMap<Shared, SharedValue> {
+    let ca_key = signers[&Ca::Kubernetes].key();
+    let service_account = &secrets.service_account;
+    let encryption = &secrets.encryption.first().expect("secrets hold an encryption key").key;
+    let public = |key: &KeyPair| Value::new(key.public_pem());
+    let private = |key: &KeyPair| (Value::new(key.private_pem()), Some(key.spki_sha256()));
+    [
+        (Shared::Ca, (bundles[&Ca::Kubernetes].clone(), None)),
+        (Shared::CaKey, private(ca_key)),
+        (Shared::FrontProxyCa, (bundles[&Ca::FrontProxy].clone(), None)),
+        (Shared::EtcdCa, (bundles[&Ca::Etcd].clone(), None)),
+        (Shared::ServiceAccountKey, private(service_account)),
+        (Shared::ServiceAccountPublicKey, (public(service_account), None)),
+        (Shared::EncryptionKey, (Value::new(encryption.clone()), Some(Sha256::of(encryption.expose())))),
+    ]
+    .into_iter()
+    .map(|(shared, (value, key))| {
+        let base64 = Secret::from(STANDARD.encode(value.bytes.expose()));
+        (shared, SharedValue { value, base64, key })
+    })
+    .collect()
+}

@@ -1,0 +1,219 @@
+//! Finds private keys in any bytes, knowing nothing of where they came from: placement is proved by what a payload
+//! holds, not by what was meant to be in it.
+//!
+//! Seen are PEM blocks (also indented, or with line breaks escaped as in JSON), PKCS#8 of P-256 in DER, and both inside
+//! base64, up to [`DEPTH`] layers of it: kubeconfigs, JSON, YAML. Compressed data is for the caller to unpack.
+
+use crate::pki::key::{KeyPair, PKCS8_PREFIX};
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use nodekiln_plan::Sha256;
+use zeroize::Zeroizing;
+
+/// Layers of base64 that are looked into.
+pub const DEPTH: usize = 4;
+/// Shorter runs of base64 hold no key: 32 bytes make 43 characters.
+const SHORTEST: usize = 40;
+
+/// A private key that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// One whose public half (SubjectPublicKeyInfo) has this digest.
+    Key(Sha256),
+    /// Something that says it is a private key, but is encrypted, damaged or of an unknown kind.
+    Unreadable,
+}
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// All private keys in `bytes`, sorted, each once.
+pub fn private_keys(bytes: &[u8]) -> Vec<Found> {
+    let mut found = Vec::new();
+    look(bytes, DEPTH, &mut |layer, pem_bodies| {
+        for body in pem_bodies {
+            found.push(body.found());
+        }
+        for offset in offsets(layer, &PKCS8_PREFIX) {
+            let whole = layer.get(offset..offset + 138).and_then(KeyPair::from_pkcs8);
+            found.push(whole.map_or(Found::Unreadable, |key| Found::Key(key.spki_sha256())));
+        }
+    });
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Whether `bytes` hold `secret` as it is, in hexadecimal or in base64 of any layer.
+pub fn holds(bytes: &[u8], secret: &[u8]) -> bool {
+    if secret.is_empty() {
+        return false;
+    }
+    let hex = Zeroizing::new(hex::encode(secret));
+    let upper = Zeroizing::new(hex.to_ascii_uppercase());
+    let mut held = false;
+    look(bytes, DEPTH, &mut |layer, _| {
+        held = held
+            || [secret, hex.as_bytes(), upper.as_bytes()].iter().any(|needle| offsets(layer, needle).next().is_some());
+    });
+    held
+}
+
+/// A PEM block that says it holds a private key.
+struct Body<'a> {
+    label: &'a [u8],
+    base64: Zeroizing<Vec<u8>>,
+    whole: bool,
+}
+
+impl Body<'_> {
+    fn found(&self) -> Found {
+        let der = BASE64.decode(&*self.base64).map(Zeroizing::new);
+        let Some(der) = der.ok().filter(|_| self.whole) else { return Found::Unreadable };
+        if self.label == b"PRIVATE KEY"
+            && let Some(key) = KeyPair::from_pkcs8(&der)
+        {
+            return Found::Key(key.spki_sha256());
+        }
+        if self.label == b"EC PRIVATE KEY"
+            && let Ok(scalar) = p256::SecretKey::from_sec1_der(&der)
+        {
+            return Found::Key(KeyPair::new(&scalar).spki_sha256());
+        }
+        // Other algorithms: a user's, for no key of ours is one.
+        let pem = Zeroizing::new(format!(
+            "-----BEGIN {0}-----\n{1}\n-----END {0}-----\n",
+            String::from_utf8_lossy(self.label),
+            String::from_utf8_lossy(&self.base64)
+        ));
+        match rcgen::KeyPair::from_pem(&pem) {
+            Ok(key) => Found::Key(Sha256::of(&rcgen::PublicKeyData::subject_public_key_info(&key))),
+            Err(_) => Found::Unreadable,
+        }
+    }
+}
+
+/// Calls `visit` with `bytes` and the private PEM blocks in it, then with all that its base64 encloses.
+fn look(bytes: &[u8], depth: usize, visit: &mut dyn FnMut(&[u8], &[Body<'_>])) {
+    let mut bodies = Vec::new();
+    let mut rest = bytes;
+    // What lies between PEM blocks may be base64; what lies in them is, and was read already.
+    let mut between = Vec::new();
+    while let Some(start) = offsets(rest, b"-----BEGIN ").next() {
+        let Some((block, length)) = block(&rest[start..]) else {
+            between.push(&rest[..start]);
+            rest = &rest[start + 11..];
+            continue;
+        };
+        bodies.extend(block);
+        between.push(&rest[..start]);
+        rest = &rest[start + length..];
+    }
+    between.push(rest);
+    visit(bytes, &bodies);
+    if depth == 0 {
+        return;
+    }
+    for text in between {
+        for run in runs(text) {
+            if let Ok(inner) = BASE64.decode(&*run).map(Zeroizing::new) {
+                look(&inner, depth - 1, visit);
+            }
+        }
+    }
+}
+
+/// The PEM block at the start of `bytes` if it is a private key's, and the length of any block. `None` where no block
+/// starts: the words alone, as programs have them in their strings.
+fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
+    let label = &bytes[b"-----BEGIN ".len()..];
+    let label = &label[..offsets(label, b"-----").next().filter(|&length| length <= 40)?];
+    let start = b"-----BEGIN ".len() + label.len() + 5;
+    let (mut base64, mut end) = (Zeroizing::new(Vec::new()), start);
+    let private = label.ends_with(b"PRIVATE KEY");
+    // Headers of encrypted keys of old (RFC 1421) are no base64.
+    let headers = private && offsets(&bytes[start..bytes.len().min(start + 64)], b"Proc-Type:").next().is_some();
+    while let Some(&byte) = bytes.get(end) {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => base64.push(byte),
+            b'\\' if matches!(bytes.get(end + 1), Some(b'n' | b'r' | b't')) => end += 1,
+            byte if byte.is_ascii_whitespace() => {}
+            _ => break,
+        }
+        end += 1;
+    }
+    if base64.len() < SHORTEST && !headers {
+        return None;
+    }
+    let whole = bytes[end..].starts_with(b"-----END ");
+    Some((private.then_some(Body { label, base64, whole }), end))
+}
+
+/// Runs of base64 in `text`, in either alphabet; lines of one length that follow each other are one.
+fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut runs: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+    let mut rest = text;
+    // Length of the last line of the last run, if nothing but a line break and indentation came since.
+    let mut open: Option<usize> = None;
+    while !rest.is_empty() {
+        let length = rest.iter().take_while(|byte| in_alphabet(**byte)).count();
+        if length > 0 {
+            let line = rest[..length].iter().map(|byte| match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                byte => *byte,
+            });
+            match open {
+                Some(last) if length <= last => runs.last_mut().expect("one is open").extend(line),
+                _ if length >= SHORTEST => runs.push(Zeroizing::new(line.collect())),
+                _ => {}
+            }
+            let joined = open.is_some_and(|last| length == last) || (open.is_none() && length >= SHORTEST);
+            open = (joined && length % 4 == 0).then_some(length);
+            rest = &rest[length..];
+            continue;
+        }
+        let gap = rest.iter().take_while(|byte| !in_alphabet(**byte)).count();
+        if !is_line_break(&rest[..gap]) {
+            open = None;
+        }
+        rest = &rest[gap..];
+    }
+    runs
+}
+
+/// A line break, escaped or not, and the next line's indentation.
+fn is_line_break(gap: &[u8]) -> bool {
+    let gap = gap.strip_prefix(b"\r").unwrap_or(gap);
+    let Some(indent) = gap.strip_prefix(b"\n") else { return false };
+    indent.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+}
+
+fn in_alphabet(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// Where `needle` stands in `bytes`.
+fn offsets<'a>(bytes: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let first = needle[0];
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            from += bytes.get(from..)?.iter().position(|byte| *byte == first)?;
+            from += 1;
+            if bytes[from - 1..].starts_with(needle) {
+                return Some(from - 1);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
