@@ -3,6 +3,7 @@
 //! Valid by construction: only `resolve` makes one. Each node carries its own `os`, `kubelet`, `kernel` and `binaries`,
 //! the cluster's merged with its own.
 
+pub use nodekiln_payload::IgnitionVersion;
 use nodekiln_payload::Profile;
 use nodekiln_plan::{
     AbsPath, Cidr, ClusterName, DnsName, Endpoint, KubernetesVersion, Mode, ModuleName, NodeName, Role, Sha256, Sysctl,
@@ -314,17 +315,6 @@ pub enum Arch {
     Amd64,
     /// AArch64.
     Arm64,
-}
-
-/// os.ignitionVersion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IgnitionVersion {
-    /// 3.3.0, the default.
-    V3_3,
-    /// 3.4.0.
-    V3_4,
-    /// 3.5.0.
-    V3_5,
 }
 
 /// os.users[].

@@ -1,12 +1,64 @@
 //! Pure encoders from a node's tree to payloads, and the decoders that check them.
 //!
-//! [`NodeTree`] goes in, [`Artifact`]s come out: no I/O, no clock, no randomness. What depends on the operating system
-//! is data: a [`Profile`], parsed from `profiles/*.toml`.
+//! [`NodeTree`] goes in, [`Artifact`]s come out: no I/O, no clock, no randomness, the same bytes for the same tree. What
+//! depends on the operating system is data: a [`Profile`], parsed from `profiles/*.toml`.
+//!
+//! [`validate`] finds what the consumers of a payload would refuse, [`encode`] refuses the same, [`decode`] reads a
+//! payload back and [`check`] compares the two. Encoders' buffers are not wiped: what they leave in freed memory is for
+//! the process that runs them to protect.
 
+mod check;
+mod cloud_init;
+mod content;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod ignition;
+mod laid;
+mod options;
 mod profile;
+#[cfg(test)]
+mod roundtrip;
+mod tar;
 mod tree;
+mod unit_text;
+mod validate;
 
+pub use check::{CheckError, check, decode};
+pub use error::{DecodeError, EncodeError};
+pub use ignition::pointer::Pointer;
+pub use options::{EncodeOptions, Gzip, IgnitionVersion, IgnitionVersionError};
 pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile, TimeService};
 pub use tree::{
     Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
 };
+pub use unit_text::UnitFault;
+pub use validate::{Fault, Why, validate};
+
+/// Encodes `tree` in the profile's format: `config.ign`, or `user-data`, `meta-data` and, for a static network,
+/// `network-config`.
+///
+/// # Errors
+/// [`EncodeError::Faults`] with everything that [`validate`] finds.
+pub fn encode(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) -> Result<Vec<Artifact>, EncodeError> {
+    let faults = validate(tree, profile);
+    if !faults.is_empty() {
+        return Err(EncodeError::Faults(faults));
+    }
+    match profile.format {
+        Format::Ignition => Ok(vec![ignition::encode(tree, options)?]),
+        Format::CloudInit => cloud_init::encode(tree, profile, options),
+    }
+}
+
+/// The same tree as `tree.tar`, format-neutral.
+///
+/// # Errors
+/// As [`encode`].
+pub fn tree_tar(tree: &NodeTree, profile: &Profile) -> Result<Artifact, EncodeError> {
+    let faults = validate(tree, profile);
+    if !faults.is_empty() {
+        return Err(EncodeError::Faults(faults));
+    }
+    tar::pack(tree, profile)
+}

@@ -72,6 +72,8 @@ pub struct Profile {
     pub bin_dir: AbsPath,
     /// Folders that nothing can be laid in, beyond what every system has (/proc, /sys, /dev, /run, /tmp).
     pub read_only: Vec<AbsPath>,
+    /// If not empty, the only folders that anything can be laid in: on Fedora CoreOS `/` itself is immutable.
+    pub writable: Vec<AbsPath>,
     /// Paths that are links into another place, as (link, place): two files may not meet there.
     pub aliases: Vec<(AbsPath, AbsPath)>,
     /// Group that may become root.

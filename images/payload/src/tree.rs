@@ -99,7 +99,7 @@ pub struct Dropin {
 }
 
 /// An account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Login name.
     pub name: String,
@@ -147,4 +147,11 @@ pub struct Artifact {
     pub name: &'static str,
     /// Contents.
     pub bytes: Secret,
+}
+
+impl Artifact {
+    /// Size in bytes, for the platform's budget.
+    pub fn size(&self) -> usize {
+        self.bytes.expose().len()
+    }
 }

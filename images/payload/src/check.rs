@@ -1,0 +1,93 @@
+//! The proof that a payload says what the tree says, and nothing else.
+
+use crate::{
+    cloud_init,
+    error::DecodeError,
+    ignition,
+    laid::{self, Laid},
+    profile::{Format, Profile},
+    tree::{Account, Artifact, NodeTree, UnitState},
+};
+use nodekiln_plan::{AbsPath, Sha256, UnitName};
+use std::collections::BTreeMap;
+
+/// Why a payload does not pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// It cannot be read.
+    #[error("the payload cannot be read back: {0}")]
+    Decode(#[from] DecodeError),
+    /// It says something else.
+    #[error("the payload differs from the plan: {}", .0.join(", "))]
+    Differs(Vec<String>),
+}
+
+/// Reads a payload back into the tree that it lays down. Under Ignition `/etc/hostname` is always among the files.
+///
+/// # Errors
+/// Anything in it that [`encode`](crate::encode) would not have written.
+pub fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, DecodeError> {
+    match profile.format {
+        Format::Ignition => {
+            let config = artifacts.iter().find(|artifact| artifact.name == ignition::CONFIG);
+            ignition::decode(config.ok_or(DecodeError::Missing(ignition::CONFIG))?.bytes.expose())
+        }
+        Format::CloudInit => cloud_init::decode(artifacts, profile),
+    }
+}
+
+/// Decodes `artifacts` and compares the result with `tree`: every path with its kind, mode, bytes and digest, every
+/// unit's state, accounts, network. Returns what was decoded, for checks of placement.
+///
+/// # Errors
+/// A payload that does not decode, or all differences by name.
+pub fn check(tree: &NodeTree, artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, CheckError> {
+    let decoded = decode(artifacts, profile)?;
+    let differences = differences(tree, &decoded, profile.format);
+    if differences.is_empty() { Ok(decoded) } else { Err(CheckError::Differs(differences)) }
+}
+
+fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -> Vec<String> {
+    let mut found = Vec::new();
+    if tree.node != decoded.node {
+        found.push("the host name".to_owned());
+    }
+    keys(&mut found, &places(tree, format), &places(decoded, format), AbsPath::to_string);
+    keys(&mut found, &states(tree), &states(decoded), UnitName::to_string);
+    keys(&mut found, &accounts(tree), &accounts(decoded), |name| format!("the account {name}"));
+    if tree.network != decoded.network {
+        found.push("the network".to_owned());
+    }
+    if tree.time_servers != decoded.time_servers {
+        found.push("the time servers".to_owned());
+    }
+    // What the plan promises to firstboot is what firstboot will find.
+    let wrong = tree.files.iter().filter(|file| Sha256::of(file.contents.expose()) != file.sha256);
+    found.extend(wrong.map(|file| format!("{}: not the digest of its contents", file.path)));
+    found
+}
+
+fn places(tree: &NodeTree, format: Format) -> BTreeMap<AbsPath, Laid<'_>> {
+    laid::laid(tree, format).into_iter().collect()
+}
+
+fn states(tree: &NodeTree) -> BTreeMap<UnitName, UnitState> {
+    tree.units.iter().map(|unit| (unit.name.clone(), unit.state)).collect()
+}
+
+fn accounts(tree: &NodeTree) -> BTreeMap<&str, &Account> {
+    tree.accounts.iter().map(|account| (account.name.as_str(), account)).collect()
+}
+
+fn keys<K: Ord, V: PartialEq>(
+    found: &mut Vec<String>,
+    want: &BTreeMap<K, V>,
+    got: &BTreeMap<K, V>,
+    name: impl Fn(&K) -> String,
+) {
+    let missing = want.keys().filter(|key| !got.contains_key(key)).map(|key| format!("{}: missing", name(key)));
+    let other = want.iter().filter(|(key, value)| got.get(key).is_some_and(|got| got != *value));
+    let other = other.map(|(key, _)| format!("{}: different", name(key)));
+    let extra = got.keys().filter(|key| !want.contains_key(key)).map(|key| format!("{}: not planned", name(key)));
+    found.extend(missing.chain(other).chain(extra));
+}

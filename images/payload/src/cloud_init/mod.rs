@@ -1,0 +1,314 @@
+//! cloud-init: user-data, meta-data and, for a static network, network-config.
+//!
+//! What differs from Ignition, and what is done about it:
+//!
+//! - cloud-init runs in the real system, with accounts and services about. `write_files` makes a file with mode 0644 and
+//!   narrows it after writing, its folders with 0755. So `bootcmd`, which runs before it, makes every folder with its
+//!   mode, and an empty file of mode 0600 wherever a file that not everybody may read lies in a folder that they may
+//!   enter (`prepare.sh`).
+//! - A module is noted as done before it runs, so a power cut in the middle would leave half a payload for ever.
+//!   `bootcmd` runs at every boot: until the payload is complete it removes those notes, and everything runs again.
+//! - A failed module does not stop the boot. `write_files` ends at its first failure, so its last file, which holds the
+//!   payload's digest, says whether all were written; `finish.sh` does nothing without it.
+//! - Nothing is fetched with a hash: `fetch.py` does that, in the one language that every cloud-init machine has.
+//! - Units written here are unknown to the running systemd: `finish.sh` reloads, enables and starts them, without
+//!   waiting. `cloud-final.service`, in which it runs, is ordered after `multi-user.target`: what waited for either would
+//!   wait for ever.
+
+mod decode;
+mod model;
+
+pub(crate) use decode::decode;
+
+use crate::{
+    content::{base64, base64_len, gzip_base64},
+    error::EncodeError,
+    laid::{self, Laid},
+    options::EncodeOptions,
+    profile::{Format, Profile},
+    tree::{Account, Artifact, Fetch, Network, NodeTree, Unit, UnitState, Verification},
+    validate::yaml_safe,
+};
+use model::{
+    Encoding, Ethernet, Ethernets, HEADER, Match, MetaData, Nameservers, NetworkConfig, Ntp, Route, User, UserData,
+    WriteFile,
+};
+use nodekiln_plan::{AbsPath, Mode, Secret, Sha256, paths};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Names of the artifacts.
+pub(crate) const USER_DATA: &str = "user-data";
+pub(crate) const META_DATA: &str = "meta-data";
+pub(crate) const NETWORK_CONFIG: &str = "network-config";
+
+const PREPARE: &str = include_str!("prepare.sh");
+const FINISH: &str = include_str!("finish.sh");
+const FETCH: &str = include_str!("fetch.py");
+
+/// The last file of `write_files`, below the state folder: the payload's digest.
+const WRITTEN: &str = "payload.written";
+
+/// Interface of a static network, where a MAC address tells which one it is.
+const INTERFACE: &str = "lan0";
+
+/// Encodes a tree that has no faults.
+pub(crate) fn encode(
+    tree: &NodeTree,
+    profile: &Profile,
+    options: &EncodeOptions,
+) -> Result<Vec<Artifact>, EncodeError> {
+    let (user_data, digest) = user_data(tree, profile, options)?;
+    let meta_data = MetaData { instance_id: instance_id(&digest), local_hostname: tree.node.to_string() };
+    let mut artifacts =
+        vec![Artifact { name: USER_DATA, bytes: user_data }, Artifact { name: META_DATA, bytes: line(&meta_data)? }];
+    if let Some(network) = &tree.network {
+        artifacts.push(Artifact { name: NETWORK_CONFIG, bytes: line(&network_config(network))? });
+    }
+    Ok(artifacts)
+}
+
+/// The instance-id follows the payload: a changed one is another instance, for which cloud-init runs again.
+fn instance_id(digest: &str) -> String {
+    format!("nodekiln-{}", &digest[..32])
+}
+
+fn json(value: &impl Serialize) -> Result<String, EncodeError> {
+    serde_json::to_string(value).map_err(|_| EncodeError::Internal("cloud-init's data is no JSON"))
+}
+
+fn line(value: &impl Serialize) -> Result<Secret, EncodeError> {
+    Ok(Secret::from(json(value)? + "\n"))
+}
+
+/// User data and its digest.
+fn user_data(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) -> Result<(Secret, String), EncodeError> {
+    let mut data = UserData {
+        hostname: tree.node.to_string(),
+        fqdn: tree.node.as_str().contains('.').then(|| tree.node.to_string()),
+        preserve_hostname: false,
+        manage_etc_hosts: "localhost".to_owned(),
+        users: users(tree, profile),
+        ntp: (!tree.time_servers.is_empty()).then(|| Ntp { enabled: true, servers: tree.time_servers.clone() }),
+        bootcmd: vec![prepare(tree, "")],
+        write_files: write_files(tree, options),
+        runcmd: vec![finish(tree, "")],
+    };
+    // Of everything but itself.
+    let digest = Sha256::of(render(&data)?.as_bytes()).to_string();
+    data.bootcmd = vec![prepare(tree, &digest)];
+    data.write_files.push(written(&digest));
+    data.runcmd = vec![finish(tree, &digest)];
+    let text = render(&data)?;
+    // cloud-init takes data with these words near its beginning for a MIME message (user_data.py, convert_string).
+    let head = &text.as_bytes()[..text.len().min(4096)];
+    if contains_mime_version(head) {
+        return Err(EncodeError::Internal("cloud-init would take `mime-version:` in the user data for a MIME header"));
+    }
+    Ok((Secret::from(text), digest))
+}
+
+/// The last file to be written.
+fn written(digest: &str) -> WriteFile {
+    WriteFile {
+        path: format!("{}/{WRITTEN}", paths::STATE_DIR),
+        permissions: Mode::PRIVATE.to_string(),
+        owner: "root:root".to_owned(),
+        encoding: None,
+        content: digest.to_owned(),
+    }
+}
+
+fn contains_mime_version(bytes: &[u8]) -> bool {
+    const WORDS: &[u8] = b"mime-version:";
+    bytes.windows(WORDS.len()).any(|window| window.eq_ignore_ascii_case(WORDS))
+}
+
+/// A key a line, and an item of a list a line: the same value as any other JSON, and a diff of it can be read.
+fn render(data: &UserData) -> Result<String, EncodeError> {
+    let no_json = |_| EncodeError::Internal("cloud-init's data is no JSON");
+    // Through its fields, so that their order is the struct's.
+    let UserData { hostname, fqdn, preserve_hostname, manage_etc_hosts, users, ntp, bootcmd, write_files, runcmd } =
+        data;
+    let mut lines = vec![("hostname", json(hostname)?)];
+    lines.extend(fqdn.as_ref().map(|fqdn| json(fqdn).map(|text| ("fqdn", text))).transpose()?);
+    lines.push(("preserve_hostname", json(preserve_hostname)?));
+    lines.push(("manage_etc_hosts", json(manage_etc_hosts)?));
+    lines.extend(users.as_ref().map(|users| list(users).map(|text| ("users", text))).transpose().map_err(no_json)?);
+    lines.extend(ntp.as_ref().map(|ntp| json(ntp).map(|text| ("ntp", text))).transpose()?);
+    lines.push(("bootcmd", list(bootcmd).map_err(no_json)?));
+    lines.push(("write_files", list(write_files).map_err(no_json)?));
+    lines.push(("runcmd", list(runcmd).map_err(no_json)?));
+    let mut text = String::from(HEADER);
+    for (index, (key, value)) in lines.iter().enumerate() {
+        let open = if index == 0 { "{" } else { ",\n" };
+        // A String takes every write.
+        let _ = write!(text, "{open}\"{key}\": {value}");
+    }
+    text.push_str("}\n");
+    Ok(text)
+}
+
+fn list(items: &[impl Serialize]) -> serde_json::Result<String> {
+    let items: Vec<_> = items.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    Ok(format!("[\n{}\n]", items.join(",\n")))
+}
+
+fn users(tree: &NodeTree, profile: &Profile) -> Option<Vec<User>> {
+    let mut accounts: Vec<_> = tree.accounts.iter().collect();
+    accounts.sort_by(|a, b| a.name.cmp(&b.name));
+    let users: Vec<_> = accounts.into_iter().map(|account| user(account, profile)).collect();
+    // The image's default user is left out then: who may log in is what cluster.yaml says.
+    (!users.is_empty()).then_some(users)
+}
+
+fn user(account: &Account, profile: &Profile) -> User {
+    let hash = account.password_hash.as_ref();
+    let hash = hash.map(|hash| String::from_utf8_lossy(hash.expose()).into_owned());
+    User {
+        name: account.name.clone(),
+        shell: "/bin/bash".to_owned(),
+        groups: (!account.groups.is_empty()).then(|| account.groups.clone()),
+        lock_passwd: hash.is_none(),
+        // Without a password nobody could answer sudo; Flatcar's and Fedora CoreOS's own rules ask for none either.
+        sudo: sudo(account, profile),
+        hashed_passwd: hash,
+        ssh_authorized_keys: (!account.ssh_authorized_keys.is_empty()).then(|| account.ssh_authorized_keys.clone()),
+    }
+}
+
+fn sudo(account: &Account, profile: &Profile) -> Option<String> {
+    let rootly = account.password_hash.is_none() && account.groups.contains(&profile.admin_group);
+    rootly.then(|| "ALL=(ALL) NOPASSWD:ALL".to_owned())
+}
+
+/// The arguments of `prepare.sh`.
+fn prepare(tree: &NodeTree, digest: &str) -> Vec<String> {
+    let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
+    let mut args = script(PREPARE, digest);
+    let mut add = |kind: &str, what: &str, path: &AbsPath| args.extend([kind, what, path.as_str()].map(str::to_owned));
+    for (path, what) in &laid {
+        match what {
+            Laid::Directory(mode) => add("d", &mode.to_string(), path),
+            Laid::Link(target) => add("l", target, path),
+            Laid::File(mode, _) if is_exposed(path, *mode, &laid) => add("f", &mode.to_string(), path),
+            Laid::File(..) | Laid::Fetch(..) => {}
+        }
+    }
+    args
+}
+
+/// Whether a file that not everybody may read is reachable by everybody while `write_files` writes it.
+fn is_exposed(path: &AbsPath, mode: Mode, laid: &BTreeMap<AbsPath, Laid<'_>>) -> bool {
+    let everybody_may_read = mode.bits() & 0o044 == 0o044;
+    let closed = |folder: AbsPath| match laid.get(&folder) {
+        Some(Laid::Directory(mode)) => mode.bits() & 0o011 == 0,
+        _ => false,
+    };
+    !everybody_may_read && !std::iter::successors(path.parent(), AbsPath::parent).any(closed)
+}
+
+fn script(text: &str, digest: &str) -> Vec<String> {
+    ["/bin/sh", "-c", text, "nodekiln", digest].map(str::to_owned).to_vec()
+}
+
+/// The arguments of `finish.sh`.
+fn finish(tree: &NodeTree, digest: &str) -> Vec<String> {
+    let mut args = script(FINISH, digest);
+    args.push(FETCH.to_owned());
+    let mut fetches: Vec<_> = tree.fetches.iter().collect();
+    fetches.sort_by(|a, b| a.into.path.cmp(&b.into.path));
+    for Fetch { url, verification, into } in fetches {
+        let (kind, hex) = match verification {
+            Verification::Sha256(hash) => ("sha256", hash.to_string()),
+            Verification::Sha512(hash) => ("sha512", hash.clone()),
+        };
+        args.extend(["fetch", url, kind, &hex, &into.mode.to_string(), into.path.as_str()].map(str::to_owned));
+    }
+    let mut units: Vec<_> = tree.units.iter().collect();
+    units.sort_by(|a, b| a.name.cmp(&b.name));
+    for unit in units {
+        args.extend([word(unit.state), unit.name.as_str()].map(str::to_owned));
+        if has_text(unit) {
+            args.extend(["changed", unit.name.as_str()].map(str::to_owned));
+        }
+    }
+    args
+}
+
+fn has_text(unit: &Unit) -> bool {
+    unit.contents.is_some() || !unit.dropins.is_empty()
+}
+
+/// What `finish.sh` calls a state.
+fn word(state: UnitState) -> &'static str {
+    match state {
+        UnitState::Enabled => "enabled",
+        UnitState::Disabled => "disabled",
+        UnitState::Masked => "masked",
+        UnitState::Unchanged => "unchanged",
+    }
+}
+
+/// Every file, by path.
+fn write_files(tree: &NodeTree, options: &EncodeOptions) -> Vec<WriteFile> {
+    let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
+    let mut files = Vec::with_capacity(laid.len());
+    for (path, what) in &laid {
+        if let Laid::File(mode, bytes) = what {
+            let (encoding, content) = content(bytes, options);
+            let permissions = mode.to_string();
+            files.push(WriteFile {
+                path: path.to_string(),
+                permissions,
+                owner: "root:root".to_owned(),
+                encoding,
+                content,
+            });
+        }
+    }
+    files
+}
+
+/// The shortest form that cloud-init reads back unchanged; text as it is at a tie.
+fn content(bytes: &[u8], options: &EncodeOptions) -> (Option<Encoding>, String) {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| yaml_safe(text) && !contains_mime_version(bytes));
+    let plain = text.map_or(usize::MAX, json_len);
+    let encoded = base64_len(bytes.len());
+    if let Some(packed) = gzip_base64(bytes, options.gzip, plain.min(encoded)) {
+        return (Some(Encoding::GzipBase64), packed);
+    }
+    // Text is worth more than the bytes that base64 may save on it.
+    match text {
+        Some(text) => (None, text.to_owned()),
+        None => (Some(Encoding::Base64), base64(bytes)),
+    }
+}
+
+/// Length inside a JSON string.
+fn json_len(text: &str) -> usize {
+    text.bytes().map(|byte| if matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t') { 2 } else { 1 }).sum()
+}
+
+fn network_config(network: &Network) -> NetworkConfig {
+    let Network { mac, addresses, gateways, nameservers } = network;
+    let matches = match mac {
+        Some(mac) => Match { macaddress: Some(mac.clone()), name: None },
+        None => Match { macaddress: None, name: Some("e*".to_owned()) },
+    };
+    let routes = gateways.iter().map(|gateway| {
+        let to = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+        Route { to: to.to_owned(), via: gateway.to_string() }
+    });
+    let nameservers: Vec<_> = nameservers.iter().map(ToString::to_string).collect();
+    let lan0 = Ethernet {
+        set_name: matches.macaddress.as_ref().map(|_| INTERFACE.to_owned()),
+        matches,
+        dhcp4: false,
+        dhcp6: false,
+        addresses: addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
+        routes: routes.collect(),
+        nameservers: (!nameservers.is_empty()).then_some(Nameservers { addresses: nameservers }),
+    };
+    NetworkConfig { version: 2, ethernets: Ethernets { lan0 } }
+}

@@ -1,0 +1,78 @@
+//! `tree.tar`: what a payload lays down, for people and for tools that know neither Ignition nor cloud-init.
+//!
+//! Reproducible: entries by path, time 0, owner root by number and name. Folders that the tree does not name are left
+//! out, so that unpacking over a system does not change their modes. Accounts and what a machine fetches are no files
+//! and are not in it.
+
+use crate::{
+    error::EncodeError,
+    laid::{self, Laid},
+    profile::Profile,
+    tree::{Artifact, NodeTree, UnitState},
+};
+use nodekiln_plan::{AbsPath, Mode, Secret};
+use std::{borrow::Cow, collections::BTreeMap, io};
+use tar::{Builder, EntryType, Header};
+
+const TREE: &str = "tree.tar";
+
+/// Presets in the place of what Ignition writes to `20-ignition.preset`.
+const PRESET: &str = "/etc/systemd/system-preset/20-nodekiln.preset";
+
+/// Packs a tree without faults.
+pub(crate) fn pack(tree: &NodeTree, profile: &Profile) -> Result<Artifact, EncodeError> {
+    let mut entries: BTreeMap<AbsPath, Laid<'_>> = laid::laid(tree, profile.format).into_iter().collect();
+    let preset = preset(tree);
+    if !preset.is_empty() {
+        let preset = Laid::File(Mode::PUBLIC, Cow::Owned(preset.into_bytes()));
+        entries.insert(laid::parse(PRESET.to_owned()), preset);
+    }
+    let bytes = write(&entries).map_err(|_| EncodeError::Internal("a path that no tar archive can hold"))?;
+    Ok(Artifact { name: TREE, bytes: Secret::new(bytes) })
+}
+
+fn preset(tree: &NodeTree) -> String {
+    let mut units: Vec<_> = tree.units.iter().collect();
+    units.sort_by(|a, b| a.name.cmp(&b.name));
+    let lines = units.into_iter().filter_map(|unit| match unit.state {
+        UnitState::Enabled => Some(format!("enable {}\n", unit.name)),
+        UnitState::Disabled => Some(format!("disable {}\n", unit.name)),
+        UnitState::Masked | UnitState::Unchanged => None,
+    });
+    lines.collect()
+}
+
+fn write(entries: &BTreeMap<AbsPath, Laid<'_>>) -> io::Result<Vec<u8>> {
+    let mut tar = Builder::new(Vec::new());
+    for (path, what) in entries {
+        let name = path.as_str().trim_start_matches('/');
+        match what {
+            Laid::Directory(mode) => {
+                tar.append_data(&mut header(EntryType::Directory, *mode, 0)?, format!("{name}/"), io::empty())?;
+            }
+            Laid::File(mode, bytes) => {
+                let mut header = header(EntryType::Regular, *mode, bytes.len() as u64)?;
+                tar.append_data(&mut header, name, bytes.as_ref())?;
+            }
+            Laid::Link(target) => {
+                let mut header = header(EntryType::Symlink, "0777".parse().map_err(io::Error::other)?, 0)?;
+                tar.append_link(&mut header, name, target)?;
+            }
+            Laid::Fetch(..) => {}
+        }
+    }
+    tar.into_inner()
+}
+
+fn header(kind: EntryType, mode: Mode, size: u64) -> io::Result<Header> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode.bits());
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_username("root")?;
+    header.set_groupname("root")?;
+    Ok(header)
+}
