@@ -25,7 +25,7 @@ impl Node {
     /// A command inside the node, with its control groups and nothing of this process's environment.
     pub fn exec(&self, argv: &[&str]) -> Result<Cmd> {
         let pid1 = self.pid1()?.to_string();
-        let enter = ["nsenter", "-t", &pid1, "-m", "-u", "-i", "-n", "-p", "-C", "--wd=/", "--"];
+        let enter = ["nsenter", "-t", &pid1, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
         Ok(Cmd::new(argv)
             .clear_env()
             .env("PATH", NODE_PATH)
@@ -116,7 +116,11 @@ pub fn dump(node: &Node) -> String {
         return text;
     }
     for unit in UNITS {
-        text.push_str(&format!("--- journal of {unit}\n{}", node.journal(unit, LINES)));
+        // containerd tells every step it takes.
+        let journal = node.journal(unit, LINES * 5);
+        let told: Vec<&str> = journal.lines().filter(|line| !line.contains(" level=info ")).collect();
+        let last = told[told.len().saturating_sub(LINES)..].join("\n");
+        text.push_str(&format!("--- journal of {unit}\n{last}\n"));
     }
     let pod_logs = r#"
         for log in $(find /var/log/pods -name '*.log' 2>/dev/null | sort); do

@@ -30,16 +30,22 @@ const NODE_PROGRAMS: [&str; 11] =
 pub fn require(needs: &[Need]) -> Result<Option<Cache>> {
     let cache = Cache::locate()?;
     let missing = missing(&cache, needs);
+    let ci = env::var("CI").is_ok_and(|value| value == "true");
+    Ok(complete(&missing, ci)?.then_some(cache))
+}
+
+/// Whether nothing is missing; what is, is an error in CI and a loud skip elsewhere.
+fn complete(missing: &[String], ci: bool) -> Result<bool> {
     if missing.is_empty() {
-        return Ok(Some(cache));
+        return Ok(true);
     }
     let missing = missing.join(", ");
-    if env::var("CI").is_ok_and(|value| value == "true") {
+    if ci {
         bail!("missing: {missing}; tests/tools/prepare makes the cache (CI never skips)");
     }
     let test = std::thread::current().name().unwrap_or("test").to_owned();
     eprintln!("\n*** SKIPPED {test}: missing {missing}. Run tests/tools/prepare first. ***\n");
-    Ok(None)
+    Ok(false)
 }
 
 fn missing(cache: &Cache, needs: &[Need]) -> Vec<String> {
@@ -84,4 +90,18 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ci_fails_for_what_is_missing() {
+        assert!(complete(&[], true).unwrap());
+        let missing = ["kubelet".to_owned()];
+        assert!(!complete(&missing, false).unwrap());
+        let error = complete(&missing, true).unwrap_err().to_string();
+        assert!(error.contains("kubelet") && error.contains("tests/tools/prepare"), "{error}");
+    }
 }

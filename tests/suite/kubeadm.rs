@@ -11,8 +11,10 @@ use anyhow::{Context, Result};
 use nodekiln_tests::cache::Cache;
 use nodekiln_tests::cluster::Cluster;
 use nodekiln_tests::haproxy::Haproxy;
-use nodekiln_tests::measure::{Memory, Timeline};
-use nodekiln_tests::node::NodeSpec;
+use nodekiln_tests::inside::dump;
+use nodekiln_tests::measure::{Memory, Monotonic, Timeline};
+use nodekiln_tests::node::{Node, NodeSpec};
+use nodekiln_tests::run::Run;
 use nodekiln_tests::tools::{Need, require};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -49,12 +51,11 @@ const CNI: &str = r#"{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bri
 const CONFIG: &str = "\
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
-localAPIEndpoint: {advertiseAddress: 10.77.0.1}
+bootstrapTokens: [{token: TOKEN}]
+certificateKey: \"KEY\"
 nodeRegistration:
-  name: cp1
   criSocket: unix:///run/containerd/containerd.sock
   imagePullPolicy: Never
-  kubeletExtraArgs: [{name: node-ip, value: 10.77.0.1}]
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -76,46 +77,69 @@ kind: KubeProxyConfiguration
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 ";
 
+const TOKEN: &str = "abcdef.0123456789abcdef";
+const KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
 fn spec(cache: &Cache, name: &str, address: &str) -> Result<NodeSpec> {
     let kubeadm = fs::read(cache.program("kubeadm")).context("reading kubeadm")?;
-    Ok(NodeSpec::new(name, &[address.parse()?])
+    let mut spec = NodeSpec::new(name, &[address.parse()?])
         .file("/opt/bin/kubeadm", 0o755, kubeadm)
         .file("/etc/containerd/config.toml", 0o644, CONTAINERD)
         .file("/etc/systemd/system/containerd.service.d/10-config.conf", 0o644, CONTAINERD_UNIT)
         .unit("kubelet.service", KUBELET_UNIT)
         .file("/etc/cni/net.d/10-pods.conflist", 0o644, CNI)
-        .file("/etc/kubeadm.yaml", 0o600, CONFIG))
+        .file("/etc/kubeadm.yaml", 0o600, CONFIG.replace("TOKEN", TOKEN).replace("KEY", KEY));
+    spec.enabled.push("containerd.service".to_owned());
+    Ok(spec)
 }
 
-#[test]
-fn kubeadm_makes_a_node_ready() -> Result<()> {
-    let needs = [Need::Nodes, Need::Cached("bin/kubeadm"), Need::Cached("bin/kubectl"), Need::Program("haproxy")];
-    let Some(cache) = require(&needs)? else { return Ok(()) };
-    let _serial = cache.serial()?;
-    let mut cluster = Cluster::new(&cache, &["10.77.0.254/24".parse()?], vec![spec(&cache, "cp1", "10.77.0.1/24")?])?;
-    let api: SocketAddr = "10.77.0.1:6443".parse()?;
-    let balancer = Haproxy::start(&cache, cluster.fabric(), "10.77.0.100/24".parse()?, 6443, &[api])?;
+const NEEDS: [Need; 4] =
+    [Need::Nodes, Need::Cached("bin/kubeadm"), Need::Cached("bin/kubectl"), Need::Program("haproxy")];
+
+/// Machines with the programs of kubeadm behind a balancer; the first is initialised.
+fn initialised(
+    cache: &Cache,
+    nodes: &[(&str, &str)],
+    times: &mut Timeline,
+    more: &[&str],
+) -> Result<(Cluster, Haproxy)> {
+    let specs =
+        nodes.iter().map(|(name, address)| spec(cache, name, &format!("{address}/24"))).collect::<Result<_>>()?;
+    let mut cluster = Cluster::new(cache, &["10.77.0.254/24".parse()?], specs)?;
+    let servers: Vec<SocketAddr> =
+        nodes.iter().map(|(_, address)| Ok(SocketAddr::new(address.parse()?, 6443))).collect::<Result<_>>()?;
+    let balancer = Haproxy::start(cache, cluster.fabric(), "10.77.0.100/24".parse()?, 6443, &servers)?;
+    *times = Timeline::since("kubeadm", Monotonic::now()?);
     cluster.power_on_all()?;
-    let node = cluster.node("cp1")?;
-    let mut times = Timeline::of(node)?;
-    node.wait_running(LIMIT)?;
-    node.run(&["systemctl", "start", "containerd"])?;
+    for node in cluster.nodes() {
+        node.wait_running(LIMIT)?;
+    }
     times.mark("containerd is active")?;
-    let init = ["kubeadm", "init", "--config=/etc/kubeadm.yaml", "--ignore-preflight-errors=all"];
-    let said = node.exec(&init)?.limit(LIMIT).ok();
+    let node = cluster.node(nodes[0].0)?;
+    kubeadm(node, &[&["init", "--config=/etc/kubeadm.yaml"], more].concat())?;
     times.mark("kubeadm init has ended")?;
-    let said = said.with_context(|| nodekiln_tests::inside::dump(node))?;
-    assert!(said.contains("initialized successfully"), "{said}");
-    let folder = tempfile::tempdir()?;
-    let admin = folder.path().join("admin.conf");
+    let admin = Run::current(cache)?.dir().join("admin.conf");
     fs::write(&admin, node.read_file("/etc/kubernetes/admin.conf")?)?;
     cluster.set_admin_conf(&admin);
     cluster.wait_api(balancer.address(), LIMIT)?;
     times.mark("the API is ready behind the balancer")?;
-    cluster.wait_node_ready("cp1", LIMIT)?;
-    times.mark("the node is Ready")?;
-    let node = cluster.node("cp1")?;
-    times.add_systemd(node, &["containerd.service", "kubelet.service"])?;
+    cluster.wait_node_ready(nodes[0].0, LIMIT)?;
+    times.mark(format!("{} is Ready", nodes[0].0))?;
+    Ok((cluster, balancer))
+}
+
+fn kubeadm(node: &Node, argv: &[&str]) -> Result<()> {
+    let argv = [&["kubeadm"], argv, &["--ignore-preflight-errors=all"]].concat();
+    node.exec(&argv)?.limit(LIMIT).ok().inspect_err(|_| eprintln!("{}", dump(node)))?;
+    Ok(())
+}
+
+#[test]
+fn kubeadm_makes_a_node_ready() -> Result<()> {
+    let Some(cache) = require(&NEEDS)? else { return Ok(()) };
+    let _serial = cache.serial()?;
+    let mut times = Timeline::since("kubeadm", Monotonic::now()?);
+    let (cluster, _balancer) = initialised(&cache, &[("cp1", "10.77.0.1")], &mut times, &[])?;
     let taint = "node-role.kubernetes.io/control-plane-";
     cluster.kubectl(&["taint", "node", "cp1", taint])?.ok()?;
     cluster.wait_until("CoreDNS", LIMIT, Duration::from_millis(250), |cluster| {
@@ -123,6 +147,42 @@ fn kubeadm_makes_a_node_ready() -> Result<()> {
         Ok((cluster.kubectl(&argv)?.ok()? == "2").then_some(()))
     })?;
     times.mark("CoreDNS is ready")?;
-    eprintln!("{times}{}", Memory::of(cluster.node("cp1")?)?);
+    let node = cluster.node("cp1")?;
+    times.add_systemd(node, &["containerd.service", "kubelet.service"])?;
+    eprintln!("{times}{}", Memory::of(node)?);
+    Ok(())
+}
+
+#[test]
+fn three_members_survive_a_power_cut() -> Result<()> {
+    let Some(cache) = require(&NEEDS)? else { return Ok(()) };
+    let _serial = cache.serial()?;
+    let nodes = [("cp1", "10.77.0.1"), ("cp2", "10.77.0.2"), ("cp3", "10.77.0.3")];
+    let mut times = Timeline::since("kubeadm", Monotonic::now()?);
+    let (mut cluster, _balancer) = initialised(&cache, &nodes, &mut times, &["--upload-certs"])?;
+    for (name, address) in &nodes[1..] {
+        let join = ["join", "10.77.0.100:6443", "--control-plane", "--certificate-key", KEY, "--token", TOKEN];
+        let more = ["--discovery-token-unsafe-skip-ca-verification", "--apiserver-advertise-address", address];
+        kubeadm(cluster.node(name)?, &[&join[..], &more].concat())?;
+        times.mark(format!("kubeadm join of {name} has ended"))?;
+        cluster.wait_node_ready(name, LIMIT)?;
+        times.mark(format!("{name} is Ready"))?;
+    }
+    cluster.node_mut("cp1")?.power_cut()?;
+    times.mark("the power of cp1 is cut")?;
+    let write = |cluster: &Cluster, name: &str| {
+        let argv = ["create", "configmap", name];
+        cluster.kubectl(&argv)?.limit(Duration::from_secs(5)).ok().map(Some)
+    };
+    let poll = Duration::from_millis(250);
+    cluster.wait_until("a write without cp1", LIMIT, poll, |cluster| write(cluster, "without"))?;
+    times.mark("a write succeeds without cp1")?;
+    cluster.power_on_one("cp1")?;
+    times.mark("cp1 is powered on")?;
+    let api = SocketAddr::new(cluster.node("cp1")?.address()?, 6443);
+    cluster.wait_api(api, LIMIT)?;
+    times.mark("the API server of cp1 is ready")?;
+    cluster.kubectl_at(api, &["get", "configmap", "without"])?.ok()?;
+    eprintln!("{times}");
     Ok(())
 }
