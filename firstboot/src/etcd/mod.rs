@@ -4,6 +4,8 @@
 
 pub mod machine;
 pub mod manifest;
+#[cfg(test)]
+mod model;
 pub mod peers;
 pub mod state;
 pub mod statement;
