@@ -45,6 +45,9 @@ pub async fn kernel(c: &Context<'_>) -> anyhow::Result<()> {
     for (module, error) in unloaded {
         if witness(module.as_str()).is_some_and(|path| c.host.stat(Path::new(path)).ok().flatten().is_some()) {
             c.status.info(&format!("module {module} is not loaded, but the kernel has what it brings"));
+        } else if c.host.stat(Path::new("/proc/modules"))?.is_none() {
+            // A kernel that loads none: built in, or not to be had. What needs it will say so.
+            c.warn(format!("the kernel loads no modules; whether it has {module} built in is not known"));
         } else {
             return Err(error.context(format!("loading the module {module}")));
         }

@@ -18,6 +18,8 @@ pub mod report;
 pub mod run;
 pub mod stage;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod verify;
 pub mod wait;

@@ -25,6 +25,8 @@ pub struct Fake {
     pub script: RefCell<Script>,
     /// What others answer.
     pub web: RefCell<Web>,
+    /// What the rest of the machine does while this program waits.
+    pub tick: RefCell<Box<dyn Fn()>>,
     /// The wall clock, moved by `sleep`.
     pub clock: Cell<Duration>,
     /// Effects left before the machine dies; none: it does not.
@@ -63,6 +65,7 @@ impl Fake {
             },
             script: RefCell::new(Box::new(|_, _| Output { code: Some(0), ..Output::default() })),
             web: RefCell::new(Box::new(|_| Err(HttpError::Connect(io::ErrorKind::ConnectionRefused.into())))),
+            tick: RefCell::new(Box::new(|| {})),
             clock: Cell::new(Duration::from_secs(1_800_000_000)),
             lives: Cell::new(None),
             effects: Cell::new(0),
@@ -263,6 +266,7 @@ impl Host for Fake {
 
     fn sleep(&self, time: Duration) -> Fut<'_, ()> {
         self.clock.set(self.clock.get() + time);
+        (self.tick.borrow())();
         Box::pin(async {})
     }
 

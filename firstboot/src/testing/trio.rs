@@ -1,0 +1,124 @@
+//! Three members on loopback addresses, with real sockets and TLS, that decide together.
+
+use super::pki::{self, Pki};
+use crate::{
+    etcd,
+    exit::{self, Refused},
+    host::Real,
+    stage::Context,
+    status::Status,
+};
+use nodekiln_plan::{FileKind, NodePlan, Sha256, paths};
+use std::{cell::RefCell, fs, path::Path, thread, time::Duration};
+
+const TEMPLATE: &str = r#"{"spec":{"containers":[{"command":["etcd"]}]}}"#;
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Three plans that differ in the node alone.
+fn plans(port: u16) -> Vec<NodePlan> {
+    let (_, mut plan) = super::etcd_node();
+    let etcd = plan.spec.etcd.as_mut().unwrap();
+    etcd.members = serde_json::from_value(serde_json::json!([
+        {"name": "n1", "address": "127.0.0.1"}, {"name": "n2", "address": "127.0.0.2"},
+        {"name": "n3", "address": "127.0.0.3"}
+    ]))
+    .unwrap();
+    etcd.statement_port = port;
+    // Nothing listens there.
+    (etcd.client_port, etcd.peer_port) = (1, 1);
+    plan.files.retain(|entry| entry.kind == FileKind::Decided);
+    plan.files[0].sha256 = Sha256::of(TEMPLATE.as_bytes());
+    ["n1", "n2", "n3"]
+        .iter()
+        .map(|name| {
+            let mut plan = plan.clone();
+            plan.spec.node = name.parse().unwrap();
+            plan
+        })
+        .collect()
+}
+
+fn machine(plan: &NodePlan, pki: &Pki) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = dir.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put("/pki/ca.crt", &pki.ca);
+    put("/pki/peer.crt", &pki.cert);
+    put("/pki/peer.key", &pki.key);
+    put(plan.files[0].staged.as_ref().unwrap().as_str(), TEMPLATE);
+    fs::create_dir_all(dir.path().join(paths::DONE_DIR.trim_start_matches('/'))).unwrap();
+    dir
+}
+
+fn decide(root: &Path, plan: &NodePlan) -> anyhow::Result<()> {
+    let host = Real::new(root);
+    let status = Status::new(&host, plan.spec.node.clone(), Sha256::of(b""), "boot");
+    let context = Context {
+        host: &host,
+        plan,
+        digest: Sha256::of(b""),
+        boot: "boot".to_owned(),
+        status: &status,
+        notes: RefCell::default(),
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(etcd::stage(&context))
+}
+
+fn manifest(root: &Path) -> String {
+    fs::read_to_string(root.join("etc/kubernetes/manifests/etcd.yaml")).unwrap()
+}
+
+#[test]
+fn three_members_found_one_cluster() {
+    let plans = plans(free_port());
+    let pki = pki::many(&[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.3"]]);
+    let dirs: Vec<_> = plans.iter().zip(&pki).map(|(plan, pki)| machine(plan, pki)).collect();
+    thread::scope(|scope| {
+        for (index, (plan, dir)) in plans.iter().zip(&dirs).enumerate() {
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(300 * u64::try_from(2 - index).unwrap()));
+                decide(dir.path(), plan).unwrap();
+            });
+        }
+    });
+    let first = manifest(dirs[0].path());
+    assert!(first.contains("--initial-cluster=n1=https://127.0.0.1:1,n2=https://127.0.0.2:1,n3=https://127.0.0.3:1"));
+    assert!(first.contains("--initial-cluster-token=nodekiln-") && first.contains("--initial-cluster-state=new"));
+    for dir in &dirs {
+        assert_eq!(manifest(dir.path()), first);
+    }
+    // One is wiped now: the others know its earlier life, and it must not start as new. Its own statement is still
+    // served by the thread of its first run, so it asks from another port's plan: none; it is refused by the others.
+    let again = machine(&plans[2], &pki[2]);
+    let mut plan = plans[2].clone();
+    plan.spec.etcd.as_mut().unwrap().members[2].address = "127.0.0.4".parse().unwrap();
+    let error = decide(again.path(), &plan).unwrap_err();
+    assert_eq!(exit::code(&error), exit::REFUSED);
+    assert_eq!(error.downcast_ref::<Refused>().unwrap().name, "EtcdRejoin");
+    assert!(!again.path().join("etc/kubernetes/manifests/etcd.yaml").exists());
+}
+
+#[test]
+fn another_plan_and_another_ca_are_not_listened_to() {
+    let mut plans = plans(free_port());
+    plans[1].identity.etcd_digest = Sha256::of(b"another");
+    let pki = pki::many(&[&["127.0.0.1"], &["127.0.0.2"]]);
+    let dirs: Vec<_> = plans.iter().zip(&pki).map(|(plan, pki)| machine(plan, pki)).collect();
+    let errors: Vec<_> = thread::scope(|scope| {
+        let work: Vec<_> = plans
+            .iter()
+            .zip(&dirs)
+            .map(|(plan, dir)| scope.spawn(|| decide(dir.path(), plan).unwrap_err().to_string()))
+            .collect();
+        work.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    for error in errors {
+        assert!(error.contains("[EtcdPlansDiffer]") && error.contains("n1") && error.contains("n2"), "{error}");
+    }
+}
