@@ -94,7 +94,7 @@ pub async fn without_peer_port(c: &Context<'_>, plan: &EtcdPlan, members: &[usiz
         |(index, member)| async move {
             let endpoint = Endpoint::at(member.address, plan.peer_port);
             let request = HttpRequest::get(endpoint, "/version", Some(identity.peer.clone()), PATIENCE);
-            matches!(c.host.http(&request).await, Err(_)).then_some(index)
+            c.host.http(&request).await.is_err().then_some(index)
         },
     );
     all(asked).await.into_iter().flatten().collect()

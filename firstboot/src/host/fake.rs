@@ -49,7 +49,7 @@ pub struct Fake {
 
 impl Fake {
     /// A machine that passes preflight.
-    pub fn new() -> Self {
+    pub fn machine_that_passes() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let real = Real::new(dir.path());
         let fake = Self {

@@ -11,7 +11,7 @@ use std::{io, path::Path};
 
 /// A single node that runs etcd and a kubelet without API server: every stage but the API-side steps has work.
 pub fn etcd_node() -> (Fake, NodePlan) {
-    let fake = Fake::new();
+    let fake = Fake::machine_that_passes();
     let pki = pki::pki(&["10.0.0.1"]);
     let mut plan: NodePlan = serde_json::from_value(json!({
         "version": 1,

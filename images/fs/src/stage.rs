@@ -5,7 +5,6 @@
 //! Where the file system has no exchange, two renames do it, and the next [`StagedTree::begin`] repairs a gap between
 //! them.
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
@@ -226,13 +225,23 @@ fn remove(path: &Path) -> Result<(), StageError> {
 }
 
 /// Swaps two folders. `false` where the file system cannot.
+#[cfg(target_env = "gnu")]
 fn exchange(a: &Path, b: &Path) -> Result<bool, StageError> {
-    use nix::errno::Errno;
+    use nix::{
+        errno::Errno,
+        fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    };
     match renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE) {
         Ok(()) => Ok(true),
         Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(false),
         Err(e) => Err(io_error("exchanging", b)(e.into())),
     }
+}
+
+/// nix has the call for glibc only: two renames do it, as on a file system without exchange.
+#[cfg(not(target_env = "gnu"))]
+fn exchange(_: &Path, _: &Path) -> Result<bool, StageError> {
+    Ok(false)
 }
 
 #[cfg(test)]
