@@ -1,5 +1,155 @@
 //! cluster.yaml: parsed to a raw mirror, resolved to a [`Cluster`].
+//!
+//! `yaml` makes a tree with positions, `raw` reads it field by field, `resolve` fills in defaults and checks rules that
+//! span fields. Each stage goes on after a fault, so that all findings come at once ([`Diagnostics`]).
 
 mod cluster;
+pub mod code;
+mod diag;
+pub mod examples;
+mod inputs;
+mod nearest;
+mod raw;
+mod read;
+mod resolve;
+mod source;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 pub use cluster::*;
+pub use diag::{Colors, Diagnostic, Diagnostics, Finding, Origin, Severity, Spot};
+pub use inputs::NamedInput;
+pub use source::{Position, Source, Span};
+
+use nodekiln_plan::Sha256;
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+/// A cluster.yaml that can be built.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub cluster: Cluster,
+    /// Warnings about it. Later stages add their findings here: it knows the text.
+    pub warnings: Diagnostics,
+    /// All files that the build depends on: cluster.yaml first, the others by name.
+    pub inputs: Vec<NamedInput>,
+    /// Where things stand in it, for findings of later stages.
+    pub places: Places,
+}
+
+/// Where things stand in cluster.yaml.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The nodes, in the order of [`Cluster::nodes`].
+    pub nodes: Vec<Origin>,
+    /// `delivery`, or the whole file without it.
+    pub delivery: Origin,
+}
+
+/// Why a cluster.yaml was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The file itself could not be read: exit code 3.
+    #[error("reading {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It was read and cannot be built: exit code 1.
+    #[error("{} cannot be built", .0.source().name())]
+    Findings(Diagnostics),
+}
+
+/// Reads and resolves the cluster.yaml at `path`. Input files are looked for beside it.
+///
+/// # Errors
+/// A file that cannot be read, or findings among which is an error.
+pub fn load(path: &Path) -> Result<Loaded, Failure> {
+    let failed = |source| Failure::Io { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if meta.is_dir() {
+        return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    let mut bytes = Vec::new();
+    // Asked before reading, and not trusted after: a pipe has no size.
+    if meta.len() <= yaml::MAX_BYTES {
+        file.take(yaml::MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    let name = path.display().to_string();
+    if meta.len().max(bytes.len() as u64) > yaml::MAX_BYTES {
+        return Err(fault(&name, "", code::TOO_LARGE, 0, &format!("larger than {} MiB", yaml::MAX_BYTES >> 20)));
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => load_str(&name, &text, Some(folder)),
+        Err(e) => {
+            let at = e.utf8_error().valid_up_to();
+            // What comes before the fault can be shown.
+            let text = String::from_utf8_lossy(e.as_bytes()).into_owned();
+            Err(fault(&name, &text, code::ENCODING, at, "not UTF-8"))
+        }
+    }
+}
+
+fn fault(name: &str, text: &str, code: code::Code, offset: usize, message: &str) -> Failure {
+    let mut found = Diagnostics::new(Source::new(name, text));
+    let origin = Origin { span: Span::new(offset..offset), path: String::new() };
+    found.error(&origin, Finding::new(code, message));
+    Failure::Findings(found)
+}
+
+/// Resolves `text`, which findings call `name`. Input files are looked for in `base_dir`; without one there are none.
+///
+/// # Errors
+/// Findings among which is an error.
+pub fn load_str(name: &str, text: &str, base_dir: Option<&Path>) -> Result<Loaded, Failure> {
+    if text.len() as u64 > yaml::MAX_BYTES {
+        return Err(fault(name, "", code::TOO_LARGE, 0, &format!("larger than {} MiB", yaml::MAX_BYTES >> 20)));
+    }
+    let mut found = Diagnostics::new(Source::new(name, text));
+    let mut inputs = inputs::Inputs::new(base_dir);
+    let cluster = read_and_resolve(text, &mut found, &mut inputs);
+    found.sort();
+    match cluster {
+        Some((cluster, places)) if !found.has_errors() => {
+            let own = name.rsplit('/').next().unwrap_or(name).to_owned();
+            let own = NamedInput { path: own, sha256: Sha256::of(text.as_bytes()) };
+            let inputs = std::iter::once(own).chain(inputs.named()).collect();
+            Ok(Loaded { cluster, warnings: found, inputs, places })
+        }
+        _ => {
+            if !found.has_errors() {
+                // No path leads here; silence would be worse than an odd message.
+                found.error(&Origin::default(), Finding::new(code::SYNTAX, "this file cannot be built"));
+            }
+            Err(Failure::Findings(found))
+        }
+    }
+}
+
+fn read_and_resolve(text: &str, found: &mut Diagnostics, inputs: &mut inputs::Inputs) -> Option<(Cluster, Places)> {
+    let tree = yaml::parse(text, found)?;
+    // Never shown, whatever else their lines are shown for.
+    for key in ["passwordHash", "content"] {
+        for node in tree.values_of(key) {
+            found.hide(tree.span(node));
+        }
+    }
+    let top = read::Place { span: tree.span(tree.root), ..read::Place::default() };
+    let mut reader = read::Reader { tree: &tree, found: &mut *found };
+    let raw = <raw::RawCluster as read::Read>::read(&mut reader, tree.root, &top)?;
+    resolve::resolve(&raw, resolve::Cx { tree: &tree, found, inputs })
+}

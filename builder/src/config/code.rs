@@ -1,0 +1,142 @@
+//! The numbers of findings. Stable: scripts match them. A number that is retired is not used again.
+
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// A rule's number, shown as `NK0201`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(u16);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NK{:04}", self.0)
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
+        $($(#[$doc])* pub const $name: Code = Code($number);)*
+
+        /// Every code.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    /// Not YAML.
+    SYNTAX = 101;
+    /// Not UTF-8.
+    ENCODING = 102;
+    /// Larger than nodekiln reads.
+    TOO_LARGE = 103;
+    /// A tab where YAML has structure.
+    TAB = 104;
+    /// A key twice in one mapping.
+    DUPLICATE_KEY = 105;
+    /// More than one document, or none.
+    DOCUMENTS = 106;
+    /// Aliases that multiply the input, or lead into themselves.
+    ALIAS = 107;
+    /// Nested too deeply.
+    DEPTH = 108;
+    /// A tag or directive that is not read.
+    TAG = 109;
+    /// A character that no text file has.
+    CONTROL = 110;
+    /// A key that is not plain text.
+    KEY = 111;
+
+    /// A key that nobody knows here.
+    UNKNOWN_KEY = 201;
+    /// A mapping where a text is due and the like.
+    TYPE = 202;
+    /// A number or boolean where a text is due.
+    QUOTE = 203;
+    /// A required value is missing or null.
+    MISSING = 204;
+    /// Known, but not supported by this version.
+    UNSUPPORTED = 205;
+    /// A value that YAML 1.1 and 1.2 read differently.
+    AMBIGUOUS = 206;
+
+    /// Not what may stand here.
+    VALUE = 301;
+    /// Not one of the choices.
+    CHOICE = 302;
+    /// A Kubernetes version that cannot be built.
+    VERSION = 303;
+    /// A validity or deadline that cannot be.
+    DURATION = 304;
+    /// Something is listed twice.
+    DUPLICATE = 305;
+    /// An unknown name of a preflight check.
+    CHECK_NAME = 306;
+
+    /// A subnet that cannot be used.
+    SUBNET = 401;
+    /// Networks or addresses that overlap.
+    OVERLAP = 402;
+    /// Families that do not match.
+    FAMILIES = 403;
+    /// Too few addresses.
+    TOO_SMALL = 404;
+    /// controlPlaneEndpoint.
+    ENDPOINT = 405;
+    /// An address that no machine can have here.
+    ADDRESS = 406;
+    /// What `cni: bridge` cannot do.
+    BRIDGE = 407;
+    /// A machine's static network.
+    NETWORK = 408;
+
+    /// Number and parts of nodes.
+    ROLES = 501;
+    /// A label.
+    LABEL = 502;
+    /// A taint.
+    TAINT = 503;
+
+    /// A file's or unit's place that is not the user's.
+    RESERVED = 601;
+    /// A place that cannot be written on this OS.
+    READ_ONLY = 602;
+    /// An SSH key.
+    SSH_KEY = 603;
+    /// What the OS profile does not take.
+    PROFILE = 604;
+    /// Self-updates of the OS with several control planes.
+    UPDATES = 605;
+
+    /// Where a program comes from.
+    BINARY = 701;
+    /// How the machine gets its configuration.
+    DELIVERY = 702;
+    /// A fetch before the network exists.
+    FETCH = 703;
+
+    /// An argument or field that nodekiln sets itself.
+    OWNED = 801;
+    /// A kernel setting that the node needs otherwise.
+    SYSCTL = 802;
+
+    /// A named input file cannot be used.
+    INPUT = 901;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_four_digits() {
+        let set: std::collections::BTreeSet<_> = ALL.iter().collect();
+        assert_eq!(set.len(), ALL.len());
+        assert!(ALL.iter().all(|c| c.to_string().len() == 6));
+    }
+}

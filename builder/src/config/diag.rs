@@ -1,0 +1,357 @@
+//! [`Diagnostics`]: all findings about one input, with where and what to do about it.
+
+use super::{
+    code::Code,
+    source::{Source, Span},
+};
+use annotate_snippets::{AnnotationKind, Element, Level, Renderer, Snippet};
+use serde::Serialize;
+use std::{fmt, sync::Arc};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing is built.
+    Error,
+    /// Built as told.
+    Warning,
+}
+
+/// Whether rendered findings have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colors {
+    /// Plain text.
+    Off,
+    /// ANSI escapes.
+    On,
+}
+
+/// A place in the input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Spot {
+    /// Bytes in the file.
+    #[serde(serialize_with = "span_as_pair")]
+    pub span: Span,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is there.
+    pub label: String,
+}
+
+fn span_as_pair<S: serde::Serializer>(span: &Span, serializer: S) -> Result<S::Ok, S::Error> {
+    [span.start, span.end].serialize(serializer)
+}
+
+/// A finding. Its JSON form is the element of `--json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// How bad.
+    pub severity: Severity,
+    /// Stable number of the rule.
+    pub code: Code,
+    /// The file.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Bytes in the file.
+    #[serde(serialize_with = "span_as_pair")]
+    pub span: Span,
+    /// Where in the document, such as `nodes[1].address`; empty for the whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Another place that has to do with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<Spot>,
+}
+
+/// Where something stands in the input, for findings that later stages make.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// Bytes in the file.
+    pub span: Span,
+    /// Path in the document.
+    pub path: String,
+}
+
+/// A finding before it is placed: what is wrong and what helps.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    code: Code,
+    message: String,
+    hint: Option<String>,
+    second: Option<(Span, String)>,
+}
+
+impl Finding {
+    /// What is wrong, by the rule `code`.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, second: None }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Another place that has to do with it.
+    #[must_use]
+    pub fn second(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.second = Some((span, label.into()));
+        self
+    }
+}
+
+/// At most this many findings of a severity are kept: nobody reads more, and a hostile file could make millions.
+const MAX_FINDINGS: usize = 1000;
+/// Two places up to this many lines apart are shown in one snippet.
+const SNIPPET_LINES: usize = 200;
+
+/// All findings about one input, in the order of the file.
+#[derive(Debug, Clone)]
+pub struct Diagnostics {
+    source: Arc<Source>,
+    list: Vec<Diagnostic>,
+    kept: [usize; 2],
+    dropped: usize,
+}
+
+impl Diagnostics {
+    /// No findings about `source`.
+    pub fn new(source: Source) -> Self {
+        Self { source: Arc::new(source), list: Vec::new(), kept: [0; 2], dropped: 0 }
+    }
+
+    /// The input.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Marks bytes that are never shown.
+    pub(super) fn hide(&mut self, span: Span) {
+        Arc::make_mut(&mut self.source).hide(span);
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, origin: &Origin, finding: Finding) {
+        self.push(Severity::Error, origin.span, &origin.path, finding);
+    }
+
+    /// Adds a warning.
+    pub fn warning(&mut self, origin: &Origin, finding: Finding) {
+        self.push(Severity::Warning, origin.span, &origin.path, finding);
+    }
+
+    pub(super) fn push(&mut self, severity: Severity, span: Span, path: &str, finding: Finding) {
+        // Counted by severity: warnings must not push out the error that stops the build.
+        let kept = &mut self.kept[usize::from(severity == Severity::Error)];
+        if *kept >= MAX_FINDINGS {
+            self.dropped += 1;
+            return;
+        }
+        *kept += 1;
+        let position = self.source.position(span.range().start);
+        let second = finding.second.map(|(span, label)| {
+            let position = self.source.position(span.range().start);
+            Spot { span, line: position.line, column: position.column, label }
+        });
+        self.list.push(Diagnostic {
+            severity,
+            code: finding.code,
+            file: self.source.name().to_owned(),
+            line: position.line,
+            column: position.column,
+            span,
+            path: path.to_owned(),
+            message: finding.message,
+            hint: finding.hint,
+            second,
+        });
+    }
+
+    /// Brings the findings into the order of the file. What an alias repeats is kept once.
+    pub(super) fn sort(&mut self) {
+        self.list.sort_by(|a, b| (a.span, a.code, &a.message, &a.path).cmp(&(b.span, b.code, &b.message, &b.path)));
+        self.list.dedup_by(|b, a| (a.span, a.code, &a.message) == (b.span, b.code, &b.message));
+    }
+
+    /// The findings.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether one is an error.
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// How many errors and warnings there are.
+    pub fn count(&self) -> (usize, usize) {
+        let errors = self.list.iter().filter(|d| d.severity == Severity::Error).count();
+        (errors, self.list.len() - errors)
+    }
+
+    /// All findings as text for people, each followed by an empty line.
+    pub fn render(&self, colors: Colors) -> String {
+        let renderer = match colors {
+            Colors::Off => Renderer::plain(),
+            Colors::On => Renderer::styled(),
+        };
+        let mut text = String::new();
+        for diagnostic in &self.list {
+            text.push_str(&self.render_one(&renderer, diagnostic));
+            text.push_str("\n\n");
+        }
+        if self.dropped > 0 {
+            text.push_str(&format!("and {} more findings\n", self.dropped));
+        }
+        text
+    }
+
+    fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
+        let level = match diagnostic.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let code = diagnostic.code.to_string();
+        let title = level.primary_title(clean(&diagnostic.message)).id(code);
+        let first = self.source.head(diagnostic.span);
+        let path = (!diagnostic.path.is_empty()).then(|| clean(&diagnostic.path));
+        let mut elements: Vec<Element<'_>> = Vec::new();
+        match &diagnostic.second {
+            None => elements.push(self.snippet(&[(first, AnnotationKind::Primary, path)]).into()),
+            Some(spot) => {
+                let other = self.source.head(spot.span);
+                let apart = self.source.line_of(first.start).abs_diff(self.source.line_of(other.start));
+                let first = (first, AnnotationKind::Primary, path);
+                let other = (other, AnnotationKind::Context, Some(clean(&spot.label)));
+                if apart <= SNIPPET_LINES {
+                    elements.push(self.snippet(&[first, other]).into());
+                } else {
+                    elements.push(self.snippet(&[first]).into());
+                    elements.push(self.snippet(&[other]).into());
+                }
+            }
+        }
+        if let Some(hint) = &diagnostic.hint {
+            elements.push(Level::HELP.message(clean(hint)).into());
+        }
+        renderer.render(&[title.elements(elements)])
+    }
+
+    fn snippet<'a>(
+        &'a self,
+        marks: &[(std::ops::Range<usize>, AnnotationKind, Option<String>)],
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let lines = || marks.iter().map(|(range, ..)| self.source.line_of(range.start));
+        let (from, to) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
+        let (text, offset) = self.source.shown(from, to);
+        let mut snippet = Snippet::source(text).line_start(from + 1).path(self.source.name()).fold(true);
+        for (range, kind, label) in marks {
+            let annotation = kind.span(range.start - offset..range.end - offset);
+            snippet = snippet.annotation(annotation.label(label.clone()));
+        }
+        snippet
+    }
+}
+
+/// Text from the input in a message: one line, no control characters, not without end.
+pub(super) fn clean(text: &str) -> String {
+    const MAX: usize = 400;
+    let mut out: String = text.chars().take(MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MAX).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Colors::Off))
+    }
+}
+
+impl Serialize for Diagnostics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::code;
+
+    fn sample() -> Diagnostics {
+        let text = "networking:\n  podSubnet: 10.96.0.0/14   # é comment\n  serviceSubnet: \"10.96.0.0/12\"\n";
+        let mut diagnostics = Diagnostics::new(Source::new("cluster.yaml", text));
+        let at = |needle: &str| {
+            let start = text.find(needle).unwrap();
+            Span::new(start..start + needle.len())
+        };
+        let origin = Origin { span: at("\"10.96.0.0/12\""), path: "networking.serviceSubnet".into() };
+        let finding = Finding::new(code::OVERLAP, "the networks overlap")
+            .second(at("10.96.0.0/14"), "lies inside it")
+            .hint("choose disjoint networks");
+        diagnostics.error(&origin, finding);
+        diagnostics
+    }
+
+    #[test]
+    fn looks_like_rustc() {
+        let expected = "\
+error[NK0402]: the networks overlap
+ --> cluster.yaml:3:18
+  |
+2 |   podSubnet: 10.96.0.0/14   # é comment
+  |              ------------ lies inside it
+3 |   serviceSubnet: \"10.96.0.0/12\"
+  |                  ^^^^^^^^^^^^^^ networking.serviceSubnet
+  |
+  = help: choose disjoint networks
+
+";
+        assert_eq!(sample().to_string(), expected);
+        assert!(sample().render(Colors::On).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn json_shape() {
+        let json = serde_json::to_value(sample()).unwrap();
+        assert_eq!(json[0]["code"], "NK0402");
+        assert_eq!(json[0]["severity"], "error");
+        assert_eq!(json[0]["line"], 3);
+        assert_eq!(json[0]["column"], 18);
+        assert_eq!(json[0]["path"], "networking.serviceSubnet");
+        assert_eq!(json[0]["second"]["line"], 2);
+        assert!(json[0]["span"].is_array());
+    }
+
+    #[test]
+    fn any_span_renders() {
+        let mut diagnostics = Diagnostics::new(Source::new("f", "a: é\n"));
+        for (start, end) in [(0, 0), (4, 5), (5, 4), (6, 6), (90, 99)] {
+            let origin = Origin { span: Span { start, end }, path: String::new() };
+            diagnostics.error(&origin, Finding::new(code::SYNTAX, "x").second(Span { start: end, end: start }, "y"));
+        }
+        assert!(!diagnostics.to_string().is_empty());
+        let mut empty = Diagnostics::new(Source::new("f", ""));
+        empty.error(&Origin::default(), Finding::new(code::SYNTAX, "x"));
+        assert!(empty.to_string().contains("f:1:1"), "{empty}");
+    }
+}

@@ -1,0 +1,630 @@
+//! Reading a [`Tree`] field by field: what is missing, faulty or given, and where.
+//!
+//! A fault is reported when it is read, and reading goes on. Scalars follow the core schema of YAML 1.2.2 (section
+//! 10.3), strictly: nothing is turned from one kind into another.
+
+use super::{
+    code,
+    diag::{Diagnostics, Finding, Origin, Severity, clean},
+    nearest::nearest,
+    source::Span,
+    yaml::{NodeId, Tree, View},
+};
+use serde_json::Value;
+use std::{fmt, rc::Rc};
+
+/// A path in the document, such as `nodes[1].address`. Cheap to extend and to clone.
+#[derive(Clone, Default)]
+pub(super) struct Path(Option<Rc<Segment>>);
+
+struct Segment {
+    parent: Path,
+    step: Step,
+}
+
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Path {
+    pub(super) fn key(&self, name: &str) -> Self {
+        Self(Some(Rc::new(Segment { parent: self.clone(), step: Step::Key(name.to_owned()) })))
+    }
+
+    pub(super) fn index(&self, index: usize) -> Self {
+        Self(Some(Rc::new(Segment { parent: self.clone(), step: Step::Index(index) })))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(segment) = &self.0 else { return Ok(()) };
+        segment.parent.fmt(f)?;
+        match &segment.step {
+            Step::Index(index) => write!(f, "[{index}]"),
+            Step::Key(name) => {
+                let simple =
+                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+                match (segment.parent.0.is_some(), simple) {
+                    (_, false) => write!(f, "[{:?}]", clean(name)),
+                    (true, true) => write!(f, ".{name}"),
+                    (false, true) => f.write_str(name),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Where a value is: its own bytes, or those of its key where it is a collection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    pub(super) span: Span,
+    pub(super) path: Path,
+}
+
+impl Place {
+    pub(super) fn origin(&self) -> Origin {
+        Origin { span: self.span, path: self.path.to_string() }
+    }
+}
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<T> std::ops::Deref for At<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A field of a mapping.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Field<T> {
+    /// No such key.
+    #[default]
+    Absent,
+    /// The key without a value. As good as absent, but for a required field.
+    Null(Place),
+    /// Something that was reported already.
+    Faulty,
+    /// A value.
+    Given(At<T>),
+}
+
+impl<T> Field<T> {
+    /// The value with its place, if there is a sound one.
+    pub(super) fn get(&self) -> Option<&At<T>> {
+        match self {
+            Field::Given(at) => Some(at),
+            Field::Absent | Field::Null(_) | Field::Faulty => None,
+        }
+    }
+
+    /// Whether nothing was said.
+    pub(super) fn is_unset(&self) -> bool {
+        matches!(self, Field::Absent | Field::Null(_))
+    }
+
+    /// The value, for a field that has to be there; says so if it is not.
+    pub(super) fn required<'a>(&'a self, name: &str, parent: &Place, found: &mut Diagnostics) -> Option<&'a At<T>> {
+        match self {
+            Field::Given(at) => Some(at),
+            Field::Faulty => None,
+            Field::Absent => {
+                let finding = Finding::new(code::MISSING, format!("`{name}` is missing"));
+                found.error_at(parent, finding);
+                None
+            }
+            Field::Null(place) => {
+                found.error_at(place, Finding::new(code::MISSING, format!("`{name}` has no value")));
+                None
+            }
+        }
+    }
+}
+
+impl Diagnostics {
+    pub(super) fn error_at(&mut self, place: &Place, finding: Finding) {
+        self.push(Severity::Error, place.span, &place.path.to_string(), finding);
+    }
+
+    pub(super) fn warning_at(&mut self, place: &Place, finding: Finding) {
+        self.push(Severity::Warning, place.span, &place.path.to_string(), finding);
+    }
+}
+
+/// The document being read and the findings about it.
+pub(super) struct Reader<'a, 't> {
+    pub(super) tree: &'a Tree<'t>,
+    pub(super) found: &'a mut Diagnostics,
+}
+
+/// What can be read from a node. `None`: a fault, reported.
+pub(super) trait Read: Sized {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self>;
+}
+
+/// The keys that a mapping may have.
+pub(super) struct Keys {
+    /// Those that are read.
+    pub(super) known: &'static [&'static str],
+    /// Those that a later version reads.
+    pub(super) later: &'static [&'static str],
+}
+
+impl<'a, 't> Reader<'a, 't> {
+    /// The place of the node under `key`.
+    fn place_of(&self, node: NodeId, key_span: Span, path: Path) -> Place {
+        let span = match self.tree.view(node) {
+            View::Scalar { .. } => self.tree.span(node),
+            View::List(_) | View::Map(_) => key_span,
+        };
+        // An empty value has no bytes of its own.
+        let span = if span.start >= span.end { key_span } else { span };
+        Place { span, path }
+    }
+
+    /// The entries of a mapping with `keys`: (key, value, place of the value). Other keys are reported.
+    pub(super) fn entries(
+        &mut self,
+        node: NodeId,
+        place: &Place,
+        keys: &Keys,
+    ) -> Option<Vec<(&'a str, NodeId, Place)>> {
+        let tree = self.tree;
+        let View::Map(entries) = tree.view(node) else {
+            self.wrong_type(node, place, "a mapping");
+            return None;
+        };
+        let mut out = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let key = entry.key.as_ref();
+            let path = place.path.key(key);
+            if keys.known.contains(&key) {
+                out.push((key, entry.value, self.place_of(entry.value, entry.key_span, path)));
+            } else {
+                self.other_key(key, &Place { span: entry.key_span, path }, keys);
+            }
+        }
+        Some(out)
+    }
+
+    fn other_key(&mut self, key: &str, place: &Place, keys: &Keys) {
+        if keys.later.contains(&key) {
+            self.found.error_at(place, unsupported(&format!("`{key}`")));
+            return;
+        }
+        let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
+        let all = || keys.known.iter().chain(keys.later).copied();
+        let finding = match nearest(key, all()) {
+            _ if key == "<<" => {
+                finding.hint("YAML 1.2 has no merge keys: lay nodes over the cluster's own values instead")
+            }
+            Some(name) => finding.hint(format!("did you mean `{name}`?")),
+            None => finding.hint(format!("known here: {}", keys.known.join(", "))),
+        };
+        self.found.error_at(place, finding);
+    }
+
+    /// Reads a field.
+    pub(super) fn field<T: Read>(&mut self, node: NodeId, place: Place) -> Field<T> {
+        if self.is_null(node) {
+            return Field::Null(place);
+        }
+        match T::read(self, node, &place) {
+            Some(value) => Field::Given(At { value, place }),
+            None => Field::Faulty,
+        }
+    }
+
+    /// Whether the node is the plain scalar null.
+    pub(super) fn is_null(&self, node: NodeId) -> bool {
+        matches!(self.tree.view(node), View::Scalar { text, plain: true } if matches!(kind_of(text), Plain::Null))
+    }
+
+    /// Reports that `node` is not `due`.
+    pub(super) fn wrong_type(&mut self, node: NodeId, place: &Place, due: &str) {
+        let found = match self.tree.view(node) {
+            View::List(_) => "a list",
+            View::Map(_) => "a mapping",
+            View::Scalar { text, plain: true } => match kind_of(text) {
+                Plain::Null => "nothing",
+                Plain::Bool(_) => "a boolean",
+                Plain::Int(_) | Plain::Float => "a number",
+                Plain::Text => "a text",
+            },
+            View::Scalar { .. } => "a text",
+        };
+        self.found.error_at(place, Finding::new(code::TYPE, format!("this has to be {due}, not {found}")));
+    }
+}
+
+/// The finding about something that a later version will support.
+pub(super) fn unsupported(what: &str) -> Finding {
+    Finding::new(code::UNSUPPORTED, format!("{what} is not supported yet by this version"))
+}
+
+/// What a plain scalar is, by the core schema.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Plain {
+    Null,
+    Bool(bool),
+    /// `None` where it does not fit.
+    Int(Option<i64>),
+    Float,
+    Text,
+}
+
+/// What a plain scalar is, by the core schema.
+pub(super) fn kind_of(text: &str) -> Plain {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Plain::Null,
+        "true" | "True" | "TRUE" => return Plain::Bool(true),
+        "false" | "False" | "FALSE" => return Plain::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => return Plain::Float,
+        _ => {}
+    }
+    let based = |digits: &str, radix| {
+        (!digits.is_empty() && digits.chars().all(|c| c.is_digit(radix)))
+            .then(|| i64::from_str_radix(digits, radix).ok())
+    };
+    if let Some(number) = text.strip_prefix("0x").and_then(|t| based(t, 16)) {
+        return Plain::Int(number);
+    }
+    if let Some(number) = text.strip_prefix("0o").and_then(|t| based(t, 8)) {
+        return Plain::Int(number);
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
+        return Plain::Float;
+    }
+    if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        return Plain::Int(text.parse().ok());
+    }
+    if is_float(unsigned) { Plain::Float } else { Plain::Text }
+}
+
+/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
+fn is_float(text: &str) -> bool {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
+        None => (text, None),
+    };
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    digits(whole)
+        && digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
+        && exponent.is_none_or(|e| !e.is_empty() && digits(e))
+}
+
+/// Words and numbers that YAML 1.1 tools read as something else than YAML 1.2 does.
+fn ambiguous(text: &str) -> bool {
+    let word = matches!(text.to_ascii_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let octal = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+    word || octal
+}
+
+impl Read for String {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::Scalar { text, plain } if !plain || kind_of(text) == Plain::Text => Some(text.to_owned()),
+            View::Scalar { text, .. } if kind_of(text) != Plain::Null => {
+                let what = if matches!(kind_of(text), Plain::Bool(_)) { "boolean" } else { "number" };
+                let finding = Finding::new(code::QUOTE, format!("a {what} where a text is due"));
+                reader.found.error_at(place, finding.hint(format!("quote it: \"{}\"", clean(text))));
+                None
+            }
+            _ => {
+                reader.wrong_type(node, place, "a text");
+                None
+            }
+        }
+    }
+}
+
+/// A text that findings do not repeat.
+#[derive(Clone, Default)]
+pub(super) struct Hidden(pub(super) String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+impl Read for Hidden {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::Scalar { text, plain } if !plain || kind_of(text) == Plain::Text => Some(Self(text.to_owned())),
+            View::Scalar { .. } => {
+                reader.found.error_at(
+                    place,
+                    Finding::new(code::QUOTE, "a number or boolean where a text is due").hint("quote it"),
+                );
+                None
+            }
+            _ => {
+                reader.wrong_type(node, place, "a text");
+                None
+            }
+        }
+    }
+}
+
+impl Read for bool {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        if let View::Scalar { text, plain: true } = reader.tree.view(node)
+            && let Plain::Bool(value) = kind_of(text)
+        {
+            return Some(value);
+        }
+        reader.wrong_type(node, place, "`true` or `false`");
+        None
+    }
+}
+
+/// A list of anything.
+impl<T: Read> Read for Vec<At<T>> {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        let tree = reader.tree;
+        let View::List(items) = tree.view(node) else {
+            reader.wrong_type(node, place, "a list");
+            return None;
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let place = Place { span: tree.span(*item), path: place.path.index(index) };
+            if reader.is_null(*item) {
+                reader.found.error_at(&place, Finding::new(code::MISSING, "a list item without a value"));
+            } else if let Some(value) = T::read(reader, *item, &place) {
+                out.push(At { value, place });
+            }
+        }
+        Some(out)
+    }
+}
+
+/// A single value or a list of them.
+#[derive(Debug, Clone)]
+pub(super) struct OneOrMany<T>(pub(super) Vec<At<T>>);
+
+impl<T: Read> Read for OneOrMany<T> {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::List(_) => Vec::read(reader, node, place).map(Self),
+            _ => T::read(reader, node, place).map(|value| Self(vec![At { value, place: place.clone() }])),
+        }
+    }
+}
+
+/// A mapping from text to text, in the order of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Texts(pub(super) Vec<(At<String>, At<String>)>);
+
+impl Read for Texts {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        let tree = reader.tree;
+        let View::Map(entries) = tree.view(node) else {
+            reader.wrong_type(node, place, "a mapping");
+            return None;
+        };
+        let mut out = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let path = place.path.key(&entry.key);
+            let at = reader.place_of(entry.value, entry.key_span, path.clone());
+            if reader.is_null(entry.value) {
+                let finding =
+                    Finding::new(code::MISSING, "a key without a value").hint("an empty text is written \"\"");
+                reader.found.error_at(&at, finding);
+                continue;
+            }
+            if let Some(value) = String::read(reader, entry.value, &at) {
+                let key = At { value: entry.key.clone().into_owned(), place: Place { span: entry.key_span, path } };
+                out.push((key, At { value, place: at }));
+            }
+        }
+        Some(Self(out))
+    }
+}
+
+/// `on` or `off`, also where a tool of YAML 1.1 has turned them into booleans.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Switch(pub(super) bool);
+
+impl Read for Switch {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::Scalar { text: "on", .. } => Some(Self(true)),
+            View::Scalar { text: "off", .. } => Some(Self(false)),
+            View::Scalar { text, plain: true } if matches!(kind_of(text), Plain::Bool(_)) => {
+                Some(Self(kind_of(text) == Plain::Bool(true)))
+            }
+            View::Scalar { text, .. } => {
+                let message = format!("`{}` is not one of: on, off", clean(text));
+                reader.found.error_at(place, Finding::new(code::CHOICE, message));
+                None
+            }
+            _ => {
+                reader.wrong_type(node, place, "`on` or `off`");
+                None
+            }
+        }
+    }
+}
+
+/// A whole number, or a text.
+#[derive(Debug, Clone)]
+pub(super) struct NumberOrText(pub(super) String);
+
+impl Read for NumberOrText {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::Scalar { text, plain: true } => match kind_of(text) {
+                Plain::Int(_) if ambiguous(text) => {
+                    reader.found.error_at(place, ambiguity(text));
+                    None
+                }
+                Plain::Int(Some(number)) => Some(Self(number.to_string())),
+                Plain::Text => Some(Self(text.to_owned())),
+                _ => {
+                    reader.wrong_type(node, place, "a whole number or a quoted text");
+                    None
+                }
+            },
+            View::Scalar { text, .. } => Some(Self(text.to_owned())),
+            _ => {
+                reader.wrong_type(node, place, "a whole number or a text");
+                None
+            }
+        }
+    }
+}
+
+fn ambiguity(text: &str) -> Finding {
+    Finding::new(code::AMBIGUOUS, format!("`{}` means one thing in YAML 1.1 and another in YAML 1.2", clean(text)))
+        .hint(format!(
+            "quote it if it is a text: \"{}\"; else write `true`, `false` or a number without leading 0",
+            clean(text)
+        ))
+}
+
+/// A fragment of another program's configuration: any mapping, read as JSON. Nulls stay, to take values out of what it
+/// is laid over (RFC 7386).
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) node: NodeId,
+    pub(super) value: serde_json::Map<String, Value>,
+}
+
+impl Read for Object {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        if !matches!(reader.tree.view(node), View::Map(_)) {
+            reader.wrong_type(node, place, "a mapping");
+            return None;
+        }
+        match json(reader, node, place)? {
+            Value::Object(value) => Some(Self { node, value }),
+            _ => None,
+        }
+    }
+}
+
+impl Object {
+    /// The place of the field at `path`, if it is there.
+    pub(super) fn find(&self, tree: &Tree<'_>, place: &Place, path: &[&str]) -> Option<Place> {
+        let mut at = place.clone();
+        let mut node = self.node;
+        for name in path {
+            let View::Map(entries) = tree.view(node) else { return None };
+            let entry = entries.iter().find(|e| e.key == *name)?;
+            at = Place { span: entry.key_span, path: at.path.key(name) };
+            node = entry.value;
+        }
+        Some(at)
+    }
+}
+
+fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Value> {
+    let tree = reader.tree;
+    match tree.view(node) {
+        View::Scalar { text, plain: false } => Some(Value::String(text.to_owned())),
+        View::Scalar { text, .. } => match kind_of(text) {
+            Plain::Null => Some(Value::Null),
+            Plain::Bool(value) => Some(Value::Bool(value)),
+            _ if ambiguous(text) => {
+                reader.found.error_at(place, ambiguity(text));
+                None
+            }
+            Plain::Int(Some(number)) => Some(Value::from(number)),
+            Plain::Int(None) => {
+                reader.found.error_at(place, Finding::new(code::VALUE, "a number beyond 64 bits"));
+                None
+            }
+            Plain::Float => match text.parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
+                Some(number) => Some(Value::Number(number)),
+                None => {
+                    reader.found.error_at(place, Finding::new(code::VALUE, "a number that JSON does not have"));
+                    None
+                }
+            },
+            Plain::Text => Some(Value::String(text.to_owned())),
+        },
+        View::List(items) => {
+            let mut list = Vec::with_capacity(items.len());
+            for (index, item) in items.iter().enumerate() {
+                let place = Place { span: tree.span(*item), path: place.path.index(index) };
+                list.extend(json(reader, *item, &place));
+            }
+            Some(Value::Array(list))
+        }
+        View::Map(entries) => {
+            let mut map = serde_json::Map::new();
+            for entry in entries {
+                let place = reader.place_of(entry.value, entry.key_span, place.path.key(&entry.key));
+                if let Some(value) = json(reader, entry.value, &place) {
+                    map.insert(entry.key.clone().into_owned(), value);
+                }
+            }
+            Some(Value::Object(map))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn core_schema() {
+        for (text, kind) in [
+            ("", Plain::Null),
+            ("~", Plain::Null),
+            ("TRUE", Plain::Bool(true)),
+            ("yes", Plain::Text),
+            ("0644", Plain::Int(Some(644))),
+            ("-7", Plain::Int(Some(-7))),
+            ("+7", Plain::Int(Some(7))),
+            ("0o17", Plain::Int(Some(15))),
+            ("0xff", Plain::Int(Some(255))),
+            ("0x", Plain::Text),
+            ("99999999999999999999", Plain::Int(None)),
+            ("1.36", Plain::Float),
+            ("1.", Plain::Float),
+            (".5", Plain::Float),
+            (".", Plain::Text),
+            ("1e3", Plain::Float),
+            ("1e", Plain::Text),
+            ("-.inf", Plain::Float),
+            ("52:54:00:20:00:11", Plain::Text),
+            ("10.0.0.1", Plain::Text),
+            ("2001-01-01", Plain::Text),
+            ("1_000", Plain::Text),
+            ("-", Plain::Text),
+        ] {
+            assert_eq!(kind_of(text), kind, "{text:?}");
+        }
+        assert!(ambiguous("0644") && ambiguous("Off") && !ambiguous("0") && !ambiguous("10"));
+    }
+
+    #[test]
+    fn paths() {
+        let path = Path::default().key("nodes").index(1).key("labels").key("a.b/c");
+        assert_eq!(path.to_string(), "nodes[1].labels[\"a.b/c\"]");
+        assert_eq!(Path::default().to_string(), "");
+    }
+}

@@ -1,0 +1,303 @@
+//! Components: arguments, volumes, environment, fragments of their configuration.
+
+use super::{
+    Cx,
+    owned::{self, Owned},
+};
+use crate::config::{
+    Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, code,
+    diag::{Finding, clean},
+    raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
+    read::{At, Field, Object},
+};
+use nodekiln_plan::AbsPath;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+impl Cx<'_, '_> {
+    /// apiServer, controllerManager, scheduler.
+    pub(super) fn components(&mut self, raw: &RawCluster) -> [ControlPlaneComponent; 3] {
+        let mut component = |args: Option<&Field<List<RawArg>>>, volumes, envs, table| ControlPlaneComponent {
+            extra_args: args.map(|args| self.args(args, table)).unwrap_or_default(),
+            extra_volumes: self.volumes(volumes),
+            extra_envs: self.envs(envs),
+        };
+        let api = raw.api_server.get();
+        let manager = raw.controller_manager.get();
+        let scheduler = raw.scheduler.get();
+        [
+            component(
+                api.map(|c| &c.extra_args),
+                api.and_then(|c| c.extra_volumes.get()),
+                api.and_then(|c| c.extra_envs.get()),
+                owned::API_SERVER,
+            ),
+            component(
+                manager.map(|c| &c.extra_args),
+                manager.and_then(|c| c.extra_volumes.get()),
+                manager.and_then(|c| c.extra_envs.get()),
+                owned::CONTROLLER_MANAGER,
+            ),
+            component(
+                scheduler.map(|c| &c.extra_args),
+                scheduler.and_then(|c| c.extra_volumes.get()),
+                scheduler.and_then(|c| c.extra_envs.get()),
+                owned::SCHEDULER,
+            ),
+        ]
+    }
+
+    /// Arguments, each in its place; those that nodekiln owns are refused.
+    pub(super) fn args(&mut self, field: &Field<List<RawArg>>, table: &'static [Owned]) -> Vec<Arg> {
+        let mut args = Vec::new();
+        for at in field.get().into_iter().flat_map(|list| &list.value) {
+            let name = at.name.required("name", &at.place, self.found);
+            let value = at.value.value.required("value", &at.place, self.found);
+            let (Some(name), Some(value)) = (name, value) else { continue };
+            if name.starts_with('-') {
+                let hint = format!("write `{}`", clean(name.trim_start_matches('-')));
+                let finding = Finding::new(code::VALUE, "an argument's name has no leading dashes").hint(hint);
+                self.found.error_at(&name.place, finding);
+                continue;
+            }
+            // Flags of all components are of these characters; anything else would smuggle in a second argument.
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+                self.bad(name, "not the name of an argument");
+                continue;
+            }
+            if value.contains(['\n', '\r', '\0']) {
+                self.found.error_at(&value.place, Finding::new(code::VALUE, "an argument's value is one line"));
+                continue;
+            }
+            if let Some(row) = owned::find(table, name, value) {
+                let finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {}", name.value, row.why));
+                self.found.error_at(&name.place, finding);
+                continue;
+            }
+            if std::ptr::eq(table, owned::API_SERVER) && name.value == "authorization-mode" {
+                let modes: Vec<_> = value.split(',').map(str::trim).collect();
+                if !modes.contains(&"Node") || !modes.contains(&"RBAC") {
+                    let finding = Finding::new(code::OWNED, "`authorization-mode` has to hold Node and RBAC");
+                    self.found.error_at(&value.place, finding.hint("kubelets and nodekiln's own rights rest on them"));
+                    continue;
+                }
+            }
+            args.push(Arg { name: name.value.clone(), value: value.value.clone() });
+        }
+        args
+    }
+
+    fn volumes(&mut self, list: Option<&At<List<RawVolume>>>) -> Vec<Volume> {
+        /// core/v1 HostPathType.
+        const TYPES: [(&str, &str); 8] = [
+            ("", ""),
+            ("DirectoryOrCreate", "DirectoryOrCreate"),
+            ("Directory", "Directory"),
+            ("FileOrCreate", "FileOrCreate"),
+            ("File", "File"),
+            ("Socket", "Socket"),
+            ("CharDevice", "CharDevice"),
+            ("BlockDevice", "BlockDevice"),
+        ];
+        let mut volumes = Vec::new();
+        let mut names = BTreeMap::new();
+        let mut mounts = BTreeMap::new();
+        for at in list.into_iter().flat_map(|list| &list.value) {
+            let name = at.name.required("name", &at.place, self.found);
+            let host = at.host_path.required("hostPath", &at.place, self.found);
+            let mount = at.mount_path.required("mountPath", &at.place, self.found);
+            let path_type = at.path_type.get().map_or(Some(""), |text| self.choice(text, &TYPES, &[]));
+            let host = host.and_then(|host| self.parse::<AbsPath>(host));
+            let mount = mount.and_then(|mount| self.parse::<AbsPath>(mount));
+            let Some(name) = name else { continue };
+            // A volume name is a DNS-1123 label.
+            if name.len() > 63 || name.contains('.') || name.parse::<nodekiln_plan::DnsName>().is_err() {
+                self.bad(name, "a volume's name is of a-z, 0-9 and `-`, at most 63 characters");
+                continue;
+            }
+            self.once(&mut names, name.value.clone(), &name.place, "this volume's name");
+            if let Some(mount) = &mount {
+                self.once(&mut mounts, mount.value.clone(), &mount.place, "this path");
+            }
+            if let (Some(host), Some(mount), Some(path_type)) = (host, mount, path_type) {
+                volumes.push(Volume {
+                    name: name.value.clone(),
+                    host_path: host.value,
+                    mount_path: mount.value,
+                    read_only: at.read_only.get().is_some_and(|b| b.value),
+                    path_type: path_type.to_owned(),
+                });
+            }
+        }
+        volumes
+    }
+
+    fn envs(&mut self, list: Option<&At<List<Object>>>) -> Vec<Fragment> {
+        let mut envs = Vec::new();
+        for at in list.into_iter().flat_map(|list| &list.value) {
+            let place =
+                |cx: &Self, path: &[&str]| at.find(cx.tree, &at.place, path).unwrap_or_else(|| at.place.clone());
+            if let Some(key) = at.value.value.keys().find(|k| !matches!(k.as_str(), "name" | "value" | "valueFrom")) {
+                let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
+                let place = place(self, &[key]);
+                self.found.error_at(&place, finding.hint("known here: name, value, valueFrom"));
+                continue;
+            }
+            match at.value.value.get("name") {
+                // envvar names: RelaxedEnvVarName of the API server, printable ASCII without `=`.
+                Some(Value::String(name))
+                    if !name.is_empty() && name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') => {}
+                Some(_) => {
+                    let place = place(self, &["name"]);
+                    self.found.error_at(&place, Finding::new(code::VALUE, "not the name of an environment variable"));
+                    continue;
+                }
+                None => {
+                    self.found.error_at(&at.place, Finding::new(code::MISSING, "`name` is missing"));
+                    continue;
+                }
+            }
+            let mut sound = true;
+            if matches!(at.value.value.get("value"), Some(value) if !value.is_string() && !value.is_null()) {
+                let place = place(self, &["value"]);
+                let finding = Finding::new(code::QUOTE, "a number or boolean where a text is due").hint("quote it");
+                self.found.error_at(&place, finding);
+                sound = false;
+            }
+            for source in ["secretKeyRef", "configMapKeyRef"] {
+                if let Some(place) = at.find(self.tree, &at.place, &["valueFrom", source]) {
+                    let finding = Finding::new(code::VALUE, format!("a static pod cannot use `{source}`"));
+                    self.found.error_at(&place, finding.hint("the kubelet refuses static pods that need API objects"));
+                    sound = false;
+                }
+            }
+            if sound {
+                envs.push(at.value.value.clone());
+            }
+        }
+        envs
+    }
+
+    /// etcd.local.
+    pub(super) fn etcd(&mut self, raw: &RawCluster) -> Option<Etcd> {
+        let local = raw.etcd.get().and_then(|etcd| etcd.local.get());
+        let empty = RawLocalEtcd::default();
+        let local = local.map_or(&empty, |at| &at.value);
+        let data_dir = self.parse_or::<AbsPath>(&local.data_dir, "/var/lib/etcd");
+        if let (Some(at), Some(path)) = (local.data_dir.get(), &data_dir) {
+            self.etcd_data_dir(at, path);
+        }
+        let image = self.image(&local.image_repository, &local.image_tag);
+        Some(Etcd {
+            extra_args: self.args(&local.extra_args, owned::ETCD),
+            extra_envs: self.envs(local.extra_envs.get()),
+            server_sans: self.sans(&local.server_sans),
+            peer_sans: self.sans(&local.peer_sans),
+            image,
+            data_dir: data_dir?,
+        })
+    }
+
+    fn etcd_data_dir(&mut self, at: &At<String>, path: &AbsPath) {
+        let why = if super::paths::is_volatile(path) {
+            "it is not on a disk: a reboot would lose the cluster"
+        } else if super::paths::is_system_folder(path) {
+            "it is a folder of the system's own"
+        } else {
+            return;
+        };
+        let finding = Finding::new(code::RESERVED, format!("etcd's data cannot be at `{path}`: {why}"));
+        self.found.error_at(&at.place, finding.hint("the default is /var/lib/etcd"));
+    }
+
+    /// dns; the inner `None` when disabled.
+    pub(super) fn dns(&mut self, raw: &Field<RawDns>) -> Option<ImageOverride> {
+        let Some(dns) = raw.get() else { return Some(ImageOverride::default()) };
+        let image = self.image(&dns.image_repository, &dns.image_tag);
+        let disabled = dns.disabled.get().is_some_and(|b| b.value);
+        (!disabled).then_some(image)
+    }
+
+    fn image(&mut self, repository: &Field<String>, tag: &Field<String>) -> ImageOverride {
+        ImageOverride {
+            repository: repository.get().and_then(|at| self.image_repository(at)),
+            tag: tag.get().and_then(|at| self.image_tag(at)),
+        }
+    }
+
+    /// A KubeletConfiguration fragment, without the header that kubeadm's documents have.
+    pub(super) fn kubelet(&mut self, field: &Field<Object>) -> Fragment {
+        self.fragment(field, "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration", owned::KUBELET_FIELDS)
+    }
+
+    /// A KubeProxyConfiguration fragment.
+    pub(super) fn kube_proxy(&mut self, field: &Field<Object>) -> Fragment {
+        self.fragment(field, "kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration", owned::KUBE_PROXY_FIELDS)
+    }
+
+    fn fragment(
+        &mut self,
+        field: &Field<Object>,
+        api_version: &str,
+        kind: &str,
+        owned: &[(&[&str], &'static str)],
+    ) -> Fragment {
+        let Some(at) = field.get() else { return Fragment::new() };
+        let mut value = at.value.value.clone();
+        for (name, due) in [("apiVersion", api_version), ("kind", kind)] {
+            if let Some(given) = value.remove(name)
+                && given != due
+            {
+                let place = at.find(self.tree, &at.place, &[name]).unwrap_or_else(|| at.place.clone());
+                self.found.error_at(&place, Finding::new(code::VALUE, format!("`{name}` has to be `{due}` here")));
+            }
+        }
+        for (path, why) in owned {
+            if let Some(place) = at.find(self.tree, &at.place, path) {
+                let finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {why}", path.join(".")));
+                self.found.error_at(&place, finding);
+            }
+        }
+        value
+    }
+}
+
+/// Lays `over` over `base`: mappings merge, null takes a value out, all else replaces (RFC 7386).
+pub(super) fn merge(base: &mut Fragment, over: &Fragment) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (_, Value::Null) => {
+                base.remove(key);
+            }
+            (Some(Value::Object(below)), Value::Object(above)) => merge(below, above),
+            (_, Value::Object(above)) => {
+                let mut fresh = Fragment::new();
+                merge(&mut fresh, above);
+                base.insert(key.clone(), Value::Object(fresh));
+            }
+            (_, value) => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// Lays arguments over others: a name that comes again replaces all of that name (kubeadm's rule for its defaults).
+pub(super) fn merge_args(base: &[Arg], over: &[Arg]) -> Vec<Arg> {
+    let kept = base.iter().filter(|arg| over.iter().all(|o| o.name != arg.name));
+    kept.chain(over).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_merge() {
+        let object = |value: Value| value.as_object().cloned().unwrap();
+        let mut base = object(serde_json::json!({"a": {"x": 1, "y": [1]}, "b": 1, "c": {"d": 1}}));
+        let over = object(serde_json::json!({"a": {"y": [2], "z": {"n": null, "m": 1}}, "b": null, "c": 2}));
+        merge(&mut base, &over);
+        assert_eq!(Value::Object(base), serde_json::json!({"a": {"x": 1, "y": [2], "z": {"m": 1}}, "c": 2}));
+    }
+}

@@ -1,0 +1,103 @@
+//! kernel: modules, sysctls, swap.
+
+use super::Cx;
+use crate::config::{
+    Kernel, code,
+    diag::Finding,
+    raw::RawKernel,
+    read::{At, Field},
+};
+use nodekiln_plan::{ModuleName, Sysctl, SysctlKey};
+use std::collections::BTreeMap;
+
+/// Settings that a node needs, with the value that it needs and why.
+const NEEDED: [(&str, &str, &str); 6] = [
+    ("net.ipv4.ip_forward", "1", "pods reach other nodes by it"),
+    ("net.ipv4.conf.all.forwarding", "1", "pods reach other nodes by it"),
+    ("net.ipv6.conf.all.forwarding", "1", "pods reach other nodes by it"),
+    ("net.ipv6.conf.default.forwarding", "1", "pods reach other nodes by it"),
+    ("net.bridge.bridge-nf-call-iptables", "1", "services are reached through it"),
+    ("net.bridge.bridge-nf-call-ip6tables", "1", "services are reached through it"),
+];
+
+/// kernel as one layer says it.
+#[derive(Default)]
+pub(super) struct KernelLayer {
+    modules: Option<Vec<ModuleName>>,
+    sysctls: BTreeMap<SysctlKey, Sysctl>,
+    swap: Option<bool>,
+}
+
+impl KernelLayer {
+    /// `base` with this layer over it: modules replace, sysctls merge by name.
+    pub(super) fn over(&self, base: &Self) -> Kernel {
+        let mut sysctls = base.sysctls.clone();
+        sysctls.extend(self.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
+        Kernel {
+            modules: self.modules.clone().or_else(|| base.modules.clone()).unwrap_or_default(),
+            sysctls: sysctls.into_values().collect(),
+            swap: self.swap.or(base.swap).unwrap_or(false),
+        }
+    }
+}
+
+impl Cx<'_, '_> {
+    pub(super) fn kernel_layer(&mut self, field: &Field<RawKernel>) -> KernelLayer {
+        let Some(raw) = field.get() else { return KernelLayer::default() };
+        let mut layer = KernelLayer { swap: raw.swap.get().map(|at| at.value), ..KernelLayer::default() };
+        if let Some(list) = raw.modules.get() {
+            let mut seen = BTreeMap::new();
+            let mut modules = Vec::new();
+            for at in &list.value {
+                let Some(name) = self.parse::<ModuleName>(at) else { continue };
+                if self.once(&mut seen, name.value.clone(), &name.place, "this module") {
+                    modules.push(name.value);
+                }
+            }
+            layer.modules = Some(modules);
+        }
+        let mut seen = BTreeMap::new();
+        for at in raw.sysctls.get().into_iter().flat_map(|list| &list.value) {
+            let name = at.name.required("name", &at.place, self.found);
+            let value = at.value.value.required("value", &at.place, self.found);
+            let Some(name) = name.and_then(|name| self.sysctl_key(name)) else { continue };
+            if !self.once(&mut seen, name.value.clone(), &name.place, "this setting") {
+                continue;
+            }
+            let Some(value) = value else { continue };
+            let text = value.value.0.trim();
+            if text.is_empty() || text.chars().any(char::is_control) && !text.contains('\t') {
+                self.found.error_at(&value.place, Finding::new(code::VALUE, "a setting's value is one line of text"));
+                continue;
+            }
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let floor = at.floor.get().is_some_and(|b| b.value);
+            if floor && text.parse::<i64>().is_err() {
+                let place = at.floor.get().map_or(&at.place, |floor| &floor.place);
+                let finding = Finding::new(code::SYSCTL, "only a single whole number can be a floor");
+                self.found.error_at(place, finding.second(value.place.span, "this is none"));
+                continue;
+            }
+            if let Some((key, due, why)) = NEEDED.iter().find(|(key, ..)| *key == name.as_str())
+                && text != *due
+            {
+                let finding = Finding::new(code::SYSCTL, format!("`{key}` has to be {due}: {why}"));
+                self.found.error_at(&value.place, finding);
+                continue;
+            }
+            layer.sysctls.insert(name.value.clone(), Sysctl { name: name.value, value: text, floor });
+        }
+        layer
+    }
+
+    fn sysctl_key(&mut self, at: &At<String>) -> Option<At<SysctlKey>> {
+        // sysctl.d(5): with a slash as the first separator, slashes and dots change places.
+        if let (Some(slash), dot) = (at.value.find('/'), at.value.find('.'))
+            && dot.is_none_or(|dot| slash < dot)
+        {
+            self.bad(at, "the parts of a setting's name are separated by dots");
+            return None;
+        }
+        self.parse(at)
+    }
+}

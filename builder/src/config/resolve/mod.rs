@@ -1,0 +1,290 @@
+//! From [`RawCluster`] to [`Cluster`]: defaults, layers laid over each other, rules that span fields.
+//!
+//! Every part reports what it finds and returns what is sound; only at the end is a cluster made, if nothing was wrong.
+
+mod binaries;
+mod component;
+mod delivery;
+mod kernel;
+mod networking;
+mod nodes;
+mod os;
+mod owned;
+mod paths;
+mod pods;
+mod ssh;
+mod value;
+
+use super::{
+    Algorithm, Cluster, Cni, Places, code,
+    diag::{Diagnostics, Finding},
+    inputs::Inputs,
+    raw::{At, List, RawCluster, RawTimeouts},
+    read::{Field, Place, unsupported},
+    yaml::Tree,
+};
+use nodekiln_plan::{AbsPath, ClusterName, KubernetesVersion, Timeouts};
+use std::collections::BTreeMap;
+
+/// What resolving works with.
+pub(super) struct Cx<'a, 't> {
+    pub(super) tree: &'a Tree<'t>,
+    pub(super) found: &'a mut Diagnostics,
+    pub(super) inputs: &'a mut Inputs,
+}
+
+/// Resolves a file. `None`: the findings say why.
+pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, Places)> {
+    let top = Place { span: cx.tree.span(cx.tree.root), ..Place::default() };
+    cx.header(raw, &top);
+    let name = cx.parse_or::<ClusterName>(&raw.cluster_name, "kubernetes");
+    let version = raw.kubernetes_version.required("kubernetesVersion", &top, cx.found);
+    let version = version.and_then(|at| cx.version(at));
+    let cni = cx.cni(raw);
+    let networking = cx.networking(raw, cni);
+    let [api_server, controller_manager, scheduler] = cx.components(raw);
+    let api_server_sans = raw.api_server.get().map(|c| cx.sans(&c.cert_sans)).unwrap_or_default();
+    let etcd = cx.etcd(raw);
+    let dns = cx.dns(&raw.dns);
+    let proxy = !raw.proxy.get().and_then(|p| p.disabled.get()).is_some_and(|b| b.value);
+    let certificates_dir = cx.certificates_dir(&raw.certificates_dir);
+    let image_repository = match &raw.image_repository {
+        field if field.is_unset() => Some("registry.k8s.io".to_owned()),
+        field => field.get().and_then(|at| cx.image_repository(at)),
+    };
+    let algorithm = match raw.encryption_algorithm.get() {
+        Some(at) => {
+            cx.choice(at, &[("ECDSA-P256", Algorithm::EcdsaP256)], &["ECDSA-P384", "RSA-2048", "RSA-3072", "RSA-4096"])
+        }
+        None => Some(Algorithm::EcdsaP256),
+    };
+    let (certificate_validity, ca_certificate_validity) = cx.validity(raw);
+    let kubelet = cx.kubelet(&raw.kubelet);
+    let kube_proxy = cx.kube_proxy(&raw.kube_proxy);
+    let timeouts = cx.timeouts(&raw.timeouts);
+
+    let shared = nodes::Shared {
+        version,
+        kubelet: &kubelet,
+        networking: networking.as_ref(),
+        cni,
+        controller_manager: &controller_manager,
+        certificates_dir: certificates_dir.as_ref(),
+        data_dir: etcd.as_ref().map(|etcd| &etcd.data_dir),
+    };
+    let nodes = cx.nodes(raw, &top, &shared);
+    let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
+    let delivery = cx.delivery(raw, &nodes);
+    if cx.found.has_errors() {
+        return None;
+    }
+    let places = Places {
+        nodes: nodes.facts.iter().map(|node| node.place.origin()).collect(),
+        delivery: raw.delivery.get().map_or_else(|| top.origin(), |at| at.place.origin()),
+    };
+    let cluster = Cluster {
+        name: name?,
+        version: version?,
+        endpoint: endpoint?,
+        networking: networking?.value,
+        api_server,
+        api_server_sans,
+        controller_manager,
+        scheduler,
+        etcd: etcd?,
+        dns,
+        proxy,
+        certificates_dir: certificates_dir?,
+        image_repository: image_repository?,
+        algorithm: algorithm?,
+        certificate_validity: certificate_validity?,
+        ca_certificate_validity: ca_certificate_validity?,
+        kubelet,
+        kube_proxy,
+        cni: cni?,
+        delivery: delivery?,
+        timeouts,
+        nodes: nodes.nodes?,
+    };
+    Some((cluster, places))
+}
+
+impl Cx<'_, '_> {
+    /// apiVersion and kind.
+    fn header(&mut self, raw: &RawCluster, top: &Place) {
+        if let Some(at) = raw.api_version.required("apiVersion", top, self.found)
+            && at.value != "nodekiln/v1alpha1"
+        {
+            let finding = Finding::new(code::CHOICE, "`apiVersion` has to be `nodekiln/v1alpha1`");
+            self.found.error_at(&at.place, finding);
+        }
+        if let Some(at) = raw.kind.required("kind", top, self.found)
+            && at.value != "Cluster"
+        {
+            self.found.error_at(&at.place, Finding::new(code::CHOICE, "`kind` has to be `Cluster`"));
+        }
+    }
+
+    /// A Kubernetes version that this nodekiln renders.
+    fn version(&mut self, at: &At<String>) -> Option<KubernetesVersion> {
+        let Ok(version) = at.value.parse::<KubernetesVersion>() else {
+            let label = at.value.starts_with("stable") || at.value.starts_with("latest") || at.value.starts_with("ci/");
+            let message = format!("`{}` is not a version", super::diag::clean(&at.value));
+            let hint = match label {
+                true => "a label means another version tomorrow: write the version itself, such as v1.36.3",
+                false => "a Kubernetes version is written vMAJOR.MINOR.PATCH, such as v1.36.3",
+            };
+            self.found.error_at(&at.place, Finding::new(code::VERSION, message).hint(hint));
+            return None;
+        };
+        match (version.major, version.minor) {
+            (1, 36) => Some(version),
+            (1, 33..=35 | 37) => {
+                self.found
+                    .error_at(&at.place, unsupported(&format!("Kubernetes {version}")).hint("supported: v1.36.x"));
+                None
+            }
+            _ => {
+                let finding = Finding::new(code::VERSION, format!("Kubernetes {version} cannot be built"));
+                self.found.error_at(&at.place, finding.hint("supported: v1.36.x"));
+                None
+            }
+        }
+    }
+
+    fn cni(&mut self, raw: &RawCluster) -> Option<Cni> {
+        match raw.addons.get().map(|addons| &addons.cni) {
+            Some(Field::Given(at)) => self.choice(at, &[("none", Cni::None), ("bridge", Cni::Bridge)], &["flannel"]),
+            Some(Field::Faulty) => None,
+            _ => Some(Cni::None),
+        }
+    }
+
+    fn certificates_dir(&mut self, field: &Field<String>) -> Option<AbsPath> {
+        let path = self.parse_or::<AbsPath>(field, "/etc/kubernetes/pki")?;
+        if let Some(at) = field.get() {
+            let why = if paths::is_volatile(&path) {
+                "a reboot would lose the certificates"
+            } else if paths::is_system_folder(&path) {
+                "it is a folder of the system's own"
+            } else {
+                return Some(path);
+            };
+            let finding = Finding::new(code::RESERVED, format!("certificates cannot be at `{path}`: {why}"));
+            self.found.error_at(&at.place, finding.hint("the default is /etc/kubernetes/pki"));
+        }
+        Some(path)
+    }
+
+    fn validity(&mut self, raw: &RawCluster) -> (Option<i64>, Option<i64>) {
+        const HOUR: i64 = 3600;
+        let mut period = |field: &Field<String>, default| match field {
+            Field::Given(at) => self.seconds(at),
+            Field::Faulty => None,
+            _ => Some(default),
+        };
+        let leaf = period(&raw.certificate_validity, 8760 * HOUR);
+        let ca = period(&raw.ca_certificate_validity, 87600 * HOUR);
+        if let (Some(leaf), Some(ca)) = (leaf, ca)
+            && leaf > ca
+        {
+            let finding = Finding::new(code::DURATION, "certificates would outlive the CA that signs them");
+            match (raw.certificate_validity.get(), raw.ca_certificate_validity.get()) {
+                (Some(leaf), Some(ca)) => {
+                    self.found.error_at(&leaf.place, finding.second(ca.place.span, "the CA ends before"));
+                }
+                (Some(at), None) | (None, Some(at)) => self.found.error_at(&at.place, finding),
+                (None, None) => {}
+            }
+        }
+        (leaf, ca)
+    }
+
+    fn timeouts(&mut self, field: &Field<RawTimeouts>) -> Timeouts {
+        let mut timeouts = Timeouts::default();
+        let Some(raw) = field.get() else { return timeouts };
+        for (field, slot) in [
+            (&raw.control_plane, &mut timeouts.control_plane_component_health_check),
+            (&raw.kubelet, &mut timeouts.kubelet_health_check),
+            (&raw.api, &mut timeouts.kubernetes_api_call),
+            (&raw.etcd, &mut timeouts.etcd_api_call),
+            (&raw.tls_bootstrap, &mut timeouts.tls_bootstrap),
+        ] {
+            if let Some(seconds) = field.get().and_then(|at| self.seconds(at))
+                && let Ok(seconds) = u64::try_from(seconds)
+            {
+                *slot = seconds;
+            }
+        }
+        timeouts
+    }
+
+    /// Names of preflight checks to ignore (kubeadm's, compared without case).
+    fn ignored_checks(&mut self, field: &Field<List<String>>) -> Vec<String> {
+        let Some(list) = field.get() else { return Vec::new() };
+        let mut names = Vec::new();
+        for at in &list.value {
+            let all = at.value.eq_ignore_ascii_case("all");
+            if all && list.value.len() > 1 {
+                let finding = Finding::new(code::CHECK_NAME, "`all` has to stand alone");
+                self.found.error_at(&at.place, finding);
+            } else if !all && !is_check(&at.value) {
+                let finding = Finding::new(
+                    code::CHECK_NAME,
+                    format!("no preflight check has the name `{}`", super::diag::clean(&at.value)),
+                );
+                let finding = match super::nearest::nearest(&at.value, CHECKS.iter().copied()) {
+                    Some(name) => finding.hint(format!("did you mean `{name}`?")),
+                    None => finding,
+                };
+                self.found.warning_at(&at.place, finding);
+            }
+            names.push(at.value.clone());
+        }
+        names
+    }
+
+    /// Reports the second occurrence of `key`, with the first.
+    fn once<K: Ord>(&mut self, seen: &mut BTreeMap<K, Place>, key: K, place: &Place, what: &str) -> bool {
+        match seen.get(&key) {
+            None => {
+                seen.insert(key, place.clone());
+                true
+            }
+            Some(first) => {
+                let finding =
+                    Finding::new(code::DUPLICATE, format!("{what} comes twice")).second(first.span, "first here");
+                self.found.error_at(place, finding);
+                false
+            }
+        }
+    }
+}
+
+/// kubeadm's preflight checks without a variable part (fact sheet 6).
+const CHECKS: &[&str] = &[
+    "IsPrivilegedUser",
+    "NumCPU",
+    "Mem",
+    "KubernetesVersion",
+    "Firewalld",
+    "HTTPProxy",
+    "HTTPProxyCIDR",
+    "CRI",
+    "ContainerRuntimeVersion",
+    "Swap",
+    "SystemVerification",
+    "Hostname",
+    "KubeletVersion",
+    "Service-kubelet",
+    "ExternalEtcdVersion",
+    "ExternalEtcdClientCertificates",
+    "ImagePull",
+];
+
+fn is_check(name: &str) -> bool {
+    const FAMILIES: [&str; 5] = ["port-", "fileavailable-", "fileexisting-", "filecontent-", "diravailable-"];
+    let lower = name.to_ascii_lowercase();
+    CHECKS.iter().any(|check| check.eq_ignore_ascii_case(name))
+        || FAMILIES.iter().any(|family| lower.len() > family.len() && lower.starts_with(family))
+}

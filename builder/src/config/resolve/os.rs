@@ -1,0 +1,367 @@
+//! os: profile, accounts, files, units.
+
+use super::{Cx, nodes::Shared, paths, ssh};
+use crate::config::{
+    Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, code,
+    diag::Finding,
+    raw::{List, RawFile, RawOs, RawUnit, RawUser},
+    read::{At, Field, Place},
+};
+use nodekiln_payload::{Format, Profile};
+use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// os as one layer says it.
+#[derive(Default)]
+pub(super) struct OsLayer {
+    profile: Option<At<&'static Profile>>,
+    profile_faulty: bool,
+    platform: Option<Platform>,
+    arch: Option<Arch>,
+    ignition: Option<At<IgnitionVersion>>,
+    users: Vec<UserLayer>,
+    time_servers: Option<Vec<String>>,
+    updates: Option<bool>,
+    files: Vec<At<OsFile>>,
+    units: Vec<At<OsUnit>>,
+}
+
+/// An account of one layer; groups depend on the profile unless they are given.
+#[derive(Clone)]
+struct UserLayer {
+    name: String,
+    keys: Option<Vec<String>>,
+    password: Option<Secret>,
+    groups: Option<Vec<String>>,
+}
+
+impl Cx<'_, '_> {
+    pub(super) fn os_layer(&mut self, field: &Field<RawOs>) -> OsLayer {
+        let Some(raw) = field.get() else {
+            return OsLayer { profile_faulty: matches!(field, Field::Faulty), ..OsLayer::default() };
+        };
+        let profile = raw.profile.get().and_then(|at| {
+            let names: Vec<_> = Profile::all().iter().map(|p| (p.name.as_str(), p)).collect();
+            self.choice(at, &names, &[]).map(|value| At { value, place: at.place.clone() })
+        });
+        OsLayer {
+            profile_faulty: profile.is_none() && !raw.profile.is_unset(),
+            profile,
+            platform: raw.platform.get().and_then(|at| {
+                let platforms = [
+                    ("metal", Platform::Metal),
+                    ("qemu", Platform::Qemu),
+                    ("aws", Platform::Aws),
+                    ("openstack", Platform::OpenStack),
+                    ("azure", Platform::Azure),
+                    ("gcp", Platform::Gcp),
+                ];
+                self.choice(at, &platforms, &[])
+            }),
+            arch: raw.arch.get().and_then(|at| self.choice(at, &[("amd64", Arch::Amd64), ("arm64", Arch::Arm64)], &[])),
+            ignition: raw.ignition_version.get().and_then(|at| {
+                let versions = [
+                    ("3.3.0", IgnitionVersion::V3_3),
+                    ("3.4.0", IgnitionVersion::V3_4),
+                    ("3.5.0", IgnitionVersion::V3_5),
+                ];
+                self.choice(at, &versions, &[]).map(|value| At { value, place: at.place.clone() })
+            }),
+            users: self.users(&raw.users),
+            time_servers: raw.time_servers.get().map(|list| self.time_servers(list)),
+            updates: raw.updates.get().map(|at| at.value.0),
+            files: self.files(&raw.files),
+            units: self.units(&raw.units),
+        }
+    }
+
+    /// The layers of one node, laid over each other and checked against its profile. `None` without a profile.
+    pub(super) fn os(&mut self, own: &OsLayer, base: &OsLayer, node: &Place, shared: &Shared<'_>) -> Option<Os> {
+        if own.profile_faulty {
+            return None;
+        }
+        let Some(profile) = own.profile.as_ref().or(base.profile.as_ref()) else {
+            if !base.profile_faulty {
+                let finding = Finding::new(code::MISSING, "`os.profile` is missing")
+                    .hint("set it here or in the cluster's `os`: flatcar, fedora-coreos or cloud-init");
+                self.found.error_at(node, finding);
+            }
+            return None;
+        };
+        let place = &profile.place;
+        let profile = profile.value;
+        self.ignition_fits(own, base, profile);
+        let files = by_key(&base.files, &own.files, |file| paths::canonical(profile, &file.path));
+        self.check_files(profile, place, &files, shared);
+        let units = by_key(&base.units, &own.units, |unit| unit.name.clone());
+        self.check_units(profile, &units);
+        self.check_folders(profile, place, shared);
+        let mut users: Vec<UserLayer> = base.users.clone();
+        for user in &own.users {
+            match users.iter_mut().find(|below| below.name == user.name) {
+                Some(below) => {
+                    below.keys = user.keys.clone().or_else(|| below.keys.take());
+                    below.password = user.password.clone().or_else(|| below.password.take());
+                    below.groups = user.groups.clone().or_else(|| below.groups.take());
+                }
+                None => users.push(user.clone()),
+            }
+        }
+        let ignition = own.ignition.as_ref().or(base.ignition.as_ref());
+        let mut files: Vec<OsFile> = files.into_values().map(|at| at.value).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Some(Os {
+            profile,
+            platform: own.platform.or(base.platform).unwrap_or(Platform::Metal),
+            arch: own.arch.or(base.arch).unwrap_or(Arch::Amd64),
+            ignition_version: ignition.map_or(IgnitionVersion::V3_3, |at| at.value),
+            users: users.into_iter().map(|user| user.resolve(profile)).collect(),
+            time_servers: own.time_servers.clone().or_else(|| base.time_servers.clone()).unwrap_or_default(),
+            updates: own.updates.or(base.updates).unwrap_or(false),
+            files,
+            units: units.into_values().map(|at| at.value).collect(),
+        })
+    }
+
+    /// A version of Ignition's for a system without it: a mistake where both are said in one layer.
+    fn ignition_fits(&mut self, own: &OsLayer, base: &OsLayer, profile: &Profile) {
+        if profile.format == Format::Ignition {
+            return;
+        }
+        let said = match (&own.ignition, &base.ignition) {
+            (Some(at), _) => Some(at),
+            (None, Some(at)) if own.profile.is_none() => Some(at),
+            _ => None,
+        };
+        if let Some(at) = said {
+            let finding = Finding::new(code::PROFILE, format!("the profile `{}` has no Ignition", profile.name));
+            self.found.error_at(&at.place, finding.hint("leave `ignitionVersion` out"));
+        }
+    }
+
+    pub(super) fn updates_warning(&mut self, own: &Field<RawOs>, base: &Field<RawOs>) {
+        let said = [own, base].into_iter().find_map(|field| field.get()?.updates.get());
+        if let Some(at) = said {
+            let finding = Finding::new(code::UPDATES, "the OS reboots by itself: two etcd members may go at once")
+                .hint("have it coordinated (FleetLock, kured) by `os.files`, or leave updates off");
+            self.found.warning_at(&at.place, finding);
+        }
+    }
+
+    fn users(&mut self, field: &Field<List<RawUser>>) -> Vec<UserLayer> {
+        let mut users = Vec::new();
+        let mut seen = BTreeMap::new();
+        for at in field.get().into_iter().flat_map(|list| &list.value) {
+            let name = at.name.required("name", &at.place, self.found);
+            if let Some(name) = name {
+                self.account_name(name, "an account's name");
+                self.once(&mut seen, name.value.clone(), &name.place, "this account");
+            }
+            let keys = at.ssh_authorized_keys.get().map(|list| {
+                for key in &list.value {
+                    if let Err(why) = ssh::check(&key.value) {
+                        self.found.error_at(&key.place, Finding::new(code::SSH_KEY, format!("not an SSH key: {why}")));
+                    }
+                }
+                list.value.iter().map(|key| key.value.clone()).collect()
+            });
+            let password = at.password_hash.get().map(|hash| {
+                let text = &hash.value.0;
+                // crypt(5): $ID$...; a colon or a line end would end the field in shadow(5).
+                let crypt = text.strip_prefix('$').is_some_and(|rest| rest.contains('$')) || text.starts_with("_");
+                if !crypt || !text.is_ascii() || text.contains([':', ' ', '\t', '\n', '\r']) {
+                    let finding = Finding::new(code::VALUE, "not a password's hash as crypt(5) has them")
+                        .hint("make one with `mkpasswd --method=yescrypt`; the password itself does not belong here");
+                    self.found.error_at(&hash.place, finding);
+                }
+                Secret::from(text.clone())
+            });
+            let groups = at.groups.get().map(|list| {
+                for group in &list.value {
+                    self.account_name(group, "a group's name");
+                }
+                list.value.iter().map(|group| group.value.clone()).collect()
+            });
+            if let Some(name) = name {
+                users.push(UserLayer { name: name.value.clone(), keys, password, groups });
+            }
+        }
+        users
+    }
+
+    /// useradd(8): `[a-z_][a-z0-9_-]*`, at most 32 characters.
+    fn account_name(&mut self, at: &At<String>, what: &str) {
+        let first = at.value.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        let rest = at.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
+        if !first || !rest || at.value.len() > 32 {
+            self.bad(
+                at,
+                &format!("{what} is of a-z, 0-9, `_` and `-`, starts with a letter and has at most 32 characters"),
+            );
+        }
+    }
+
+    fn time_servers(&mut self, list: &At<List<String>>) -> Vec<String> {
+        for at in &list.value {
+            if at.value.parse::<IpAddr>().is_err() && at.value.parse::<DnsName>().is_err() {
+                self.bad(at, "neither an IP address nor a DNS name");
+            }
+        }
+        list.value.iter().map(|at| at.value.clone()).collect()
+    }
+
+    fn files(&mut self, field: &Field<List<RawFile>>) -> Vec<At<OsFile>> {
+        let mut files = Vec::new();
+        let mut seen = BTreeMap::new();
+        for at in field.get().into_iter().flat_map(|list| &list.value) {
+            let path = at.path.required("path", &at.place, self.found).and_then(|path| self.parse::<AbsPath>(path));
+            let mode = self.parse_or::<Mode>(&at.mode, "0644");
+            let contents = match (&at.content, &at.file) {
+                (content, file) if !content.is_unset() && !file.is_unset() => {
+                    let place = file.get().map_or(&at.place, |file| &file.place);
+                    self.found
+                        .error_at(place, Finding::new(code::VALUE, "both `content` and `file`: one of them is enough"));
+                    None
+                }
+                (Field::Given(content), _) => {
+                    let path = path.as_ref().map(|p| p.value.to_string()).unwrap_or_default();
+                    Some(InputFile { path, bytes: content.value.0.as_bytes().into() })
+                }
+                (_, Field::Given(file)) => self.input(file),
+                (content, file) if content.is_unset() && file.is_unset() => {
+                    self.found.error_at(&at.place, Finding::new(code::MISSING, "`content` or `file` is missing"));
+                    None
+                }
+                _ => None,
+            };
+            let Some(path) = path else { continue };
+            self.once(&mut seen, path.value.clone(), &path.place, "this path");
+            if let (Some(mode), Some(contents)) = (mode, contents) {
+                files.push(At { value: OsFile { path: path.value, mode, contents }, place: path.place });
+            }
+        }
+        files
+    }
+
+    fn check_files(
+        &mut self,
+        profile: &Profile,
+        profile_place: &Place,
+        files: &BTreeMap<AbsPath, At<OsFile>>,
+        shared: &Shared<'_>,
+    ) {
+        let Some(certificates) = shared.certificates_dir else { return };
+        let certificates = paths::canonical(profile, certificates);
+        let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));
+        for (place, at) in files {
+            let path = &at.value.path;
+            if let Some(why) = paths::reserved(place, &certificates, data_dir.as_ref()) {
+                let finding = Finding::new(code::RESERVED, format!("`{path}` is not yours to write: {why}"));
+                self.found.error_at(&at.place, finding);
+            } else if paths::is_read_only(profile, place) {
+                let message = format!("`{path}` cannot be written on {}", profile.name);
+                let finding = Finding::new(code::READ_ONLY, message).second(profile_place.span, "this profile");
+                let hint = format!("programs go to {}, everything else below /etc, /opt or /var", profile.bin_dir);
+                self.found.error_at(&at.place, finding.hint(hint));
+            } else if let Some(below) = first_below(files, place) {
+                let finding = Finding::new(code::RESERVED, format!("`{path}` would be a file and a folder"));
+                self.found.error_at(&below.place, finding.second(at.place.span, "a file"));
+            }
+        }
+    }
+
+    /// certificatesDir and dataDir have to be writable on this node.
+    fn check_folders(&mut self, profile: &Profile, profile_place: &Place, shared: &Shared<'_>) {
+        for (name, folder) in [("certificatesDir", shared.certificates_dir), ("etcd.local.dataDir", shared.data_dir)] {
+            let Some(folder) = folder else { continue };
+            let place = paths::canonical(profile, folder);
+            if paths::is_read_only(profile, &place) && !paths::is_volatile(&place) {
+                let message = format!("`{name}` {folder} cannot be written on {}", profile.name);
+                self.found.error_at(profile_place, Finding::new(code::READ_ONLY, message));
+            }
+        }
+    }
+
+    fn units(&mut self, field: &Field<List<RawUnit>>) -> Vec<At<OsUnit>> {
+        let mut units = Vec::new();
+        let mut seen = BTreeMap::new();
+        for at in field.get().into_iter().flat_map(|list| &list.value) {
+            let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<UnitName>(name));
+            let mut dropins = Vec::new();
+            let mut dropin_names = BTreeMap::new();
+            for dropin in at.dropins.get().into_iter().flat_map(|list| &list.value) {
+                let file = dropin.name.required("name", &dropin.place, self.found);
+                let content = dropin.content.required("content", &dropin.place, self.found);
+                let Some(file) = file else { continue };
+                let stem = file.value.strip_suffix(".conf").unwrap_or("");
+                if stem.is_empty() || file.value.len() > 255 || file.value.chars().any(|c| c == '/' || c.is_control()) {
+                    self.bad(file, "a drop-in is a file name that ends in .conf");
+                    continue;
+                }
+                if stem.contains("nodekiln") {
+                    let finding = Finding::new(code::RESERVED, "names with `nodekiln` are its own");
+                    self.found.error_at(&file.place, finding);
+                    continue;
+                }
+                self.once(&mut dropin_names, file.value.clone(), &file.place, "this drop-in");
+                if let Some(content) = content {
+                    dropins.push((file.value.clone(), content.value.0.clone()));
+                }
+            }
+            let Some(name) = name else { continue };
+            self.once(&mut seen, name.value.clone(), &name.place, "this unit");
+            units.push(At {
+                value: OsUnit {
+                    name: name.value,
+                    enabled: at.enabled.get().is_some_and(|b| b.value),
+                    content: at.content.get().map(|content| content.value.0.clone()),
+                    dropins,
+                },
+                place: name.place,
+            });
+        }
+        units
+    }
+
+    fn check_units(&mut self, profile: &Profile, units: &BTreeMap<UnitName, At<OsUnit>>) {
+        for (name, at) in units {
+            let text = name.as_str();
+            let why = if text == "kubelet.service" || text.starts_with("nodekiln") {
+                "it is nodekiln's own"
+            } else if *name == profile.containerd_unit && at.value.content.is_some() {
+                "the image has it: change it by `dropins`"
+            } else if at.value.enabled && profile.mask.contains(name) {
+                "nodekiln masks it on this profile"
+            } else {
+                continue;
+            };
+            let finding = Finding::new(code::RESERVED, format!("the unit `{text}` is not yours to set: {why}"));
+            self.found.error_at(&at.place, finding);
+        }
+    }
+}
+
+impl UserLayer {
+    fn resolve(self, profile: &Profile) -> User {
+        // root needs no group to become root.
+        let default = if self.name == "root" { Vec::new() } else { vec![profile.admin_group.clone()] };
+        User {
+            groups: self.groups.unwrap_or(default),
+            name: self.name,
+            ssh_authorized_keys: self.keys.unwrap_or_default(),
+            password_hash: self.password,
+        }
+    }
+}
+
+/// A file whose path needs a folder where `place` is a file.
+fn first_below<'a>(files: &'a BTreeMap<AbsPath, At<OsFile>>, place: &AbsPath) -> Option<&'a At<OsFile>> {
+    // `/a-b` sorts between `/a` and `/a/b`.
+    let near = files.range(place.clone()..).skip(1).take_while(|(path, _)| path.as_str().starts_with(place.as_str()));
+    near.into_iter().find(|(path, _)| path.is_within(place)).map(|(_, at)| at)
+}
+
+/// Two layers of a list by the key of its items: an item of `own` replaces one of `base`.
+fn by_key<T: Clone, K: Ord>(base: &[At<T>], own: &[At<T>], key: impl Fn(&T) -> K) -> BTreeMap<K, At<T>> {
+    base.iter().chain(own).map(|at| (key(&at.value), at.clone())).collect()
+}

@@ -1,0 +1,198 @@
+//! What nodekiln sets itself: arguments and fields that a user's value would break, each with the reason.
+
+/// A name that is not the user's to set, and why.
+pub(super) struct Owned {
+    name: &'static str,
+    /// The only values that are refused; empty: all are.
+    values: &'static [&'static str],
+    pub(super) why: &'static str,
+}
+
+const fn all(name: &'static str, why: &'static str) -> Owned {
+    Owned { name, values: &[], why }
+}
+
+const fn only(name: &'static str, values: &'static [&'static str], why: &'static str) -> Owned {
+    Owned { name, values, why }
+}
+
+/// The row that refuses argument `name` with `value`. A row's name may end in `*`.
+pub(super) fn find(table: &'static [Owned], name: &str, value: &str) -> Option<&'static Owned> {
+    // Components take flags with underscores too (cobra's normaliser).
+    let name = name.replace('_', "-");
+    table.iter().find(|row| {
+        let matches = match row.name.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == row.name,
+        };
+        matches && (row.values.is_empty() || row.values.contains(&value))
+    })
+}
+
+const PKI: &str = "its file is made and placed by nodekiln";
+const KUBECONFIG: &str = "its kubeconfig is made and placed by nodekiln";
+const NETWORKING: &str = "it follows from `networking`";
+const FALSE: &[&str] = &["false", "False", "FALSE", "0", "f", "F"];
+
+/// kube-apiserver (kubeadm's flags: fact sheet 3.4).
+pub(super) const API_SERVER: &[Owned] = &[
+    all("advertise-address", "it is the node's `address`"),
+    only("anonymous-auth", FALSE, "the static pod's own probes are anonymous"),
+    all("client-ca-file", PKI),
+    all("etcd-cafile", PKI),
+    all("etcd-certfile", PKI),
+    all("etcd-keyfile", PKI),
+    all("etcd-servers", "it follows from `etcd`"),
+    all("encryption-provider-config", "the keys for encryption at rest are made by nodekiln"),
+    all("kubelet-client-certificate", PKI),
+    all("kubelet-client-key", PKI),
+    all("kubelet-certificate-authority", PKI),
+    all("proxy-client-cert-file", PKI),
+    all("proxy-client-key-file", PKI),
+    all("requestheader-*", "it follows from the front-proxy certificates that nodekiln makes"),
+    all("secure-port", "nodes, probes and kubeconfigs expect 6443"),
+    all("service-account-key-file", PKI),
+    all("service-account-signing-key-file", PKI),
+    all("service-cluster-ip-range", NETWORKING),
+    all("tls-cert-file", PKI),
+    all("tls-private-key-file", PKI),
+    all("cert-dir", PKI),
+];
+
+/// kube-controller-manager.
+pub(super) const CONTROLLER_MANAGER: &[Owned] = &[
+    all("allocate-node-cidrs", "it follows from `networking.podSubnet`"),
+    all("authentication-kubeconfig", KUBECONFIG),
+    all("authorization-kubeconfig", KUBECONFIG),
+    all("client-ca-file", PKI),
+    all("cluster-cidr", NETWORKING),
+    all("cluster-name", "it is `clusterName`"),
+    all("cluster-signing-kube*", PKI),
+    all("cluster-signing-legacy*", PKI),
+    all("cluster-signing-cert-file", PKI),
+    all("cluster-signing-key-file", PKI),
+    all("kubeconfig", KUBECONFIG),
+    all("requestheader-client-ca-file", PKI),
+    all("root-ca-file", PKI),
+    all("secure-port", "the static pod's probes expect 10257"),
+    all("service-account-private-key-file", PKI),
+    all("service-cluster-ip-range", NETWORKING),
+];
+
+/// kube-scheduler.
+pub(super) const SCHEDULER: &[Owned] = &[
+    all("authentication-kubeconfig", KUBECONFIG),
+    all("authorization-kubeconfig", KUBECONFIG),
+    all("kubeconfig", KUBECONFIG),
+    all("secure-port", "the static pod's probes expect 10259"),
+];
+
+const MEMBERS: &str = "firstboot decides how this member starts";
+
+/// etcd. firstboot needs its JSON gateway and its data where the plan says.
+pub(super) const ETCD: &[Owned] = &[
+    all("name", "it is the node's name"),
+    all("data-dir", "it is `etcd.local.dataDir`"),
+    all("wal-dir", "firstboot looks for the WAL below `etcd.local.dataDir`"),
+    all("config-file", "with it etcd ignores every argument"),
+    all("initial-*", MEMBERS),
+    all("force-new-cluster*", MEMBERS),
+    all("discovery*", MEMBERS),
+    all("listen-client-urls", "firstboot and the API server expect port 2379 on the node's address"),
+    all("listen-peer-urls", "the other members expect port 2380 on the node's address"),
+    all("advertise-client-urls", "it follows from the node's `address`"),
+    all("listen-client-http-urls", "it takes the JSON gateway, which firstboot needs, off the client port"),
+    only("enable-grpc-gateway", FALSE, "firstboot needs the JSON gateway"),
+    all("cert-file", PKI),
+    all("key-file", PKI),
+    all("trusted-ca-file", PKI),
+    all("client-cert-auth", "without it anybody could read the cluster's secrets"),
+    all("client-crl-file", PKI),
+    all("auto-tls", PKI),
+    all("peer-cert-file", PKI),
+    all("peer-key-file", PKI),
+    all("peer-trusted-ca-file", PKI),
+    all("peer-client-cert-auth", "without it anybody could join etcd"),
+    all("peer-auto-tls", PKI),
+    all("peer-crl-file", PKI),
+];
+
+const KUBELET_CONFIG: &str = "it is a field of the KubeletConfiguration that nodekiln writes";
+
+/// kubelet flags.
+pub(super) const KUBELET_FLAGS: &[Owned] = &[
+    all("anonymous-auth", KUBELET_CONFIG),
+    all("authentication-*", KUBELET_CONFIG),
+    all("authorization-*", KUBELET_CONFIG),
+    all("bootstrap-kubeconfig", "nodes have their identity from the start"),
+    all("cert-dir", "the kubelet's certificates are placed by nodekiln"),
+    all("client-ca-file", KUBELET_CONFIG),
+    all("cluster-dns", KUBELET_CONFIG),
+    all("cluster-domain", KUBELET_CONFIG),
+    all("config", "it names the KubeletConfiguration that nodekiln writes"),
+    all("config-dir", "what it holds would be merged over the KubeletConfiguration that nodekiln writes"),
+    all("container-runtime-endpoint", KUBELET_CONFIG),
+    all("healthz-*", KUBELET_CONFIG),
+    all("hostname-override", "it is the node's name"),
+    all("kubeconfig", KUBECONFIG),
+    all("manifest-url*", "static pods come from nodekiln"),
+    all("node-ip", "it is the node's `address`"),
+    all("node-labels", "labels stand in the node's `labels`"),
+    all("pod-cidr", "it is the node's `podCIDR`"),
+    all("pod-manifest-path", KUBELET_CONFIG),
+    only("register-node", FALSE, "the API objects of the node expect it"),
+    all("register-with-taints", "taints stand in the node's `taints`"),
+    all("root-dir", "firstboot expects /var/lib/kubelet"),
+    all("rotate-certificates", KUBELET_CONFIG),
+    all("tls-cert-file", KUBELET_CONFIG),
+    all("tls-private-key-file", KUBELET_CONFIG),
+];
+
+/// Fields of KubeletConfiguration, by path.
+pub(super) const KUBELET_FIELDS: &[(&[&str], &str)] = &[
+    (&["authentication", "anonymous"], "kubelets trust clients of the cluster's CA only"),
+    (&["authentication", "webhook", "enabled"], "kubelets trust clients of the cluster's CA only"),
+    (&["authentication", "x509"], PKI),
+    (&["authorization", "mode"], "the API server decides who may ask a kubelet"),
+    (&["clusterDNS"], "it follows from `networking.serviceSubnet`"),
+    (&["clusterDomain"], "it is `networking.dnsDomain`"),
+    (&["containerRuntimeEndpoint"], "it is containerd's socket"),
+    (&["enableServer"], "firstboot asks the kubelet for its health"),
+    (&["healthzBindAddress"], "firstboot asks 127.0.0.1:10248"),
+    (&["healthzPort"], "firstboot asks 127.0.0.1:10248"),
+    (&["podCIDR"], "it is the node's `podCIDR`"),
+    (&["port"], "the API server and preflight expect 10250"),
+    (&["readOnlyPort"], "it would show the node's pods to anybody"),
+    (&["registerNode"], "the API objects of the node expect it"),
+    (&["registerWithTaints"], "taints stand in the node's `taints`"),
+    (&["rotateCertificates"], "the baked client certificate is renewed by the kubelet itself"),
+    (&["serverTLSBootstrap"], "the serving certificate is made by nodekiln"),
+    (&["staticPodPath"], "firstboot lays the static pods at /etc/kubernetes/manifests"),
+    (&["staticPodURL"], "static pods come from nodekiln"),
+    (&["tlsCertFile"], PKI),
+    (&["tlsPrivateKeyFile"], PKI),
+    (&["failSwapOn"], "it follows from `kernel.swap`"),
+];
+
+/// Fields of KubeProxyConfiguration, by path.
+pub(super) const KUBE_PROXY_FIELDS: &[(&[&str], &str)] = &[
+    (&["clientConnection", "kubeconfig"], "it is the service account's, mounted into the pod"),
+    (&["clusterCIDR"], "it is `networking.podSubnet`"),
+    (&["hostnameOverride"], "one configuration serves all nodes"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows() {
+        assert!(find(ETCD, "initial-cluster-token", "x").is_some());
+        assert!(find(ETCD, "initial_cluster", "x").is_some());
+        assert!(find(ETCD, "enable-grpc-gateway", "false").is_some());
+        assert!(find(ETCD, "enable-grpc-gateway", "true").is_none());
+        assert!(find(ETCD, "quota-backend-bytes", "1").is_none());
+        assert!(find(API_SERVER, "audit-log-path", "/x").is_none());
+        assert!(find(KUBELET_FLAGS, "cloud-provider", "external").is_none());
+    }
+}

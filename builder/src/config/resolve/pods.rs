@@ -1,0 +1,140 @@
+//! podCIDR: every node's part of podSubnet.
+
+use super::{Cx, networking::Networks, nodes::NodeFacts};
+use crate::config::{ControlPlaneComponent, code, diag::Finding};
+use nodekiln_plan::Cidr;
+use std::net::IpAddr;
+
+/// First and last address of a network as numbers.
+fn bounds(net: Cidr) -> (u128, u128) {
+    let start = match net.network() {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    let size = 1_u128.checked_shl(u32::from(net.host_bits())).unwrap_or(0);
+    (start, start.wrapping_add(size.wrapping_sub(1)))
+}
+
+/// The prefix length of a node's part: kube-controller-manager's defaults and its arguments.
+fn node_mask(net: Cidr, several: bool, manager: &ControlPlaneComponent) -> u8 {
+    let (name, default) =
+        if net.is_ipv6() { ("node-cidr-mask-size-ipv6", 64) } else { ("node-cidr-mask-size-ipv4", 24) };
+    let arg = |name: &str| {
+        manager.extra_args.iter().rev().find(|arg| arg.name == name).and_then(|arg| arg.value.parse().ok())
+    };
+    let plain = if several { None } else { arg("node-cidr-mask-size") };
+    arg(name).or(plain).unwrap_or(default)
+}
+
+impl Cx<'_, '_> {
+    /// Gives every node its networks, in the order of podSubnet's: the one it names, or the n-th free one. `None` if
+    /// that cannot be.
+    pub(super) fn pod_cidrs(
+        &mut self,
+        nodes: &[NodeFacts],
+        networks: &Networks,
+        manager: &ControlPlaneComponent,
+    ) -> Option<Vec<Vec<Cidr>>> {
+        let pods = &networks.value.pods;
+        let mut out: Vec<Vec<Cidr>> = vec![Vec::new(); nodes.len()];
+        let Some(place) = &networks.pods else {
+            for node in nodes {
+                if let Some(at) = &node.pod_cidr {
+                    let finding = Finding::new(code::SUBNET, "a podCIDR without `networking.podSubnet`");
+                    self.found.error_at(&at.place, finding);
+                }
+            }
+            return Some(out);
+        };
+        let mut sound = self.given_cidrs(nodes, networks);
+        for (family, net) in pods.iter().enumerate() {
+            let mask = node_mask(*net, pods.len() > 1, manager);
+            // The controller manager's own limit: its bitmap counts at most 2^16 nodes.
+            let fits =
+                mask >= net.prefix_len() && mask - net.prefix_len() <= 16 && mask <= net.prefix_len() + net.host_bits();
+            if !fits {
+                let finding = Finding::new(code::TOO_SMALL, format!("{net} cannot be divided into one /{mask} a node"))
+                    .hint("the difference of the prefix lengths is 0 to 16; kube-controller-manager's node-cidr-mask-size-ipv4 and -ipv6 change the second");
+                self.found.error_at(place, finding);
+                sound = false;
+                continue;
+            }
+            let mut taken: Vec<(u128, u128)> = nodes
+                .iter()
+                .filter_map(|node| node.pod_cidr.as_ref()?.value.get(family))
+                .map(|net| bounds(*net))
+                .collect();
+            taken.sort_unstable();
+            let mut index = 0;
+            for (node, cidrs) in nodes.iter().zip(&mut out) {
+                if let Some(at) = &node.pod_cidr {
+                    cidrs.extend(at.value.get(family));
+                    continue;
+                }
+                let free = loop {
+                    let Some(candidate) = net.subnet(mask, index) else { break None };
+                    index += 1;
+                    let (start, end) = bounds(candidate);
+                    let next = taken.partition_point(|(_, taken_end)| *taken_end < start);
+                    if taken.get(next).is_none_or(|(taken_start, _)| *taken_start > end) {
+                        break Some(candidate);
+                    }
+                };
+                match free {
+                    Some(cidr) => cidrs.push(cidr),
+                    None => {
+                        let message = format!("{net} has too few /{mask} networks for {} nodes", nodes.len());
+                        self.found.error_at(place, Finding::new(code::TOO_SMALL, message));
+                        return None;
+                    }
+                }
+            }
+        }
+        sound.then_some(out)
+    }
+
+    /// Rules for the networks that nodes name themselves. Whether they hold.
+    fn given_cidrs(&mut self, nodes: &[NodeFacts], networks: &Networks) -> bool {
+        let pods = &networks.value.pods;
+        let mut sound = true;
+        let mut given = Vec::new();
+        for node in nodes {
+            let Some(at) = &node.pod_cidr else { continue };
+            if at.value.len() != pods.len()
+                || at.value.iter().zip(pods).any(|(own, net)| own.is_ipv6() != net.is_ipv6())
+            {
+                let finding = Finding::new(code::FAMILIES, "podCIDR has to have podSubnet's families, in its order");
+                let second = networks.pods.as_ref().map_or(at.place.span, |place| place.span);
+                self.found.error_at(&at.place, finding.second(second, "podSubnet"));
+                sound = false;
+                continue;
+            }
+            for (own, net) in at.value.iter().zip(pods) {
+                if own.prefix_len() < net.prefix_len() || !net.contains(own.network()) {
+                    let finding = Finding::new(code::SUBNET, format!("{own} lies outside of podSubnet {net}"));
+                    let second = networks.pods.as_ref().map_or(at.place.span, |place| place.span);
+                    self.found.error_at(&at.place, finding.second(second, "podSubnet"));
+                    sound = false;
+                } else if own.host_bits() < 4 {
+                    let finding = Finding::new(code::TOO_SMALL, format!("{own} has fewer than 14 addresses for pods"));
+                    self.found.error_at(&at.place, finding);
+                    sound = false;
+                }
+                given.push((own.is_ipv6(), bounds(*own), *own, &at.place));
+            }
+        }
+        given.sort_by_key(|(family, bounds, ..)| (*family, *bounds));
+        for pair in given.windows(2) {
+            let [(family, (_, end), first, first_place), (other, (start, _), second, place)] = pair else { continue };
+            if family == other && start <= end {
+                let finding = Finding::new(code::OVERLAP, format!("podCIDR {second} overlaps with {first}"));
+                // The later of the two in the file is the one to change.
+                let (at, with) =
+                    if place.span > first_place.span { (place, first_place) } else { (first_place, place) };
+                self.found.error_at(at, finding.second(with.span, "overlaps with this"));
+                sound = false;
+            }
+        }
+        sound
+    }
+}

@@ -1,0 +1,526 @@
+//! [`Tree`]: a YAML document with the place of every node. Knows YAML, not cluster.yaml.
+//!
+//! Built from the events of granit-parser, the parser under serde-saphyr, and not through serde: serde shows neither
+//! how a scalar was written nor more than the first fault, and it copies what aliases point at. Here an alias is a
+//! reference, so that a bomb costs nothing: its size is known without unfolding it.
+
+use super::{
+    code,
+    diag::{Diagnostics, Finding, Severity},
+    source::Span,
+};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Tag};
+use std::{borrow::Cow, collections::HashMap};
+
+/// The largest file that is read. 10,000 nodes make 3 MB.
+pub(super) const MAX_BYTES: u64 = 32 << 20;
+/// The most nodes of the plain text.
+const MAX_NODES: usize = 2_000_000;
+/// The most nodes that aliases may add.
+const MAX_ALIAS_NODES: u64 = 1_000_000;
+/// The most bytes of text that aliases may add.
+const MAX_ALIAS_BYTES: u64 = 64 << 20;
+/// The deepest nesting, aliases unfolded. Readers recurse.
+const MAX_DEPTH: u32 = 64;
+
+/// Index of a node in its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NodeId(u32);
+
+/// A node: where it is and what it is.
+#[derive(Debug)]
+pub(super) struct Node<'t> {
+    pub(super) span: Span,
+    kind: Kind<'t>,
+}
+
+#[derive(Debug)]
+enum Kind<'t> {
+    Scalar { text: Cow<'t, str>, plain: bool },
+    List(Vec<NodeId>),
+    Map(Vec<Entry<'t>>),
+    Alias(NodeId),
+}
+
+/// A key and its value.
+#[derive(Debug)]
+pub(super) struct Entry<'t> {
+    pub(super) key: Cow<'t, str>,
+    pub(super) key_span: Span,
+    pub(super) value: NodeId,
+}
+
+/// What a node is, aliases followed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum View<'a, 't> {
+    /// `plain`: written without quotes, so that it may be a number, boolean or null.
+    Scalar { text: &'a str, plain: bool },
+    /// A sequence.
+    List(&'a [NodeId]),
+    /// A mapping, each key once.
+    Map(&'a [Entry<'t>]),
+}
+
+/// A document.
+#[derive(Debug)]
+pub(super) struct Tree<'t> {
+    nodes: Vec<Node<'t>>,
+    pub(super) root: NodeId,
+}
+
+impl<'t> Tree<'t> {
+    /// Where `id` is written; for an alias, where the alias is.
+    pub(super) fn span(&self, id: NodeId) -> Span {
+        self.nodes[id.0 as usize].span
+    }
+
+    /// What `id` is.
+    pub(super) fn view(&self, id: NodeId) -> View<'_, 't> {
+        match &self.nodes[id.0 as usize].kind {
+            Kind::Scalar { text, plain } => View::Scalar { text, plain: *plain },
+            Kind::List(items) => View::List(items),
+            Kind::Map(entries) => View::Map(entries),
+            // An alias points at a finished node that is no alias: no cycle.
+            Kind::Alias(target) => self.view(*target),
+        }
+    }
+
+    /// The values of every mapping's key `name`, wherever it is.
+    pub(super) fn values_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = NodeId> + 'a {
+        self.nodes.iter().flat_map(move |node| match &node.kind {
+            Kind::Map(entries) => entries.iter().filter(|e| e.key == name).map(|e| e.value).collect(),
+            _ => Vec::new(),
+        })
+    }
+}
+
+/// What a node amounts to with its aliases unfolded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extent {
+    nodes: u64,
+    bytes: u64,
+    depth: u32,
+}
+
+impl Extent {
+    fn add(&mut self, other: Extent) {
+        self.nodes = self.nodes.saturating_add(other.nodes);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.depth = self.depth.max(other.depth);
+    }
+}
+
+/// A collection that is still open.
+struct Frame<'t> {
+    start: usize,
+    anchor: usize,
+    extent: Extent,
+    open: Open<'t>,
+}
+
+enum Open<'t> {
+    List(Vec<NodeId>),
+    Map { entries: Vec<Entry<'t>>, key: Option<(Cow<'t, str>, Span)> },
+}
+
+struct Builder<'t, 'd> {
+    nodes: Vec<Node<'t>>,
+    stack: Vec<Frame<'t>>,
+    anchors: HashMap<usize, (NodeId, Extent)>,
+    grown: Extent,
+    root: Option<NodeId>,
+    found: &'d mut Diagnostics,
+}
+
+/// Reads `text`, the text of `found`'s source. `None` if it is not one sound document; the findings say why.
+pub(super) fn parse<'t>(text: &'t str, found: &mut Diagnostics) -> Option<Tree<'t>> {
+    if control_characters(text, found) {
+        return None;
+    }
+    let options = granit_parser::options! {
+        emit_comments: false,
+        flow_nesting_limit: MAX_DEPTH as usize,
+        block_nesting_limit: MAX_DEPTH as usize,
+    };
+    let mut builder = Builder {
+        nodes: Vec::new(),
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        grown: Extent::default(),
+        root: None,
+        found,
+    };
+    let complete = builder.run(text, options);
+    let Builder { nodes, root, found, .. } = builder;
+    if complete {
+        tabs(text, &nodes, found);
+        if root.is_none() {
+            error(found, Span::default(), Finding::new(code::DOCUMENTS, "the file holds no document"));
+        }
+    }
+    // Duplicate keys and tabs leave a tree that can still be read: its other findings come along.
+    if !complete {
+        return None;
+    }
+    Some(Tree { nodes, root: root? })
+}
+
+fn error(found: &mut Diagnostics, span: Span, finding: Finding) {
+    found.push(Severity::Error, span, "", finding);
+}
+
+impl<'t> Builder<'t, '_> {
+    /// Whether the whole text was read.
+    fn run(&mut self, text: &'t str, options: Options) -> bool {
+        let mut documents = 0;
+        for event in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(fault) => {
+                    let offset = fault.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+                    let (offset, finding) = explain(text, offset, fault.kind(), &fault.to_string());
+                    self.error(Span::new(offset..offset), finding);
+                    return false;
+                }
+            };
+            let span = Span::new(span.byte_range().unwrap_or(0..0));
+            match event {
+                Event::DocumentStart(_, version) => {
+                    documents += 1;
+                    if documents > 1 {
+                        let finding = Finding::new(code::DOCUMENTS, "a second document")
+                            .hint("cluster.yaml is one document: remove the `---` or what follows it");
+                        self.error(span, finding);
+                        return false;
+                    }
+                    if version.is_some_and(|v| (v.major, v.minor) != (1, 2)) {
+                        self.error(span, Finding::new(code::TAG, "a %YAML directive of another version than 1.2"));
+                    }
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    let plain = style == ScalarStyle::Plain && !self.tagged_text(tag.as_deref(), span);
+                    let extent = Extent { nodes: 1, bytes: text.len() as u64, depth: 0 };
+                    if self.wants_key() {
+                        self.set_key(text, span);
+                        if anchor != 0 {
+                            self.error(span, Finding::new(code::KEY, "an anchor on a key"));
+                        }
+                    } else {
+                        let id = self.push(Node { span, kind: Kind::Scalar { text, plain } }, anchor, extent);
+                        self.attach(id, extent);
+                    }
+                }
+                Event::SequenceStart(_, anchor, tag) => {
+                    self.collection_tag(tag.as_deref(), span);
+                    if !self.open(span, anchor, Open::List(Vec::new())) {
+                        return false;
+                    }
+                }
+                Event::MappingStart(_, anchor, tag) => {
+                    self.collection_tag(tag.as_deref(), span);
+                    if !self.open(span, anchor, Open::Map { entries: Vec::new(), key: None }) {
+                        return false;
+                    }
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.close(span),
+                Event::Alias(anchor) if !self.alias(anchor, span) => return false,
+                _ => {}
+            }
+            if self.nodes.len() > MAX_NODES {
+                let finding = Finding::new(code::TOO_LARGE, format!("more than {MAX_NODES} values"));
+                self.error(span, finding);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn error(&mut self, span: Span, finding: Finding) {
+        error(self.found, span, finding);
+    }
+
+    /// Whether the next node is a mapping's key.
+    fn wants_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame { open: Open::Map { key: None, .. }, .. }))
+    }
+
+    fn set_key(&mut self, text: Cow<'t, str>, span: Span) {
+        if let Some(Frame { open: Open::Map { key, .. }, .. }) = self.stack.last_mut() {
+            *key = Some((text, span));
+        }
+    }
+
+    fn push(&mut self, node: Node<'t>, anchor: usize, extent: Extent) -> NodeId {
+        // MAX_NODES keeps the index far below u32::MAX.
+        let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.nodes.push(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, (id, extent));
+        }
+        id
+    }
+
+    /// Puts a finished node into the collection that is open.
+    fn attach(&mut self, id: NodeId, extent: Extent) {
+        let Some(frame) = self.stack.last_mut() else {
+            self.root = Some(id);
+            return;
+        };
+        frame.extent.add(extent);
+        match &mut frame.open {
+            Open::List(items) => items.push(id),
+            Open::Map { entries, key } => {
+                if let Some((key, key_span)) = key.take() {
+                    entries.push(Entry { key, key_span, value: id });
+                }
+            }
+        }
+    }
+
+    /// Whether reading can go on.
+    fn open(&mut self, span: Span, anchor: usize, open: Open<'t>) -> bool {
+        if self.wants_key() {
+            self.error(span, Finding::new(code::KEY, "a mapping's key has to be plain text"));
+            return false;
+        }
+        self.stack.push(Frame { start: span.range().start, anchor, extent: Extent::default(), open });
+        true
+    }
+
+    fn close(&mut self, span: Span) {
+        let Some(frame) = self.stack.pop() else { return };
+        let end = span.range().end;
+        let mut extent = frame.extent;
+        extent.nodes = extent.nodes.saturating_add(1);
+        extent.depth += 1;
+        let kind = match frame.open {
+            Open::List(items) => Kind::List(items),
+            Open::Map { entries, .. } => Kind::Map(self.unique(entries)),
+        };
+        let node = Node { span: Span::new(frame.start..end.max(frame.start)), kind };
+        let id = self.push(node, frame.anchor, extent);
+        self.attach(id, extent);
+    }
+
+    /// Reports keys that come twice and keeps the first of each.
+    fn unique(&mut self, entries: Vec<Entry<'t>>) -> Vec<Entry<'t>> {
+        let mut order: Vec<usize> = (0..entries.len()).collect();
+        order.sort_by(|a, b| entries[*a].key.cmp(&entries[*b].key).then(a.cmp(b)));
+        let mut double = vec![false; entries.len()];
+        let mut first = 0;
+        for i in 1..order.len() {
+            if entries[order[i]].key != entries[order[first]].key {
+                first = i;
+                continue;
+            }
+            let (entry, earlier) = (&entries[order[i]], &entries[order[first]]);
+            double[order[i]] = true;
+            let finding = Finding::new(code::DUPLICATE_KEY, format!("the key `{}` comes twice", entry.key))
+                .second(earlier.key_span, "first here");
+            error(self.found, entry.key_span, finding);
+        }
+        entries.into_iter().zip(double).filter(|(_, double)| !double).map(|(entry, _)| entry).collect()
+    }
+
+    /// Whether reading can go on.
+    fn alias(&mut self, anchor: usize, span: Span) -> bool {
+        if self.wants_key() {
+            self.error(span, Finding::new(code::KEY, "an alias as a key"));
+            return false;
+        }
+        let Some(&(target, extent)) = self.anchors.get(&anchor) else {
+            self.error(span, Finding::new(code::ALIAS, "an alias inside of what it stands for"));
+            return false;
+        };
+        self.grown.add(extent);
+        let depth = extent.depth.saturating_add(u32::try_from(self.stack.len()).unwrap_or(u32::MAX));
+        if self.grown.nodes > MAX_ALIAS_NODES || self.grown.bytes > MAX_ALIAS_BYTES {
+            let finding = Finding::new(code::ALIAS, "the aliases of this file unfold to more than nodekiln reads")
+                .hint("what all nodes share belongs to the cluster's own `os`, `kubelet`, `kernel` or `binaries`");
+            self.error(span, finding);
+            return false;
+        }
+        if depth > MAX_DEPTH {
+            self.error(span, Finding::new(code::DEPTH, format!("nested deeper than {MAX_DEPTH} levels")));
+            return false;
+        }
+        let id = self.push(Node { span, kind: Kind::Alias(target) }, 0, extent);
+        self.attach(id, extent);
+        true
+    }
+
+    /// Whether a tag makes a plain scalar a text. Reports tags that are not read.
+    fn tagged_text(&mut self, tag: Option<&Tag>, span: Span) -> bool {
+        match tag {
+            None => false,
+            Some(tag) if tag.core_suffix() == Some("str") || tag.original() == "!" => true,
+            Some(tag) => {
+                self.unread_tag(tag, span);
+                false
+            }
+        }
+    }
+
+    fn collection_tag(&mut self, tag: Option<&Tag>, span: Span) {
+        match tag {
+            Some(tag) if !matches!(tag.core_suffix(), Some("map" | "seq")) => self.unread_tag(tag, span),
+            _ => {}
+        }
+    }
+
+    fn unread_tag(&mut self, tag: &Tag, span: Span) {
+        let finding = Finding::new(code::TAG, format!("the tag `{}` is not read", tag.original()))
+            .hint("quote what is meant as text; numbers and booleans need no tag");
+        self.error(span, finding);
+    }
+}
+
+/// A syntax error in words. `said` is the parser's own account.
+fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str) -> (usize, Finding) {
+    let line_start = text[..offset].rfind('\n').map_or(0, |i| i + 1);
+    let mut lead = text[line_start..].bytes().take_while(|b| matches!(b, b' ' | b'\t'));
+    if let Some(tab) = lead.position(|b| b == b'\t') {
+        let finding = Finding::new(code::TAB, "a tab in the indentation").hint("indent by spaces");
+        return (line_start + tab, finding);
+    }
+    let finding = match kind {
+        ErrorKind::UnknownAnchor => Finding::new(code::ALIAS, "an alias without an anchor of that name before it")
+            .hint("quote a text that starts with `*`"),
+        _ if said.contains("nesting") || said.contains("recursion") || said.contains("too deep") => {
+            Finding::new(code::DEPTH, format!("nested deeper than {MAX_DEPTH} levels"))
+        }
+        // The parser ends with its own count of the position, which the finding has already.
+        _ => {
+            let words = said.rsplit_once(" at ").map_or(said, |(words, _)| words);
+            Finding::new(code::SYNTAX, format!("not YAML: {}", words.trim()))
+        }
+    };
+    (offset, finding)
+}
+
+/// YAML allows no control characters but tab and line ends (section 5.1). Whether there are some.
+fn control_characters(text: &str, found: &mut Diagnostics) -> bool {
+    let bad = |c: char| {
+        (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || matches!(c, '\u{fffe}' | '\u{ffff}')
+    };
+    let mut any = false;
+    for (offset, c) in text.char_indices().filter(|(_, c)| bad(*c)).take(10) {
+        any = true;
+        let message = format!("the control character U+{:04X}", u32::from(c));
+        let hint = "write it as an escape in a double-quoted text, such as \"\\x07\", or leave it out";
+        error(found, Span::new(offset..offset + c.len_utf8()), Finding::new(code::CONTROL, message).hint(hint));
+    }
+    any
+}
+
+/// Reports tabs outside of texts and comments: YAML allows some, but people cannot tell them from spaces.
+fn tabs(text: &str, nodes: &[Node<'_>], found: &mut Diagnostics) {
+    if !text.contains('\t') {
+        return;
+    }
+    let mut covered: Vec<(usize, usize)> = Vec::new();
+    for node in nodes {
+        match &node.kind {
+            Kind::Scalar { .. } => covered.push((node.span.range().start, node.span.range().end)),
+            Kind::Map(entries) => {
+                covered.extend(entries.iter().map(|e| (e.key_span.range().start, e.key_span.range().end)))
+            }
+            Kind::List(_) | Kind::Alias(_) => {}
+        }
+    }
+    covered.sort_unstable();
+    let within = |offset: usize| {
+        let after = covered.partition_point(|(start, _)| *start <= offset);
+        after > 0 && offset < covered[after - 1].1
+    };
+    let bytes = text.as_bytes();
+    let mut reported = 0;
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let mut offset = start;
+        while let Some(&byte) = bytes.get(offset).filter(|_| offset < start + line.len()) {
+            let lonely = offset == start || matches!(bytes[offset - 1], b' ' | b'\t');
+            if byte == b'#' && lonely && !within(offset) {
+                break;
+            }
+            if byte == b'\t' && !within(offset) && reported < 10 {
+                reported += 1;
+                let finding = Finding::new(code::TAB, "a tab between values").hint("use spaces");
+                error(found, Span::new(offset..offset + 1), finding);
+                break;
+            }
+            offset += 1;
+        }
+        start += line.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::Source;
+
+    fn findings(text: &str) -> Vec<String> {
+        let mut found = Diagnostics::new(Source::new("f", text));
+        let _ = parse(text, &mut found);
+        found.sort();
+        found.iter().map(|d| format!("{}:{}:{}", d.code, d.line, d.column)).collect()
+    }
+
+    #[test]
+    fn sound_documents() {
+        for text in [
+            "a: 1\n",
+            "--- \na: [1, {b: c}]\n...\n",
+            "%YAML 1.2\n---\na: 1\n",
+            "a: &x {b: 1}\nc: *x\n",
+            "a: !!str 1\n",
+            "# c\ttab in a comment\na: \"x\ty\"\nb: |\n  x\ty\n  \tz\n",
+            "a: 1 #\tcomment\n",
+            "\u{feff}a: 1\r\nb: 2\r\n",
+        ] {
+            assert_eq!(findings(text), Vec::<String>::new(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn unsound_documents() {
+        for (text, expected) in [
+            ("", &["NK0106:1:1"][..]),
+            ("# only a comment\n", &["NK0106:1:1"]),
+            ("a: 1\n---\nb: 1\n", &["NK0106:2:1"]),
+            ("%YAML 1.1\n---\na: 1\n", &["NK0109:2:1"]),
+            ("a: 1\nb: 2\na: 3\nb: 4\na: 5\n", &["NK0105:3:1", "NK0105:4:1", "NK0105:5:1"]),
+            ("a: {x: 1, x: 2}\n", &["NK0105:1:11"]),
+            ("a:\n\tb: 1\n", &["NK0104:2:1"]),
+            ("a:\tb\n", &["NK0104:1:3"]),
+            ("a: *x\n", &["NK0107:1:4"]),
+            ("a: &x [*x]\n", &["NK0107:1:8"]),
+            ("a: !foo 1\nb: !!int 3\n", &["NK0109:1:9", "NK0109:2:10"]),
+            ("? [a]\n: b\n", &["NK0111:1:3"]),
+            ("a: \"\u{7}\"\n", &["NK0110:1:5"]),
+            ("a: [\n", &["NK0101:1:4"]),
+            ("a: \"b\n", &["NK0101:2:1"]),
+        ] {
+            assert_eq!(findings(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bombs_and_towers_are_cheap() {
+        let start = std::time::Instant::now();
+        let mut bomb = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..40 {
+            let line = format!("b{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", "));
+            bomb.push_str(&line);
+        }
+        assert_eq!(findings(&bomb).len(), 1);
+        assert!(findings(&bomb)[0].starts_with("NK0107"), "{:?}", findings(&bomb));
+        let chain: String = (1..200).map(|i| format!("k{i}: &a{i} [*a{}]\n", i - 1)).collect();
+        assert!(findings(&format!("k0: &a0 x\n{chain}"))[0].starts_with("NK0108"));
+        for tower in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000)] {
+            assert!(findings(&tower)[0].starts_with("NK0108"), "{:?}", findings(&tower));
+        }
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    }
+}
