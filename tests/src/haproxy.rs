@@ -31,7 +31,8 @@ impl Haproxy {
     pub fn start(cache: &Cache, fabric: &Fabric, address: IpNet, port: u16, servers: &[SocketAddr]) -> Result<Self> {
         let run = Run::current(cache)?;
         let name = run.unique("lb");
-        let place = fabric.attach("lb", &Nic { addresses: vec![address], mac: None })?;
+        let end = format!("lb-{}", address.addr().to_string().replace(['.', ':'], "-"));
+        let place = fabric.attach(&end, &Nic { addresses: vec![address], mac: None })?;
         let listen = SocketAddr::new(address.addr(), port);
         let (config, log) = (run.dir().join(format!("{name}.cfg")), run.dir().join(format!("{name}.log")));
         fs::write(&config, configuration(listen, servers)).with_context(|| format!("writing {}", config.display()))?;

@@ -107,6 +107,11 @@ impl Node {
     }
 }
 
+/// Prints what tells why something went wrong on a node.
+pub fn explain(node: &Node) {
+    eprintln!("\n{}", dump(node));
+}
+
 /// Console, journals, containers and pod logs of one node, secrets hidden.
 #[must_use]
 pub fn dump(node: &Node) -> String {

@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use nodekiln_tests::cache::Cache;
 use nodekiln_tests::cluster::Cluster;
 use nodekiln_tests::haproxy::Haproxy;
-use nodekiln_tests::inside::dump;
+use nodekiln_tests::inside::explain;
+use nodekiln_tests::machine::Snapshot;
 use nodekiln_tests::measure::{Memory, Monotonic, Timeline};
 use nodekiln_tests::node::{Node, NodeSpec};
 use nodekiln_tests::run::Run;
@@ -130,7 +131,7 @@ fn initialised(
 
 fn kubeadm(node: &Node, argv: &[&str]) -> Result<()> {
     let argv = [&["kubeadm"], argv, &["--ignore-preflight-errors=all"]].concat();
-    node.exec(&argv)?.limit(LIMIT).ok().inspect_err(|_| eprintln!("{}", dump(node)))?;
+    node.exec(&argv)?.limit(LIMIT).ok().inspect_err(|_| explain(node))?;
     Ok(())
 }
 
@@ -138,8 +139,9 @@ fn kubeadm(node: &Node, argv: &[&str]) -> Result<()> {
 fn kubeadm_makes_a_node_ready() -> Result<()> {
     let Some(cache) = require(&NEEDS)? else { return Ok(()) };
     let _serial = cache.serial()?;
+    let before = Snapshot::take();
     let mut times = Timeline::since("kubeadm", Monotonic::now()?);
-    let (cluster, _balancer) = initialised(&cache, &[("cp1", "10.77.0.1")], &mut times, &[])?;
+    let (cluster, balancer) = initialised(&cache, &[("cp1", "10.77.0.1")], &mut times, &[])?;
     let taint = "node-role.kubernetes.io/control-plane-";
     cluster.kubectl(&["taint", "node", "cp1", taint])?.ok()?;
     cluster.wait_until("CoreDNS", LIMIT, Duration::from_millis(250), |cluster| {
@@ -150,6 +152,8 @@ fn kubeadm_makes_a_node_ready() -> Result<()> {
     let node = cluster.node("cp1")?;
     times.add_systemd(node, &["containerd.service", "kubelet.service"])?;
     eprintln!("{times}{}", Memory::of(node)?);
+    drop((balancer, cluster));
+    assert_eq!(before.changes(), Vec::<String>::new(), "what kubelet and kube-proxy set must stay in the node");
     Ok(())
 }
 
