@@ -78,7 +78,7 @@ fn volume(volume: &Volume) -> Value {
     insert(&mut map, "name", Some(json!(volume.name)));
     insert(&mut map, "hostPath", Some(json!(volume.host_path)));
     insert(&mut map, "mountPath", Some(json!(volume.mount_path)));
-    insert(&mut map, "readOnly", volume.read_only.then(|| json!(true)));
+    insert(&mut map, "readOnly", volume.read_only.then_some(Value::Bool(true)));
     insert(&mut map, "pathType", (!volume.path_type.is_empty()).then(|| json!(volume.path_type)));
     Value::Object(map)
 }

@@ -192,8 +192,7 @@ pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
         .set("ExecStartPre", &command(firstboot.as_str(), ["gate"]))
         .set("ExecStart", &command(binary(site).as_str(), arguments(site)))
         .set("Restart", "always")
-        .set("RestartSec", "10")
-        .set("TimeoutStartSec", "infinity")
+        .set("RestartSec", "5")
         .render();
     // A drop-in below /usr/lib counts for our unit too. kubeadm's packages have one with a command line of its own; one of
     // the same name in /etc takes its place.

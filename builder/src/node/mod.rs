@@ -2,11 +2,11 @@
 
 mod api;
 mod binary;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod identity;
 mod refusal;
 mod spec;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 pub use refusal::Refusal;
@@ -148,15 +148,14 @@ fn lay_control_plane(site: &Site, tree: &mut Tree) {
         let config = Contents::Template(encryption::config());
         tree.file(encryption::path(site), Mode::PRIVATE, FileKind::Laid, config);
     }
-    let manifests: [(&str, FileKind, fn(&Site) -> String); 4] = [
-        ("etcd.yaml", FileKind::Decided, etcd::manifest),
-        ("kube-apiserver.yaml", FileKind::Staged, apiserver::manifest),
-        ("kube-controller-manager.yaml", FileKind::Staged, controller_manager::manifest),
-        ("kube-scheduler.yaml", FileKind::Staged, scheduler::manifest),
-    ];
-    for (name, kind, manifest) in manifests {
+    for (name, kind, manifest) in [
+        ("etcd.yaml", FileKind::Decided, etcd::manifest(site)),
+        ("kube-apiserver.yaml", FileKind::Staged, apiserver::manifest(site)),
+        ("kube-controller-manager.yaml", FileKind::Staged, controller_manager::manifest(site)),
+        ("kube-scheduler.yaml", FileKind::Staged, scheduler::manifest(site)),
+    ] {
         let path = below(&constant(MANIFESTS_DIR), name);
-        tree.file(path, Mode::PRIVATE, kind, Contents::Text(manifest(site)));
+        tree.file(path, Mode::PRIVATE, kind, Contents::Text(manifest));
     }
 }
 
@@ -195,3 +194,6 @@ fn kubernetes(name: &str) -> AbsPath {
 fn releases(cluster: &Cluster, node: &Node) -> Option<(Release, Release)> {
     Some((Release::find(cluster.version)?, Release::find(node.version)?))
 }
+
+#[cfg(test)]
+mod tests;

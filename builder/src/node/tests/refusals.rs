@@ -1,0 +1,155 @@
+//! What is refused, by field and message.
+
+use super::*;
+
+fn refused(change: impl Fn(&mut Cluster)) -> Vec<String> {
+    let mut cluster = plain();
+    change(&mut cluster);
+    let node = &cluster.nodes[0];
+    let refusals = plan(&cluster, node, &sources()).expect_err("refused");
+    assert!(refusals.iter().all(|refusal| refusal.node == node.name));
+    refusals.iter().map(|refusal| format!("{}: {}", refusal.field, refusal.message)).collect()
+}
+
+fn os_file(path: &str) -> OsFile {
+    OsFile { path: path.parse().unwrap(), mode: Mode::PUBLIC, contents: input("x", b"x") }
+}
+
+fn os_unit(name: &str, content: Option<&str>, dropin: Option<&str>) -> OsUnit {
+    OsUnit {
+        name: name.parse().unwrap(),
+        enabled: false,
+        content: content.map(str::to_owned),
+        dropins: dropin.map(|name| (name.to_owned(), "[Unit]\n".to_owned())).into_iter().collect(),
+    }
+}
+
+fn url(url: &str) -> Binary {
+    Binary::Url { url: url.to_owned(), hash: FetchHash::Sha512("0".repeat(128)) }
+}
+
+type Change = fn(&mut Cluster);
+
+#[test]
+fn one_by_one() {
+    let cases: [(Change, &str); 19] = [
+        (|c| c.nodes[0].os.arch = Arch::Arm64, "binaries.firstboot: this builder holds no firstboot for arm64"),
+        (|c| c.nodes[0].role = Role::Etcd, "role: nodes that run etcd alone are not supported yet"),
+        (|c| c.version = "v1.32.0".parse().unwrap(), "kubernetesVersion: v1.32.0 or v1.36.3 is not supported"),
+        (
+            |c| c.etcd.extra_args = args(&[("initial-cluster-state", "new")]),
+            "etcd.local.extraArgs: `initial-cluster-state` is decided by firstboot, when the members have met",
+        ),
+        (
+            |c| c.nodes[0].kubelet_extra_args = args(&[("cert-dir", "/x")]),
+            "kubeletExtraArgs: `cert-dir` is set by nodekiln: firstboot and the certificates rely on it",
+        ),
+        (
+            |c| c.api_server.extra_args = args(&[("secure-port", "http")]),
+            "apiServer.extraArgs: `http` is no port for `secure-port`",
+        ),
+        (
+            |c| c.nodes[0].kubelet = json!({"healthzPort": 0}).as_object().unwrap().clone(),
+            "kubelet.healthzPort: 0 turns off the endpoint that firstboot waits for",
+        ),
+        (
+            |c| c.certificates_dir = format!("/{}", "a/".repeat(1800).trim_end_matches('/')).parse().unwrap(),
+            "certificatesDir: is longer than 3500 bytes",
+        ),
+        (
+            |c| c.nodes[0].binaries.kubelet = url("https://a/kubelet"),
+            "binaries.kubelet: fetching by URL is not supported yet on cloud-init",
+        ),
+        (
+            |c| c.nodes[0].binaries.kubelet = Binary::File(input("kubelet.tar.gz", b"")),
+            "binaries.kubelet: is an archive, this is one program",
+        ),
+        (
+            |c| c.nodes[0].binaries.containerd = url("https://a/containerd.tar.gz?x=1"),
+            "binaries.containerd: an archive of containerd is not supported yet: it has to run before firstboot unpacks \
+             archives",
+        ),
+        (
+            |c| c.nodes[0].binaries.cni_plugins = Binary::File(input("bridge", b"")),
+            "binaries.cniPlugins: is not a .tgz, .tar.gz or .tar, and the plugins are several",
+        ),
+        (|c| c.nodes[0].os.files = vec![os_file("/etc/hostname")], "os.files: /etc/hostname is written by nodekiln"),
+        (
+            |c| c.nodes[0].os.files = vec![os_file("/var/lib/nodekiln/stage/var/lib/kubelet/config.yaml")],
+            "os.files: /var/lib/nodekiln/stage/var/lib/kubelet/config.yaml is written by nodekiln",
+        ),
+        (
+            |c| c.nodes[0].os.files = vec![os_file("/bin/x"), os_file("/usr/bin/x")],
+            "os.files: /usr/bin/x is given twice, by os.files too",
+        ),
+        (
+            |c| c.nodes[0].os.files = vec![os_file("/etc/hostname/x")],
+            "os.files: /etc/hostname/x lies below /etc/hostname, which is a file",
+        ),
+        (
+            |c| c.nodes[0].os.files = vec![os_file("/etc/kubernetes")],
+            "os.files: /etc/kubernetes/controller-manager.conf lies below /etc/kubernetes, which is a file",
+        ),
+        (
+            |c| c.nodes[0].os.units = vec![os_unit("kubelet.service", Some("[Service]\n"), None)],
+            "os.units: `kubelet.service` is a unit of nodekiln's",
+        ),
+        (
+            |c| c.nodes[0].os.units = vec![os_unit("kubelet.service", None, Some("10-kubeadm.conf"))],
+            "os.units: nodekiln has a drop-in `10-kubeadm.conf` for `kubelet.service` itself",
+        ),
+    ];
+    for (change, want) in cases {
+        let found = refused(change);
+        assert_eq!(found.first().map(String::as_str), Some(want), "{found:?}");
+    }
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    for (path, refused) in [
+        ("/usr/lib/x", Some("/usr/lib/x: /usr cannot be written on fedora-coreos")),
+        ("/bin/x", Some("/bin/x: /usr cannot be written on fedora-coreos")),
+        ("/run/x", Some("/run/x: /run cannot be written on fedora-coreos")),
+        ("/usr/local/bin/x", None),
+        ("/opt/x", None),
+    ] {
+        let mut cluster = dual_stack();
+        cluster.nodes[0].os.files = vec![os_file(path)];
+        let found = plan(&cluster, &cluster.nodes[0], &sources());
+        let message = found.as_ref().err().map(|refusals| refusals[0].message.as_str());
+        assert_eq!(message, refused, "{path}");
+    }
+    let mut cluster = dual_stack();
+    cluster.etcd.data_dir = "/usr/etcd".parse().unwrap();
+    let found = plan(&cluster, &cluster.nodes[0], &sources()).unwrap_err();
+    assert_eq!(found[0].message, "/usr/etcd: /usr cannot be written on fedora-coreos");
+}
+
+#[test]
+fn all_at_once() {
+    let found = refused(|cluster| {
+        let node = &mut cluster.nodes[0];
+        node.os.files = vec![os_file("/etc/hostname"), os_file("/proc/x")];
+        node.binaries.runc = url("https://a/runc");
+        node.os.arch = Arch::Arm64;
+    });
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn a_unit_of_ones_own_is_taken_as_it_is() {
+    let mut cluster = plain();
+    cluster.nodes[0].os.units = vec![
+        os_unit("a.service", Some("[Service]\nExecStart=true\n"), None),
+        os_unit("b.service", None, Some("x.conf")),
+        os_unit("kubelet.service", None, Some("50-mine.conf")),
+    ];
+    let draft = draft(&cluster, "cp1");
+    assert_eq!(unit(&draft, "a.service").state, UnitState::Disabled);
+    assert_eq!(unit(&draft, "b.service").state, UnitState::Unchanged);
+    let kubelet = unit(&draft, "kubelet.service");
+    assert!(kubelet.contents.is_some());
+    let names: Vec<_> = kubelet.dropins.iter().map(|dropin| dropin.name.as_str()).collect();
+    assert_eq!(names, ["10-kubeadm.conf", "50-mine.conf"]);
+}
