@@ -119,7 +119,14 @@ pub struct Authority {
     keys: BTreeMap<Sha256, KeyId>,
     encryption: Vec<Secret>,
     /// Large contents that nodes share, by the address of the bytes, which it keeps alive.
-    large: Mutex<BTreeMap<usize, (Arc<[u8]>, Value)>>,
+    large: Mutex<BTreeMap<usize, Interned>>,
+}
+
+/// Bytes and the contents made of them.
+struct Interned {
+    /// Keeps the address taken.
+    _bytes: Arc<[u8]>,
+    value: Value,
 }
 
 pub(crate) struct SharedValue {
@@ -307,8 +314,8 @@ impl Authority {
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = large
             .entry(bytes.as_ptr() as usize)
-            .or_insert_with(|| (Arc::clone(bytes), Value::new(Secret::new(bytes.to_vec()))));
-        entry.1.clone()
+            .or_insert_with(|| Interned { _bytes: Arc::clone(bytes), value: Value::new(Secret::new(bytes.to_vec())) });
+        entry.value.clone()
     }
 }
 

@@ -8,6 +8,8 @@ pub mod authority;
 pub mod certificate;
 pub mod derive;
 mod fill;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod key;
 pub mod kubeconfig;
 pub mod pem;

@@ -77,14 +77,11 @@ impl Body<'_> {
     fn found(&self) -> Found {
         let der = BASE64.decode(&*self.base64).map(Zeroizing::new);
         let Some(der) = der.ok().filter(|_| self.whole) else { return Found::Unreadable };
-        if self.label == b"PRIVATE KEY"
-            && let Some(key) = KeyPair::from_pkcs8(&der)
-        {
+        // Whatever the label says: a key under a wrong name is one nevertheless.
+        if let Some(key) = KeyPair::from_pkcs8(&der) {
             return Found::Key(key.spki_sha256());
         }
-        if self.label == b"EC PRIVATE KEY"
-            && let Ok(scalar) = p256::SecretKey::from_sec1_der(&der)
-        {
+        if let Ok(scalar) = p256::SecretKey::from_sec1_der(&der) {
             return Found::Key(KeyPair::new(&scalar).spki_sha256());
         }
         // Other algorithms: a user's, for no key of ours is one.
@@ -143,7 +140,10 @@ fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
     while let Some(&byte) = bytes.get(end) {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => base64.push(byte),
-            b'\\' if matches!(bytes.get(end + 1), Some(b'n' | b'r' | b't')) => end += 1,
+            b'\\' => match escape(&bytes[end..]) {
+                Some(length) => end += length - 1,
+                None => break,
+            },
             byte if byte.is_ascii_whitespace() => {}
             _ => break,
         }
@@ -154,6 +154,13 @@ fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
     }
     let whole = bytes[end..].starts_with(b"-----END ");
     Some((private.then_some(Body { label, base64, whole }), end))
+}
+
+/// Length of an escaped line break or tab, as JSON has it: a backslash and a letter, more backslashes where it was
+/// escaped again.
+fn escape(bytes: &[u8]) -> Option<usize> {
+    let slashes = bytes.iter().take_while(|byte| **byte == b'\\').count();
+    matches!(bytes.get(slashes), Some(b'n' | b'r' | b't')).then_some(slashes + 1)
 }
 
 /// Runs of base64 in `text`, in either alphabet; lines of one length that follow each other are one.
@@ -189,7 +196,7 @@ fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     runs
 }
 
-/// A line break, escaped or not, and the next line's indentation.
+/// A line break and the next line's indentation.
 fn is_line_break(gap: &[u8]) -> bool {
     let gap = gap.strip_prefix(b"\r").unwrap_or(gap);
     let Some(indent) = gap.strip_prefix(b"\n") else { return false };

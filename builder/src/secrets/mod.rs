@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 /// The version of `secrets.yaml` that this crate reads and writes.
 pub const SECRETS_VERSION: u64 = 1;
 
+/// The name of the key for encryption at rest, which stands in the EncryptionConfiguration of control planes.
+pub const ENCRYPTION_KEY_NAME: &str = "key1";
+
 /// The secrets of one cluster, whole and consistent. `Debug` shows nothing secret; all of it is wiped on drop.
 #[derive(Clone)]
 pub struct Secrets {
@@ -126,7 +129,10 @@ impl Secrets {
             renewed_at: now,
             authorities,
             service_account,
-            encryption: vec![EncryptionKey { name: "key1".to_owned(), key: Secret::new(encryption_key.to_vec()) }],
+            encryption: vec![EncryptionKey {
+                name: ENCRYPTION_KEY_NAME.to_owned(),
+                key: Secret::new(encryption_key.to_vec()),
+            }],
             leaf_seed,
         })
     }

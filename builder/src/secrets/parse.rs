@@ -1,7 +1,7 @@
 //! `secrets.yaml` from text: every fault at once, with its place, without its value.
 
 use super::{
-    CaPair, EncryptionKey, Finding, SECRETS_VERSION, Secrets,
+    CaPair, ENCRYPTION_KEY_NAME, EncryptionKey, Finding, SECRETS_VERSION, Secrets,
     tree::{Node, Place, read},
     write::field,
 };
@@ -152,21 +152,20 @@ impl Reader {
     fn encryption(&mut self, root: &Fields<'_>) -> Option<Vec<EncryptionKey>> {
         let items = self.list(root, "encryptionKeys")?;
         let mut keys: Vec<EncryptionKey> = Vec::new();
-        for (index, place) in items.iter().enumerate() {
+        // The API server's configuration that nodes get has one key of this name.
+        if let Some(second) = items.get(1) {
+            self.add(second, "encryptionKeys[1]", "is a second key: rotation is not supported yet");
+        }
+        for (index, place) in items.iter().enumerate().take(1) {
             let path = format!("encryptionKeys[{index}]");
             let Some(fields) = self.fields(place, &path, &["name", "secret"]) else { continue };
             let name = self.text(&fields, "name").map(|(place, text)| (place, text.to_owned()));
             let key = self.bytes32(&fields, "secret");
             let (Some((name_place, name)), Some(key)) = (name, key) else { continue };
-            // The name becomes part of what is stored in etcd (`k8s:enc:PROVIDER:v1:NAME:`).
-            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
-                let message = "is not 1 to 63 lower-case letters, digits and dashes";
+            // The name is part of all that is stored in etcd (`k8s:enc:PROVIDER:v1:NAME:`).
+            if name != ENCRYPTION_KEY_NAME {
+                let message = format!("is not `{ENCRYPTION_KEY_NAME}`: other names are not supported yet");
                 self.add(name_place, &format!("{path}.name"), message);
-            } else if keys.iter().any(|other| other.name == name) {
-                self.add(name_place, &format!("{path}.name"), "stands in the list twice");
-            } else if keys.iter().any(|other| other.key.expose() == &key[..]) {
-                self.add(fields.fields["secret"], &format!("{path}.secret"), "stands in the list twice");
             }
             keys.push(EncryptionKey { name, key: Secret::new(key.to_vec()) });
         }

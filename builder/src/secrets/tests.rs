@@ -155,7 +155,12 @@ fn simple_refusals() {
         ),
         ("authorities:\n", "authorities: []\nx:\n", "^[]", "authorities is a list, not a mapping"),
         ("  frontProxy:\n", "  frontproxy:\n", "frontproxy", "authorities has the unknown key `frontproxy`"),
-        ("- name: \"key1\"", "- name: \"Key 1\"", "\"Key 1\"", "encryptionKeys[0].name is not 1 to 63 lower-case"),
+        (
+            "- name: \"key1\"",
+            "- name: \"Key 1\"",
+            "\"Key 1\"",
+            "encryptionKeys[0].name is not `key1`: other names are not supported yet",
+        ),
         ("  secret: \"", "  secret: \"!", "\"!", "encryptionKeys[0].secret is not base64"),
         ("  secret: \"", "  secret: \"AAAA", "\"AAAA", "encryptionKeys[0].secret has 35 bytes, not 32"),
         ("leafSeed: \"", "leafSeed: \"AAAA", "\"AAAA", "leafSeed has 35 bytes, not 32"),
@@ -372,12 +377,18 @@ fn two_pairs_in_a_list() {
     let mut secrets = fixture(1);
     let other = fixture(2);
     secrets.authorities.get_mut(&Ca::Etcd).unwrap().push(other.authorities[&Ca::Etcd][0].clone());
-    secrets.encryption.push(EncryptionKey { name: "key2".to_owned(), key: other.encryption[0].key.clone() });
     let again = Secrets::parse(text(&secrets).as_bytes()).unwrap();
     assert_eq!(again.to_vec(), secrets.to_vec());
     assert_eq!(again.authorities[&Ca::Etcd].len(), 2);
     secrets.encryption.push(secrets.encryption[0].clone());
-    assert!(findings(&text(&secrets))[0].ends_with("encryptionKeys[2].name stands in the list twice"));
+    let found = findings(&text(&secrets));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].ends_with("encryptionKeys[1] is a second key: rotation is not supported yet"), "{found:?}");
+    secrets.encryption.pop();
+    let twice = secrets.authorities[&Ca::Etcd][0].clone();
+    secrets.authorities.get_mut(&Ca::Etcd).unwrap()[1] = twice;
+    let found = findings(&text(&secrets));
+    assert!(found.iter().any(|f| f.ends_with("authorities.etcd[1] stands in the list twice")), "{found:?}");
 }
 
 /// No text makes the parser panic, and no finding repeats any of it.

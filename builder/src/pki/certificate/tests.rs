@@ -27,3 +27,381 @@ pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
     draft.extend_from_slice(&tbs);
     finish(&draft, key)
 }
+
+use crate::{
+    config::Cluster,
+    draft::{Leaf, LeafForm, Row},
+    pki::{
+        Authority, KeyId,
+        fixture::{self, DAY, YEAR},
+        pem,
+        table::{self, CommonName},
+    },
+    secrets::{self, tests::NOW},
+};
+use nodekiln_plan::Sha256;
+use std::{collections::BTreeMap, path::Path, process::Command};
+use x509_parser::{extensions::GeneralName, oid_registry};
+
+fn text(secret: &nodekiln_plan::Secret) -> &str {
+    std::str::from_utf8(secret.expose()).unwrap()
+}
+
+fn der(authority: &Authority, leaf: &Leaf) -> Vec<u8> {
+    let issued = authority.issue(leaf).unwrap();
+    pem::decode(pem::CERTIFICATE, text(&issued.form(LeafForm::Certificate).bytes)).unwrap().to_vec()
+}
+
+fn ca_der(authority: &Authority, ca: Ca) -> Vec<u8> {
+    pem::decode(pem::CERTIFICATE, authority.bundle(ca)).unwrap().to_vec()
+}
+
+/// Extensions of a certificate by OID, with their critical flag.
+fn extensions(certificate: &X509Certificate<'_>) -> Vec<(String, bool)> {
+    certificate.extensions().iter().map(|ext| (ext.oid.to_id_string(), ext.critical)).collect()
+}
+
+fn subject_key_id<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
+    let ext = certificate.get_extension_unique(&oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER).unwrap().unwrap();
+    match ext.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => id.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cas() {
+    let authority = fixture::authority();
+    for (ca, name) in [(Ca::Kubernetes, "kubernetes"), (Ca::Etcd, "etcd-ca"), (Ca::FrontProxy, "front-proxy-ca")] {
+        let der = ca_der(&authority, ca);
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        assert_eq!(certificate.version().0, 2);
+        assert_eq!(certificate.subject().to_string(), format!("CN={name}"));
+        assert_eq!(certificate.subject().as_raw(), certificate.issuer().as_raw());
+        assert_eq!(certificate.validity().not_before.timestamp(), NOW - DAY);
+        assert_eq!(certificate.validity().not_after.timestamp(), NOW + 10 * YEAR);
+        assert_eq!(
+            extensions(&certificate),
+            [
+                ("2.5.29.17".to_owned(), false),
+                ("2.5.29.15".to_owned(), true),
+                ("2.5.29.14".to_owned(), false),
+                ("2.5.29.19".to_owned(), true)
+            ]
+        );
+        let constraints = certificate.basic_constraints().unwrap().unwrap().value;
+        assert!(constraints.ca && constraints.path_len_constraint.is_none());
+        // digitalSignature and keyCertSign, bit 0 and 5.
+        assert_eq!(certificate.key_usage().unwrap().unwrap().value.flags, 1 | 1 << 5);
+        let names = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
+        assert_eq!(names[..], [GeneralName::DNSName(name)]);
+    }
+}
+
+/// Every field of every row, read back by a parser that is not the writer's.
+#[test]
+fn leaves() {
+    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let mut serials = BTreeMap::new();
+    let leaves = fixture::all_leaves(&cluster);
+    assert_eq!(leaves.len(), 9 + 3 * 3 + 2 * 4);
+    for leaf in &leaves {
+        let spec = table::spec(leaf.row);
+        let id = KeyId::Leaf(leaf.row, leaf.node.clone());
+        let der = der(&authority, leaf);
+        let (rest, certificate) = X509Certificate::from_der(&der).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(certificate.version().0, 2, "{id}");
+        assert_eq!(certificate.signature_algorithm.algorithm, oid_registry::OID_SIG_ECDSA_WITH_SHA256);
+        assert_eq!(certificate.tbs_certificate.signature, certificate.signature_algorithm);
+
+        let node = leaf.node.as_ref().map(ToString::to_string).unwrap_or_default();
+        let name = match spec.common_name {
+            CommonName::Fixed(name) => name.to_owned(),
+            CommonName::Node(prefix) => format!("{prefix}{node}"),
+        };
+        let subject = spec.organization.map_or_else(|| format!("CN={name}"), |o| format!("O={o}, CN={name}"));
+        assert_eq!(certificate.subject().to_string(), subject, "{id}");
+
+        let ca_der = ca_der(&authority, spec.issuer);
+        let (_, ca) = X509Certificate::from_der(&ca_der).unwrap();
+        assert_eq!(certificate.issuer().as_raw(), ca.subject().as_raw(), "{id}");
+        assert_eq!(certificate.validity().not_before.timestamp(), NOW - DAY, "{id}");
+        assert_eq!(certificate.validity().not_after.timestamp(), NOW + YEAR, "{id}");
+
+        let mut expected = vec![("2.5.29.35".to_owned(), false)];
+        if !leaf.sans.is_empty() {
+            expected.push(("2.5.29.17".to_owned(), false));
+        }
+        expected.extend(
+            [("2.5.29.15", true), ("2.5.29.37", false), ("2.5.29.14", false), ("2.5.29.19", true)]
+                .map(|(oid, critical)| (oid.to_owned(), critical)),
+        );
+        assert_eq!(extensions(&certificate), expected, "{id}");
+        assert!(!certificate.basic_constraints().unwrap().unwrap().value.ca, "{id}");
+        assert_eq!(certificate.key_usage().unwrap().unwrap().value.flags, 1, "{id}: digitalSignature alone");
+        let usage = certificate.extended_key_usage().unwrap().unwrap().value;
+        let (server, client) = (spec.usage != Usage::Client, spec.usage != Usage::Server);
+        assert_eq!((usage.server_auth, usage.client_auth, usage.any), (server, client, false), "{id}");
+        assert!(usage.other.is_empty() && !usage.code_signing && !usage.email_protection, "{id}");
+
+        let names = certificate.subject_alternative_name().unwrap();
+        let names = names.map(|ext| ext.value.general_names.clone()).unwrap_or_default();
+        let expected: Vec<_> = (leaf.sans.iter())
+            .map(|san| match san {
+                San::Dns(name) => format!("DNSName(\"{name}\")"),
+                San::Ip(std::net::IpAddr::V4(ip)) => format!("IPAddress({:?})", ip.octets()),
+                San::Ip(std::net::IpAddr::V6(ip)) => format!("IPAddress({:?})", ip.octets()),
+            })
+            .collect();
+        let found = names.iter().map(|name| match name {
+            GeneralName::IPAddress(bytes) => format!("IPAddress({bytes:?})"),
+            GeneralName::DNSName(name) => format!("DNSName({name:?})"),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{id}");
+
+        let authority_key_id =
+            certificate.get_extension_unique(&oid_registry::OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER).unwrap().unwrap();
+        let ParsedExtension::AuthorityKeyIdentifier(found) = authority_key_id.parsed_extension() else { panic!() };
+        assert_eq!(found.key_identifier.as_ref().unwrap().0, subject_key_id(&ca), "{id}");
+        assert!(found.authority_cert_issuer.is_none() && found.authority_cert_serial.is_none());
+        assert_eq!(subject_key_id(&certificate).len(), 20);
+
+        // The public key is that of the key beside it.
+        let issued = authority.issue(leaf).unwrap();
+        let key = KeyPair::from_pem(text(&issued.form(LeafForm::Key).bytes)).unwrap();
+        assert_eq!(certificate.public_key().raw, key.spki(), "{id}");
+        assert_eq!(issued.spki, Sha256::of(certificate.public_key().raw), "{id}");
+        let both = issued.form(LeafForm::Both).bytes;
+        let forms = [LeafForm::Certificate, LeafForm::Key].map(|form| issued.form(form).bytes);
+        assert_eq!(text(&both), format!("{}{}", text(&forms[0]), text(&forms[1])));
+
+        // The serial number follows from the rest, is positive and has at most 20 bytes.
+        let serial = certificate.raw_serial();
+        assert!(serial.len() <= 20 && serial[0] < 0x80, "{id}");
+        let content = der_sequence(certificate.tbs_certificate.as_ref()).unwrap().0;
+        let mut zero = b"\xa0\x03\x02\x01\x02\x02\x01\x00".to_vec();
+        zero.extend_from_slice(&content[5 + 2 + serial.len()..]);
+        let mut tbs = Vec::new();
+        der_header(0x30, zero.len(), &mut tbs);
+        tbs.extend_from_slice(&zero);
+        let mut digest = sha2::Sha256::digest(&tbs)[..20].to_vec();
+        digest[0] &= 0x7f;
+        let start = digest.iter().position(|byte| *byte != 0).unwrap();
+        let padded = usize::from(digest[start] >= 0x80 && start > 0);
+        assert_eq!(serial, &digest[start - padded..], "{id}");
+        assert_eq!(serials.insert(serial.to_vec(), id.clone()), None, "{id}");
+    }
+}
+
+#[test]
+fn equal_inputs_give_equal_bytes() {
+    let (cluster, first, second) = (fixture::cluster(), fixture::authority(), fixture::authority());
+    let mut later = secrets::tests::fixture(1);
+    later.generation = 2;
+    let later = Authority::open(&later, &cluster).unwrap();
+    for leaf in fixture::all_leaves(&cluster) {
+        assert_eq!(der(&first, &leaf), der(&second, &leaf));
+        assert_ne!(first.issue(&leaf).unwrap().spki, later.issue(&leaf).unwrap().spki, "another generation");
+    }
+    let spkis: Vec<_> = fixture::all_leaves(&cluster).iter().map(|leaf| first.issue(leaf).unwrap().spki).collect();
+    let mut unique = spkis.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), spkis.len(), "no two leaves share a key");
+}
+
+/// The bytes that every cluster's nodes run on. Changing one of these by accident breaks them all.
+#[test]
+fn known_answers() {
+    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let found = |bytes: &[u8]| Sha256::of(bytes).to_string();
+    let worker = &cluster.nodes[3];
+    let admin = authority.admin_kubeconfigs(&cluster).unwrap();
+    let mut answers = vec![
+        ("ca", found(&ca_der(&authority, Ca::Kubernetes))),
+        ("etcd-ca", found(&ca_der(&authority, Ca::Etcd))),
+        ("front-proxy-ca", found(&ca_der(&authority, Ca::FrontProxy))),
+        ("scheduler.conf", found(&der(&authority, &table::leaf(Row::Scheduler, &cluster, None)))),
+        ("kubelet.conf/w1", found(&der(&authority, &table::leaf(Row::KubeletClient, &cluster, Some(worker))))),
+        ("apiserver/cp1", found(&der(&authority, &table::leaf(Row::ApiServer, &cluster, cluster.nodes.first())))),
+    ];
+    answers.extend(admin.iter().map(|(name, bytes)| (*name, found(bytes.expose()))));
+    answers.push(("fingerprint", secrets::tests::fixture(1).fingerprint().to_string()));
+    assert_eq!(
+        answers.iter().map(|(name, hash)| format!("{name} {hash}")).collect::<Vec<_>>(),
+        include_str!("known_answers.txt").lines().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn der_lengths() {
+    for (length, header) in [
+        (0, "3000"),
+        (0x7f, "307f"),
+        (0x80, "308180"),
+        (0xff, "3081ff"),
+        (0x100, "30820100"),
+        (0xffff, "3082ffff"),
+        (0x1_0000, "3083010000"),
+    ] {
+        let mut der = Vec::new();
+        der_header(0x30, length, &mut der);
+        assert_eq!(hex::encode(&der), header);
+        der.resize(der.len() + length, 7);
+        der.push(9);
+        let (content, rest) = der_sequence(&der).unwrap();
+        assert_eq!((content.len(), rest), (length, &[9][..]));
+    }
+    for bad in ["", "30", "3001", "3101", "3080", "308201", "30840000000100"] {
+        assert_eq!(der_sequence(&hex::decode(bad).unwrap()), None, "{bad}");
+    }
+}
+
+/// Certificates with hundreds of names: the lengths of every layer grow past two bytes.
+#[test]
+fn many_names() {
+    let (authority, mut cluster) = (fixture::authority(), fixture::cluster());
+    cluster.api_server_sans = (0..3000).map(|n| San::Dns(format!("a-long-name-number-{n}.example.org"))).collect();
+    let leaf = table::leaf(Row::ApiServer, &cluster, cluster.nodes.first());
+    let der = der(&authority, &leaf);
+    assert!(der.len() > 0x1_0000);
+    let (rest, certificate) = X509Certificate::from_der(&der).unwrap();
+    assert!(rest.is_empty());
+    let names = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.len();
+    assert_eq!(names, leaf.sans.len());
+}
+
+#[test]
+fn names_that_are_not_ascii() {
+    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let mut leaf = table::leaf(Row::ApiServer, &cluster, cluster.nodes.first());
+    leaf.sans.push(San::Dns("bücher.example".into()));
+    let error = authority.issue(&leaf).map(|_| ()).unwrap_err();
+    let crate::pki::IssueError::Certificate("apiserver", source) = error else { panic!("{error:?}") };
+    assert!(matches!(source, CertificateError::Name(name) if name == "bücher.example"));
+}
+
+#[test]
+fn spans() {
+    assert_eq!(Validity::starting(NOW, YEAR), Some(Validity { not_before: NOW - DAY, not_after: NOW + YEAR }));
+    // 9999-12-31T23:59:59Z is the last second that a certificate can name.
+    let last = 253_402_300_799;
+    assert!(Validity::starting(last - 10, 10).is_some());
+    for (start, lifetime) in [(last - 10, 11), (0, -BACKDATE), (i64::MIN, 1), (i64::MAX, 1), (-700_000_000, 1)] {
+        assert_eq!(Validity::starting(start, lifetime), None, "{start} {lifetime}");
+    }
+}
+
+// openssl, the verifier that knows nothing of us.
+
+/// A folder with the CAs as files, or `None` where there is no openssl: then the test says so, and fails under CI.
+fn openssl(authority: &Authority) -> Option<tempfile::TempDir> {
+    if Command::new("openssl").arg("version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "openssl is missing, and CI promises it");
+        eprintln!("SKIPPED: there is no openssl on this machine");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for ca in Ca::ALL {
+        std::fs::write(folder.path().join(ca.name()), authority.bundle(ca)).unwrap();
+    }
+    Some(folder)
+}
+
+/// What `openssl verify` says, with its exit status.
+fn verify(folder: &Path, ca: Ca, certificate: &str, args: &[&str]) -> (bool, String) {
+    let path = folder.join("leaf.pem");
+    std::fs::write(&path, certificate).unwrap();
+    let output = Command::new("openssl")
+        .args(["verify", "-x509_strict", "-no-CApath", "-no-CAstore", "-check_ss_sig", "-CAfile"])
+        .arg(folder.join(ca.name()))
+        .args(args)
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), said)
+}
+
+fn at(time: i64) -> String {
+    time.to_string()
+}
+
+#[test]
+fn openssl_accepts_every_leaf_for_its_purpose_alone() {
+    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let Some(folder) = openssl(&authority) else { return };
+    let now = at(NOW);
+    for leaf in fixture::all_leaves(&cluster) {
+        let spec = table::spec(leaf.row);
+        let id = KeyId::Leaf(leaf.row, leaf.node.clone());
+        let pem = authority.issue(&leaf).unwrap().form(LeafForm::Certificate);
+        let pem = text(&pem.bytes);
+        for (purpose, fits) in [("sslserver", spec.usage != Usage::Client), ("sslclient", spec.usage != Usage::Server)]
+        {
+            let (ok, said) = verify(folder.path(), spec.issuer, pem, &["-purpose", purpose, "-attime", &now]);
+            assert_eq!(ok, fits, "{id} as {purpose}: {said}");
+            assert!(ok || said.contains("unsuitable certificate purpose"), "{id} as {purpose}: {said}");
+        }
+    }
+    for ca in Ca::ALL {
+        let (ok, said) = verify(folder.path(), ca, authority.bundle(ca), &["-attime", &now]);
+        assert!(ok, "{ca:?}: {said}");
+    }
+}
+
+#[test]
+fn openssl_knows_names_times_and_strangers() {
+    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let Some(folder) = openssl(&authority) else { return };
+    let leaf = table::leaf(Row::ApiServer, &cluster, cluster.nodes.first());
+    let pem = authority.issue(&leaf).unwrap().form(LeafForm::Certificate);
+    let pem = text(&pem.bytes);
+    let now = at(NOW);
+    let (first, last) = (at(NOW - DAY), at(NOW + YEAR - 1));
+    let (early, late) = (at(NOW - DAY - 1), at(NOW + YEAR + 1));
+    for (ca, args, ok, words) in [
+        (Ca::Kubernetes, vec!["-attime", &now, "-verify_hostname", "kubernetes.default.svc"], true, "OK"),
+        (Ca::Kubernetes, vec!["-attime", &now, "-verify_hostname", "cp1"], true, "OK"),
+        (Ca::Kubernetes, vec!["-attime", &now, "-verify_ip", "10.96.0.1"], true, "OK"),
+        (Ca::Kubernetes, vec!["-attime", &now, "-verify_ip", "2001:db8::1"], true, "OK"),
+        (Ca::Kubernetes, vec!["-attime", &now, "-verify_hostname", "cp2"], false, "hostname mismatch"),
+        (Ca::Kubernetes, vec!["-attime", &now, "-verify_ip", "10.0.0.2"], false, "IP address mismatch"),
+        (Ca::Kubernetes, vec!["-attime", &first], true, "OK"),
+        (Ca::Kubernetes, vec!["-attime", &last], true, "OK"),
+        (Ca::Kubernetes, vec!["-attime", &early], false, "not yet valid"),
+        (Ca::Kubernetes, vec!["-attime", &late], false, "has expired"),
+        (Ca::Etcd, vec!["-attime", &now], false, "unable to get local issuer certificate"),
+        (Ca::FrontProxy, vec!["-attime", &now], false, "unable to get local issuer certificate"),
+    ] {
+        let (found, said) = verify(folder.path(), ca, pem, &args);
+        assert_eq!(found, ok, "{ca:?} {args:?}: {said}");
+        assert!(said.contains(words), "{ca:?} {args:?}: {said}");
+    }
+}
+
+/// Keys as openssl reads them: every one is whole and belongs to its certificate.
+#[test]
+fn openssl_reads_every_key() {
+    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let Some(folder) = openssl(&authority) else { return };
+    let path = folder.path().join("both.pem");
+    let public = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).arg("-in").arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for leaf in fixture::all_leaves(&cluster_of_one(cluster)) {
+        let both = authority.issue(&leaf).unwrap().form(LeafForm::Both);
+        std::fs::write(&path, both.bytes.expose()).unwrap();
+        public(&["pkey", "-check", "-noout"]);
+        assert_eq!(public(&["pkey", "-pubout"]), public(&["x509", "-noout", "-pubkey"]), "{leaf:?}");
+    }
+}
+
+fn cluster_of_one(mut cluster: Cluster) -> Cluster {
+    cluster.nodes.truncate(1);
+    cluster
+}
