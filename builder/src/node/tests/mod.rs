@@ -276,3 +276,15 @@ fn the_same_cluster_gives_the_same_draft() {
         }
     }
 }
+
+/// What `nodekiln init` writes can be planned as it stands.
+#[test]
+fn examples() {
+    for example in crate::config::examples::ALL {
+        let loaded = crate::config::load_str(example.name, example.text, None).unwrap();
+        for node in &loaded.cluster.nodes {
+            let draft = plan(&loaded.cluster, node, &sources()).unwrap();
+            assert_eq!(draft.spec.node, node.name);
+        }
+    }
+}
