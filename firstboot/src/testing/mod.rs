@@ -1,7 +1,9 @@
 //! A payload on a fake machine, and runs that are killed at every point.
 
+mod apiserver;
 mod crash;
 pub mod pki;
+mod steps;
 mod trio;
 
 use crate::host::{HttpError, HttpRequest, HttpResponse, Output, fake::Fake};
