@@ -1,7 +1,7 @@
 //! result.json: what firstboot did, written once at its end. No secret stands in it.
 
 use crate::{
-    host::Host,
+    host::{Host, read_text},
     stage::{Context, Notes, STAGES, marker},
     status::{Moment, StageStatus},
 };
@@ -98,6 +98,16 @@ pub fn write(c: &Context<'_>) -> anyhow::Result<()> {
         beyond_reach: spec.finalize.beyond_reach.clone(),
     };
     save(c.host, &outcome)
+}
+
+/// Whether firstboot came to its end with this payload before.
+///
+/// # Errors
+/// The file system's.
+pub fn is_finished(c: &Context<'_>) -> anyhow::Result<bool> {
+    let text = read_text(c.host, paths::RESULT).with_context(|| format!("reading {}", paths::RESULT))?;
+    let outcome: Option<Outcome> = text.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(outcome.is_some_and(|outcome| outcome.plan == c.digest))
 }
 
 fn save(host: &dyn Host, outcome: &Outcome) -> anyhow::Result<()> {

@@ -71,7 +71,8 @@ impl Server<'_> {
 /// to it has a bad moment.
 fn is_passing(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 404 | 409 | 429) || status.code >= 500,
+        // 403: rights that were granted a moment ago are not seen by every server at once.
+        kube::Error::Api(status) => matches!(status.code, 403 | 404 | 409 | 429) || status.code >= 500,
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
         // A kind that is not served yet.
         kube::Error::Discovery(_) => true,

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long a Lease is good after its last renewal.
-const DURATION: Duration = Duration::from_secs(20);
+pub const SHORT: Duration = Duration::from_secs(20);
+/// The same for work that takes the own API server down, so that nothing can be renewed for a while.
+pub const LONG: Duration = Duration::from_secs(90);
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// How often one who waits looks.
@@ -30,12 +32,14 @@ pub async fn hold<T>(
     c: &Context<'_>,
     server: &Server<'_>,
     plan: &ApiPlan,
+    good: Duration,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let (namespace, name) = namespaced(&plan.lease)?;
     let api: Api<Lease> = Api::namespaced(server.client.clone(), namespace);
     let me = c.plan.spec.node.as_str();
-    acquire(c, server, &api, namespace, name, me).await?;
+    let term = Term { namespace, name, holder: me, good };
+    acquire(c, server, &api, &term).await?;
     c.status.arrived();
     tokio::pin!(work);
     let mut lost_since = None;
@@ -45,12 +49,12 @@ pub async fn hold<T>(
             () = c.host.sleep(RENEWAL) => {}
         }
         let now = c.host.monotonic();
-        match renew(server, &api, name, me).await {
+        match renew(server, &api, &term).await {
             Ok(()) => lost_since = None,
             // The API server may be away for a moment: while etcd restarts, for one.
             Err(Lost::Away(why)) => {
                 let since = *lost_since.get_or_insert(now);
-                if now.saturating_sub(since) > DURATION * 2 {
+                if now.saturating_sub(since) > good {
                     c.status.info(&format!("the Lease {} cannot be renewed: {why}", plan.lease));
                     lost_since = Some(now);
                 }
@@ -59,8 +63,18 @@ pub async fn hold<T>(
         }
     };
     // Not released, it ends by itself.
-    let _ = release(server, &api, name, me).await;
+    let _ = release(server, &api, &term).await;
     done
+}
+
+/// What a Lease says.
+#[derive(Clone, Copy)]
+struct Term<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    /// Empty: free.
+    holder: &'a str,
+    good: Duration,
 }
 
 enum Lost {
@@ -72,14 +86,8 @@ fn holder(lease: &Lease) -> &str {
     lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
-async fn acquire(
-    c: &Context<'_>,
-    server: &Server<'_>,
-    api: &Api<Lease>,
-    namespace: &str,
-    name: &str,
-    me: &str,
-) -> anyhow::Result<()> {
+async fn acquire(c: &Context<'_>, server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> anyhow::Result<()> {
+    let (namespace, name, me) = (term.namespace, term.name, term.holder);
     // What was seen last, and when it was seen first.
     let mut seen: Option<(String, Duration)> = None;
     loop {
@@ -94,7 +102,7 @@ async fn acquire(
             .await?;
         let now = c.host.monotonic();
         let Some(found) = found else {
-            let lease = lease(c.host.now(), name, namespace, me, None)?;
+            let lease = lease(c.host.now(), term, None)?;
             match api.create(&PostParams::default(), &lease).await {
                 Ok(_) => return Ok(()),
                 Err(e) => {
@@ -120,7 +128,7 @@ async fn acquire(
         let duration = found.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
         let duration = Duration::from_secs(u64::try_from(duration).unwrap_or(0));
         if by.is_empty() || by == me || now.saturating_sub(since) > duration {
-            let mine = lease(c.host.now(), name, namespace, me, Some(&version))?;
+            let mine = lease(c.host.now(), term, Some(&version))?;
             if api.replace(name, &PostParams::default(), &mine).await.is_ok() {
                 return Ok(());
             }
@@ -131,37 +139,36 @@ async fn acquire(
     }
 }
 
-async fn renew(server: &Server<'_>, api: &Api<Lease>, name: &str, me: &str) -> Result<(), Lost> {
+async fn renew(server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> Result<(), Lost> {
     let away = |e: kube::Error| Lost::Away(super::client::words(&e));
-    let found = api.get(name).await.map_err(away)?;
-    if holder(&found) != me {
+    let found = api.get(term.name).await.map_err(away)?;
+    if holder(&found) != term.holder {
         return Err(Lost::Taken(holder(&found).to_owned()));
     }
-    let namespace = found.metadata.namespace.clone().unwrap_or_default();
-    let mine = lease(server.host().now(), name, &namespace, me, found.metadata.resource_version.as_deref())
+    let mine = lease(server.host().now(), term, found.metadata.resource_version.as_deref())
         .map_err(|e| Lost::Away(format!("{e:#}")))?;
-    api.replace(name, &PostParams::default(), &mine).await.map_err(away)?;
+    api.replace(term.name, &PostParams::default(), &mine).await.map_err(away)?;
     Ok(())
 }
 
-async fn release(server: &Server<'_>, api: &Api<Lease>, name: &str, me: &str) -> anyhow::Result<()> {
-    let found = api.get(name).await?;
-    if holder(&found) == me {
-        let namespace = found.metadata.namespace.clone().unwrap_or_default();
-        let free = lease(server.host().now(), name, &namespace, "", found.metadata.resource_version.as_deref())?;
-        api.replace(name, &PostParams::default(), &free).await?;
+async fn release(server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> anyhow::Result<()> {
+    let found = api.get(term.name).await?;
+    if holder(&found) == term.holder {
+        let free = Term { holder: "", good: Duration::from_secs(1), ..*term };
+        let free = lease(server.host().now(), &free, found.metadata.resource_version.as_deref())?;
+        api.replace(term.name, &PostParams::default(), &free).await?;
     }
     Ok(())
 }
 
-/// A Lease; an empty holder means: free.
-fn lease(now: Duration, name: &str, namespace: &str, holder: &str, version: Option<&str>) -> anyhow::Result<Lease> {
+/// A Lease of such a term.
+fn lease(now: Duration, term: &Term<'_>, version: Option<&str>) -> anyhow::Result<Lease> {
+    let Term { namespace, name, holder, good } = *term;
     let mut metadata = json!({"name": name, "namespace": namespace});
     if let (Some(version), Some(map)) = (version, metadata.as_object_mut()) {
         map.insert("resourceVersion".to_owned(), Value::from(version));
     }
-    let seconds = if holder.is_empty() { 1 } else { DURATION.as_secs() };
-    let mut spec = json!({"leaseDurationSeconds": seconds, "renewTime": tls::micro_date(now)});
+    let mut spec = json!({"leaseDurationSeconds": good.as_secs(), "renewTime": tls::micro_date(now)});
     if let (false, Some(map)) = (holder.is_empty(), spec.as_object_mut()) {
         map.insert("holderIdentity".to_owned(), Value::from(holder));
         map.insert("acquireTime".to_owned(), Value::from(tls::micro_date(now)));

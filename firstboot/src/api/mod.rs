@@ -38,7 +38,7 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
             c.fact(format!("api: {count} objects applied, generation {}", own.generation));
             Ok(())
         };
-        lease::hold(c, &server, plan, work).await?;
+        lease::hold(c, &server, plan, lease::SHORT, work).await?;
     } else if let Some(done) = done::read(&server, &plan.done).await?
         && done.digest != own.digest
     {

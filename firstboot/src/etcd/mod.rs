@@ -10,7 +10,7 @@ pub mod peers;
 pub mod state;
 pub mod statement;
 
-use crate::{exit::Refused, host::read_text, stage::Context, tls};
+use crate::{exit::Refused, host::read_text, report, stage::Context, tls};
 use anyhow::Context as _;
 use machine::{Decision, Own, View, decide};
 use manifest::Start;
@@ -50,6 +50,14 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
             "CredentialErased",
             format!("{} is empty, and the credential to set a new cluster up is erased", plan.data_dir),
             "boot the payload again",
+        )
+        .into());
+    }
+    if state.map.is_none() && c.plan.spec.api.is_none() && report::is_finished(c)? {
+        return Err(Refused::new(
+            "EtcdDataLost",
+            format!("{} is empty, but this payload was finished on this machine: its log is gone", plan.data_dir),
+            "restore the data, or boot the payload again to start without it",
         )
         .into());
     }
@@ -134,6 +142,7 @@ async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &St
                     return Err(Refused::new("EtcdRejoin", what, REBUILD).into());
                 }
                 c.status.waiting(&format!("a statement of {}, whose etcd runs", name(&member)), "");
+                running = peers::running(c, plan, &[member], identity).await;
             }
             Decision::Wiped(members) => {
                 let who: Vec<_> = members.iter().map(name).collect();

@@ -125,10 +125,15 @@ pub fn mark_started(host: &dyn Host, plan: &EtcdPlan) -> anyhow::Result<()> {
 /// # Errors
 /// The file system's.
 pub fn open_empty(host: &dyn Host, plan: &EtcdPlan) -> anyhow::Result<State> {
-    set_aside(host, plan)?;
-    if let Some(state) = load(host, plan)?
-        && !state.started
+    let known = load(host, plan)?.filter(|state| !state.started);
+    if let Some(state) = &known
+        && state.map.is_some()
     {
+        // Its etcd may be making its log at this moment.
+        return Ok(state.clone());
+    }
+    set_aside(host, plan)?;
+    if let Some(state) = known {
         return Ok(state);
     }
     let state = State { version: 1, incarnation: Incarnation::draw(host)?, started: false, map: None };

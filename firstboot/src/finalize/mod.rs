@@ -1,9 +1,10 @@
 //! The stage `finalize`: etcd's manifest takes its last form, what is not needed is erased, the result is written.
 
+mod lock;
 mod rewrite;
 mod scrub;
 
-use crate::{report, stage::Context};
+use crate::{report, stage::Context, wait};
 use anyhow::Context as _;
 use nodekiln_plan::Mode;
 
@@ -12,8 +13,17 @@ use nodekiln_plan::Mode;
 /// # Errors
 /// etcd does not come back with its new manifest; something cannot be erased.
 pub async fn finalize(c: &Context<'_>) -> anyhow::Result<()> {
-    rewrite::rewrite(c).await?;
-    scrub::scrub(c)?;
+    let rewritten = rewrite::rewrite(c).await;
+    // A member that is away must not keep secrets on this disk; the next try has a credential of its own for the Lease.
+    let may_erase = match &c.plan.spec.api {
+        Some(api) => c.host.stat(api.lease_credential.as_path())?.is_some(),
+        None => true,
+    };
+    if rewritten.is_ok() || may_erase {
+        scrub::scrub(c)?;
+    }
+    rewritten?;
+    wait::node_fact(c).await?;
     for path in &c.plan.spec.finalize.touch {
         if c.host.stat(path.as_path())?.is_some() {
             continue;

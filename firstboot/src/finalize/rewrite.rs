@@ -2,6 +2,7 @@
 //!
 //! The kubelet restarts etcd for it, so it is done on one node at a time, under the Lease.
 
+use super::lock;
 use crate::{
     api::{connect_for_lease, lease},
     etcd::{self, manifest::Start, peers, state, statement::Identity},
@@ -37,9 +38,10 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
     match &c.plan.spec.api {
         Some(api) => {
             let server = connect_for_lease(c, api).await?;
-            lease::hold(c, &server, api, work).await
+            lease::hold(c, &server, api, lease::LONG, work).await
         }
-        // Without an API server there is no Lease: in the order of the plan, each when those before have done it.
+        // Without an API server there is no Lease.
+        None if plan.members.len() > 1 => lock::hold(c, plan, &identity, work).await,
         None => work.await,
     }
 }

@@ -114,7 +114,7 @@ fn forwarding(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
         if value.trim() != "1" {
             let what = format!("{path} holds {:?} in place of 1", value.trim());
             found.push(Finding::error(
-                format!("FileContent-{}", path.replace(['/', '_'], "-").replace("ip-forward", "ip_forward")),
+                format!("FileContent-{}", path.replace('/', "-")),
                 what,
                 "pods could not reach other nodes",
             ));

@@ -59,7 +59,7 @@ fn v1_is_allowed(c: &Context<'_>) -> bool {
         for place in places.into_iter().flatten() {
             let text = read_text(c.host, place.as_str()).ok().flatten().unwrap_or_default();
             let squeezed: String = text.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
-            if squeezed.lines().any(|line| line.trim_end_matches(',').ends_with("failCgroupV1:false")) {
+            if squeezed.contains("failCgroupV1:false") {
                 return true;
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     tls,
 };
 use anyhow::{Context as _, bail};
-use nodekiln_plan::{Endpoint, Role};
+use nodekiln_plan::{Endpoint, FileKind, Role};
 use rustls::ClientConfig;
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The kubelet, or this node's own control plane, is not healthy in time: says what was found.
 pub async fn wait(c: &Context<'_>) -> anyhow::Result<()> {
+    if is_bootstrapped(c) {
+        // Until it has a certificate the kubelet has no healthz either, and for that it needs the API server.
+        bootstrap(c).await?;
+    }
     kubelet(c).await?;
     let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
     match (c.plan.spec.role, &c.plan.spec.kubelet.server) {
@@ -68,6 +72,51 @@ async fn kubelet(c: &Context<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether the kubelet gets its certificate from the API server, by a token.
+fn is_bootstrapped(c: &Context<'_>) -> bool {
+    let seeded = c.plan.files.iter().any(|entry| entry.kind == FileKind::Seed);
+    !seeded && c.plan.spec.kubelet.server.is_some() && c.plan.spec.role == Role::Worker
+}
+
+async fn bootstrap(c: &Context<'_>) -> anyhow::Result<()> {
+    let plan = &c.plan.spec.kubelet;
+    let Some(server) = &plan.server else { return Ok(()) };
+    while let Err(why) = ready(c, server).await? {
+        let hint = "the control plane has to be up, and reachable from here";
+        c.status.waiting(&format!("the API server at {server} ({why})"), hint);
+        c.host.sleep(PAUSE).await;
+    }
+    let limit = Duration::from_secs(c.plan.spec.timeouts.tls_bootstrap);
+    let start = c.host.monotonic();
+    while c.host.stat(plan.client_certificate.as_path())?.is_none() {
+        if c.host.monotonic().saturating_sub(start) > limit {
+            bail!("the kubelet got no certificate in time: is its bootstrap token valid? {}", cause::unit(c));
+        }
+        c.status.waiting("the kubelet's certificate by TLS bootstrap", "see `journalctl -u kubelet`");
+        c.host.sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Whether the Node is Ready by now, for result.json. Nothing waits for it: a network may be installed later.
+///
+/// # Errors
+/// The cluster's CA cannot be read.
+pub async fn node_fact(c: &Context<'_>) -> anyhow::Result<()> {
+    let Some(server) = &c.plan.spec.kubelet.server else { return Ok(()) };
+    let path = format!("/api/v1/nodes/{}", c.plan.spec.node);
+    let request = HttpRequest::get(server.clone(), &path, Some(identity(c)?), PATIENCE);
+    if let Ok(response) = c.host.http(&request).await
+        && let Ok(node) = serde_json::from_slice::<serde_json::Value>(&response.body)
+        && let Some(conditions) = node["status"]["conditions"].as_array()
+    {
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+        let status = ready.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown");
+        c.fact(format!("node: Ready={status} at the end"));
+    }
+    Ok(())
+}
+
 /// `http://HOST:PORT/PATH`.
 fn split(url: &str) -> anyhow::Result<(Endpoint, String)> {
     let rest = url.strip_prefix("http://").with_context(|| format!("{url} is not http://HOST:PORT/PATH"))?;
@@ -93,6 +142,8 @@ async fn ready(c: &Context<'_>, server: &Endpoint) -> anyhow::Result<Result<(), 
     let request = HttpRequest::get(server.clone(), "/readyz", Some(identity(c)?), PATIENCE);
     Ok(match c.host.http(&request).await {
         Ok(response) if response.status == 200 => Ok(()),
+        // Without a certificate yet, where anonymous requests are off.
+        Ok(response) if matches!(response.status, 401 | 403) && is_bootstrapped(c) => Ok(()),
         Ok(response) => {
             let text = String::from_utf8_lossy(&response.body);
             let failed: Vec<_> = text.lines().filter(|line| line.starts_with("[-]")).collect();
