@@ -22,7 +22,8 @@ pub enum CheckError {
     Differs(Vec<String>),
 }
 
-/// Reads a payload back into the tree that it lays down. Under Ignition `/etc/hostname` is always among the files.
+/// Reads a payload back into the tree that it lays down. Under Ignition the files that say what a tree says without one
+/// (host name, disabled units) are among its files.
 ///
 /// # Errors
 /// Anything in it that [`encode`](crate::encode) would not have written.

@@ -5,7 +5,7 @@ use crate::{
     tree::{Fetch, NodeTree, Unit, UnitState, Verification},
 };
 use nodekiln_plan::{AbsPath, Mode, UnitName};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 /// Where systemd looks for what an administrator, or Ignition, lays down.
 pub(crate) const UNIT_DIR: &str = "/etc/systemd/system";
@@ -15,6 +15,10 @@ pub(crate) const HOSTNAME: &str = "/etc/hostname";
 
 /// The file of presets that Ignition appends to.
 pub(crate) const IGNITION_PRESET: &str = "/etc/systemd/system-preset/20-ignition.preset";
+
+/// A preset of our own, sorted before Ignition's: newer releases (2.24, `internal/exec/util/unit.go`, `DisableUnit`) write
+/// no line for a unit that the image does not enable, and then a distribution whose default is `enable *` starts it.
+pub(crate) const DISABLED_PRESET: &str = "/etc/systemd/system-preset/10-nodekiln.preset";
 
 /// What lies at a path. Everything is root's.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,7 +68,7 @@ pub(crate) fn parse(path: String) -> AbsPath {
 }
 
 /// Everything that `tree` puts on a machine of this kind, in no order that matters; the same path twice if the tree
-/// says so. `/etc/hostname` is among it under Ignition, which has no other way to name a host.
+/// says so. Under Ignition `/etc/hostname` is always among it: there is no other way to name a host.
 pub(crate) fn laid(tree: &NodeTree, format: Format) -> Vec<(AbsPath, Laid<'_>)> {
     let mut all = Vec::with_capacity(tree.directories.len() + tree.files.len() + tree.links.len() + tree.units.len());
     all.extend(tree.directories.iter().map(|dir| (dir.path.clone(), Laid::Directory(dir.mode))));
@@ -76,8 +80,8 @@ pub(crate) fn laid(tree: &NodeTree, format: Format) -> Vec<(AbsPath, Laid<'_>)> 
         all.push((into.path.clone(), Laid::Fetch(into.mode, url, verification)));
     }
     tree.units.iter().for_each(|unit| all.extend(unit_files(unit)));
-    if let Some(contents) = implied_hostname(tree, format) {
-        all.push((parse(HOSTNAME.to_owned()), Laid::File(Mode::PUBLIC, Cow::Owned(contents.into_bytes()))));
+    for (path, contents) in implied(tree, format) {
+        all.push((path, Laid::File(Mode::PUBLIC, Cow::Owned(contents.into_bytes()))));
     }
     all
 }
@@ -97,8 +101,21 @@ fn file(text: &str) -> Laid<'_> {
     Laid::File(Mode::PUBLIC, Cow::Borrowed(text.as_bytes()))
 }
 
-/// `/etc/hostname`, where the encoder has to add it.
-pub(crate) fn implied_hostname(tree: &NodeTree, format: Format) -> Option<String> {
-    let given = tree.files.iter().any(|file| file.path.as_str() == HOSTNAME);
-    (format == Format::Ignition && !given).then(|| format!("{}\n", tree.node))
+/// Files that say under Ignition what a tree says without a file, where it has none that says the same.
+pub(crate) fn implied(tree: &NodeTree, format: Format) -> Vec<(AbsPath, String)> {
+    let mut implied = Vec::new();
+    if format == Format::CloudInit {
+        return implied;
+    }
+    let given = |path: &str| tree.files.iter().find(|file| file.path.as_str() == path);
+    if given(HOSTNAME).is_none() {
+        implied.push((parse(HOSTNAME.to_owned()), format!("{}\n", tree.node)));
+    }
+    let disabled: BTreeSet<_> =
+        tree.units.iter().filter(|unit| unit.state == UnitState::Disabled).map(|unit| &unit.name).collect();
+    let preset: String = disabled.iter().map(|name| format!("disable {name}\n")).collect();
+    if !preset.is_empty() && given(DISABLED_PRESET).is_none_or(|file| file.contents.expose() != preset.as_bytes()) {
+        implied.push((parse(DISABLED_PRESET.to_owned()), preset));
+    }
+    implied
 }

@@ -23,6 +23,8 @@ mod tar;
 mod tree;
 mod unit_text;
 mod validate;
+#[cfg(test)]
+mod validate_tests;
 
 pub use check::{CheckError, check, decode};
 pub use error::{DecodeError, EncodeError};

@@ -60,7 +60,7 @@ fn check_names_every_difference() {
         tree.files[2] = file("/etc/kubernetes/kubelet.conf", "0600", b"other");
         tree.files[4].sha256 = nodekiln_plan::Sha256::of(b"other");
         tree.links[0].target = "elsewhere".into();
-        tree.units[4].state = crate::UnitState::Enabled;
+        tree.units[0].state = crate::UnitState::Unchanged;
         tree.accounts[0].groups.clear();
         tree.fetches[0].url.push('d');
         let CheckError::Differs(differences) = check(&tree, &artifacts, profile).unwrap_err() else { panic!() };
@@ -73,7 +73,7 @@ fn check_names_every_difference() {
                 "/etc/kubernetes/pki/ca.crt: different",
                 "/opt/bin/firstboot: different",
                 "/etc/kubernetes/pki/ca.key: not planned",
-                "swap.target: different",
+                "containerd.service: different",
                 "the account ops: different",
                 "/var/lib/nodekiln/blob: not the digest of its contents",
             ],

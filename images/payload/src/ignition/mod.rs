@@ -92,9 +92,11 @@ fn storage(tree: &NodeTree, options: &EncodeOptions) -> spec::Storage {
             spec::Resource { source: Some(url.clone()), verification: Some(verification), ..Default::default() };
         spec_file(into.path.as_str(), into.mode, contents)
     });
-    let hostname = laid::implied_hostname(tree, Format::Ignition)
-        .map(|name| spec_file(laid::HOSTNAME, Mode::PUBLIC, inline(name.as_bytes(), options)));
-    let mut files: Vec<_> = carried.chain(fetched).chain(hostname).collect();
+    let implied = laid::implied(tree, Format::Ignition);
+    let implied = implied
+        .iter()
+        .map(|(path, contents)| spec_file(path.as_str(), Mode::PUBLIC, inline(contents.as_bytes(), options)));
+    let mut files: Vec<_> = carried.chain(fetched).chain(implied).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     spec::Storage {
         directories: not_empty(sorted(&tree.directories, |dir| &dir.path).map(directory).collect()),

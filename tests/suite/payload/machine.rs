@@ -1,0 +1,1 @@
+//! A machine that boots with a cloud-init payload.
