@@ -196,7 +196,7 @@ pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
         .render();
     // A drop-in below /usr/lib counts for our unit too. kubeadm's packages have one with a command line of its own; one of
     // the same name in /etc takes its place.
-    let shadow = "# In place of the drop-in of kubeadm's packages: kubelet.service says all.\n".to_owned();
+    let shadow = "# In place of the drop-in of kubeadm's packages: kubelet.service says all.\n[Service]\n".to_owned();
     let dropins = vec![Dropin { name: "10-kubeadm.conf".to_owned(), contents: shadow }];
     Unit { name: name(UNIT), state: UnitState::Disabled, contents: Some(contents), dropins }
 }

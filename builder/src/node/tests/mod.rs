@@ -288,3 +288,20 @@ fn examples() {
         }
     }
 }
+
+/// The whole way: every draft is filled and encoded, and its payload holds what the plan says.
+#[test]
+fn drafts_become_payloads() {
+    use crate::{pki, secrets};
+    use nodekiln_payload::{EncodeOptions, check, encode};
+    for cluster in [bare_metal(), plain(), dual_stack()] {
+        let authority = pki::Authority::open(&secrets::tests::fixture(1), &cluster).unwrap();
+        for node in &cluster.nodes {
+            let draft = plan(&cluster, node, &sources()).unwrap();
+            let tree = pki::fill(&authority, &draft).unwrap().tree;
+            let artifacts = encode(&tree, draft.profile, &EncodeOptions::default())
+                .unwrap_or_else(|fault| panic!("{} under {}: {fault:?}", node.name, draft.profile.name));
+            check(&tree, &artifacts, draft.profile).unwrap();
+        }
+    }
+}
