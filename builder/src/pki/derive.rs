@@ -42,7 +42,7 @@ impl Deriver {
             b"ECDSA-P256",
         ]);
         let hkdf = Hkdf::<Sha256>::from_prk(&*self.prk).expect("a pseudo-random key has the length of the hash");
-        KeyPair::new(&sample(|attempt, scalar| {
+        KeyPair::new(sample(|attempt, scalar| {
             hkdf.expand_multi_info(&[&info, &[attempt]], scalar).expect("32 bytes are less than 255 blocks");
         }))
     }

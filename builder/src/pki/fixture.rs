@@ -104,7 +104,14 @@ pub(crate) fn cluster() -> Cluster {
     }
 }
 
-pub(crate) fn authority() -> Authority {
+/// The authority of these tests, opened once.
+pub(crate) fn authority() -> &'static Authority {
+    static AUTHORITY: std::sync::LazyLock<Authority> = std::sync::LazyLock::new(fresh_authority);
+    &AUTHORITY
+}
+
+/// The same, opened again.
+pub(crate) fn fresh_authority() -> Authority {
     Authority::open(&secrets::tests::fixture(1), &cluster()).unwrap()
 }
 

@@ -1,12 +1,17 @@
 //! [`KeyPair`]: an ECDSA key on P-256 and its signatures.
+//!
+//! Two libraries share the work: p256 signs, because it can do so deterministically; aws-lc, which is there for rcgen
+//! anyway, computes public points, because it takes a third of the time. A test holds one against the other.
 
 use crate::pki::pem;
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use nodekiln_plan::{Secret, Sha256};
 use p256::{
     SecretKey,
     ecdsa::{Signature, SigningKey, signature::Signer as _},
     pkcs8::DecodePrivateKey as _,
 };
+use std::sync::OnceLock;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// SubjectPublicKeyInfo of a P-256 key up to its uncompressed point (RFC 5480 §2).
@@ -25,9 +30,11 @@ pub(crate) const PKCS8_INFIX: [u8; 5] = *b"\xa1\x44\x03\x42\x00";
 /// A key pair. `Debug` shows nothing; the scalar is wiped on drop.
 #[derive(Clone)]
 pub struct KeyPair {
-    key: SigningKey,
+    scalar: SecretKey,
     /// Uncompressed public point.
     point: [u8; 65],
+    /// Made when it first signs: leaves never do.
+    signing: OnceLock<SigningKey>,
 }
 
 /// Why a PEM text is no [`KeyPair`]. Never tells what is in it.
@@ -43,11 +50,12 @@ pub enum KeyError {
 
 impl KeyPair {
     /// The key with this scalar.
-    pub fn new(scalar: &SecretKey) -> Self {
-        let key = SigningKey::from(scalar);
-        let mut point = [0; 65];
-        point.copy_from_slice(key.verifying_key().to_sec1_point(false).as_bytes());
-        Self { key, point }
+    pub fn new(scalar: SecretKey) -> Self {
+        let bytes = Zeroizing::new(scalar.to_bytes());
+        let public = PrivateKey::from_private_key(&ECDH_P256, &bytes).and_then(|key| Ok(key.compute_public_key()?));
+        let public = public.expect("a scalar is not zero and below the group order");
+        let point = public.as_ref().try_into().expect("an uncompressed point has 65 bytes");
+        Self { scalar, point, signing: OnceLock::new() }
     }
 
     /// Reads PKCS#8 in PEM.
@@ -61,20 +69,30 @@ impl KeyPair {
 
     /// Reads PKCS#8 in DER.
     pub(crate) fn from_pkcs8(der: &[u8]) -> Option<Self> {
-        // Where the optional public point stands, p256 checks that it is the scalar's.
-        SecretKey::from_pkcs8_der(der).ok().map(|scalar| Self::new(&scalar))
+        // The form that we, OpenSSL and Go write is read here: p256's reader computes the point once more.
+        if let Some((scalar, rest)) = der.strip_prefix(&PKCS8_PREFIX).and_then(|rest| rest.split_at_checked(32))
+            && let Some(point) = rest.strip_prefix(&PKCS8_INFIX)
+        {
+            let pair = Self::new(SecretKey::from_slice(scalar).ok()?);
+            return (pair.point == point).then_some(pair);
+        }
+        SecretKey::from_pkcs8_der(der).ok().map(Self::new)
     }
 
     /// Signs by RFC 6979, so that equal inputs give equal signatures; DER of ECDSA-Sig-Value.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let signature: Signature = self.key.sign(message);
+        let signature: Signature = self.signing().sign(message);
         signature.to_der().as_bytes().to_vec()
     }
 
     /// Whether `signature` (DER) over `message` is this key's.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         use p256::ecdsa::signature::Verifier as _;
-        Signature::from_der(signature).is_ok_and(|s| self.key.verifying_key().verify(message, &s).is_ok())
+        Signature::from_der(signature).is_ok_and(|s| self.signing().verifying_key().verify(message, &s).is_ok())
+    }
+
+    fn signing(&self) -> &SigningKey {
+        self.signing.get_or_init(|| SigningKey::from(&self.scalar))
     }
 
     /// The uncompressed public point.
@@ -97,9 +115,9 @@ impl KeyPair {
 
     /// The private key, PKCS#8 in DER.
     ///
-    /// Put together here because p256's encoder computes the public point once more, a third of a leaf's cost.
+    /// Put together here because p256's encoder computes the public point once more, half of a leaf's cost.
     pub fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        let mut scalar = self.key.to_bytes();
+        let mut scalar = self.scalar.to_bytes();
         let mut der = Zeroizing::new(Vec::with_capacity(138));
         der.extend_from_slice(&PKCS8_PREFIX);
         der.extend_from_slice(&scalar);
@@ -134,7 +152,7 @@ mod tests {
     /// The key of RFC 6979, appendix A.2.5.
     fn rfc6979() -> KeyPair {
         let scalar = hex::decode("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721").unwrap();
-        KeyPair::new(&SecretKey::from_slice(&scalar).unwrap())
+        KeyPair::new(SecretKey::from_slice(&scalar).unwrap())
     }
 
     #[test]
@@ -166,7 +184,7 @@ mod tests {
     #[test]
     fn encodings_are_those_of_p256() {
         let pair = rfc6979();
-        let scalar = SecretKey::from_slice(&pair.key.to_bytes()).unwrap();
+        let scalar = &pair.scalar;
         assert_eq!(*pair.pkcs8(), scalar.to_pkcs8_der().unwrap().as_bytes());
         assert_eq!(pair.spki()[..], *scalar.public_key().to_public_key_der().unwrap().as_bytes());
         let pem = String::from_utf8(pair.private_pem().expose().to_vec()).unwrap();
@@ -187,6 +205,18 @@ mod tests {
         other_curve[26] = 0x22;
         for bad in [&other_point[..], &zero, &other_curve, &good[..100], b"", &[good.to_vec(), vec![0]].concat()] {
             assert_eq!(KeyPair::from_pem(&pem(bad)).err(), Some(KeyError::Kind), "{bad:02x?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// aws-lc and p256 agree on every point, and we read what we write.
+        #[test]
+        fn two_libraries_one_point(bytes in proptest::array::uniform32(proptest::num::u8::ANY)) {
+            let Ok(scalar) = SecretKey::from_slice(&bytes) else { return Ok(()) };
+            let public = scalar.public_key();
+            let pair = KeyPair::new(scalar);
+            proptest::prop_assert_eq!(pair.spki().to_vec(), public.to_public_key_der().unwrap().into_vec());
+            proptest::prop_assert_eq!(KeyPair::from_pkcs8(&pair.pkcs8()).unwrap().point, pair.point);
         }
     }
 

@@ -82,7 +82,7 @@ impl Body<'_> {
             return Found::Key(key.spki_sha256());
         }
         if let Ok(scalar) = p256::SecretKey::from_sec1_der(&der) {
-            return Found::Key(KeyPair::new(&scalar).spki_sha256());
+            return Found::Key(KeyPair::new(scalar).spki_sha256());
         }
         // Other algorithms: a user's, for no key of ours is one.
         let pem = Zeroizing::new(format!(

@@ -202,7 +202,7 @@ fn random_key<E>(random: &mut impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<
     loop {
         random(&mut bytes[..])?;
         if let Ok(scalar) = p256::SecretKey::from_slice(&bytes[..]) {
-            return Ok(KeyPair::new(&scalar));
+            return Ok(KeyPair::new(scalar));
         }
     }
 }

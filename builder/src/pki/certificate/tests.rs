@@ -73,7 +73,7 @@ fn subject_key_id<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
 fn cas() {
     let authority = fixture::authority();
     for (ca, name) in [(Ca::Kubernetes, "kubernetes"), (Ca::Etcd, "etcd-ca"), (Ca::FrontProxy, "front-proxy-ca")] {
-        let der = ca_der(&authority, ca);
+        let der = ca_der(authority, ca);
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();
         assert_eq!(certificate.version().0, 2);
         assert_eq!(certificate.subject().to_string(), format!("CN={name}"));
@@ -108,7 +108,7 @@ fn leaves() {
     for leaf in &leaves {
         let spec = table::spec(leaf.row);
         let id = KeyId::Leaf(leaf.row, leaf.node.clone());
-        let der = der(&authority, leaf);
+        let der = der(authority, leaf);
         let (rest, certificate) = X509Certificate::from_der(&der).unwrap();
         assert!(rest.is_empty());
         assert_eq!(certificate.version().0, 2, "{id}");
@@ -123,7 +123,7 @@ fn leaves() {
         let subject = spec.organization.map_or_else(|| format!("CN={name}"), |o| format!("O={o}, CN={name}"));
         assert_eq!(certificate.subject().to_string(), subject, "{id}");
 
-        let ca_der = ca_der(&authority, spec.issuer);
+        let ca_der = ca_der(authority, spec.issuer);
         let (_, ca) = X509Certificate::from_der(&ca_der).unwrap();
         assert_eq!(certificate.issuer().as_raw(), ca.subject().as_raw(), "{id}");
         assert_eq!(certificate.validity().not_before.timestamp(), NOW - DAY, "{id}");
@@ -197,12 +197,12 @@ fn leaves() {
 
 #[test]
 fn equal_inputs_give_equal_bytes() {
-    let (cluster, first, second) = (fixture::cluster(), fixture::authority(), fixture::authority());
+    let (cluster, first, second) = (fixture::cluster(), fixture::authority(), &fixture::fresh_authority());
     let mut later = secrets::tests::fixture(1);
     later.generation = 2;
     let later = Authority::open(&later, &cluster).unwrap();
     for leaf in fixture::all_leaves(&cluster) {
-        assert_eq!(der(&first, &leaf), der(&second, &leaf));
+        assert_eq!(der(first, &leaf), der(second, &leaf));
         assert_ne!(first.issue(&leaf).unwrap().spki, later.issue(&leaf).unwrap().spki, "another generation");
     }
     let spkis: Vec<_> = fixture::all_leaves(&cluster).iter().map(|leaf| first.issue(leaf).unwrap().spki).collect();
@@ -220,12 +220,12 @@ fn known_answers() {
     let worker = &cluster.nodes[3];
     let admin = authority.admin_kubeconfigs(&cluster).unwrap();
     let mut answers = vec![
-        ("ca", found(&ca_der(&authority, Ca::Kubernetes))),
-        ("etcd-ca", found(&ca_der(&authority, Ca::Etcd))),
-        ("front-proxy-ca", found(&ca_der(&authority, Ca::FrontProxy))),
-        ("scheduler.conf", found(&der(&authority, &table::leaf(Row::Scheduler, &cluster, None)))),
-        ("kubelet.conf/w1", found(&der(&authority, &table::leaf(Row::KubeletClient, &cluster, Some(worker))))),
-        ("apiserver/cp1", found(&der(&authority, &table::leaf(Row::ApiServer, &cluster, cluster.nodes.first())))),
+        ("ca", found(&ca_der(authority, Ca::Kubernetes))),
+        ("etcd-ca", found(&ca_der(authority, Ca::Etcd))),
+        ("front-proxy-ca", found(&ca_der(authority, Ca::FrontProxy))),
+        ("scheduler.conf", found(&der(authority, &table::leaf(Row::Scheduler, &cluster, None)))),
+        ("kubelet.conf/w1", found(&der(authority, &table::leaf(Row::KubeletClient, &cluster, Some(worker))))),
+        ("apiserver/cp1", found(&der(authority, &table::leaf(Row::ApiServer, &cluster, cluster.nodes.first())))),
     ];
     answers.extend(admin.iter().map(|(name, bytes)| (*name, found(bytes.expose()))));
     answers.push(("fingerprint", secrets::tests::fixture(1).fingerprint().to_string()));
@@ -265,7 +265,7 @@ fn many_names() {
     let (authority, mut cluster) = (fixture::authority(), fixture::cluster());
     cluster.api_server_sans = (0..3000).map(|n| San::Dns(format!("a-long-name-number-{n}.example.org"))).collect();
     let leaf = table::leaf(Row::ApiServer, &cluster, cluster.nodes.first());
-    let der = der(&authority, &leaf);
+    let der = der(authority, &leaf);
     assert!(der.len() > 0x1_0000);
     let (rest, certificate) = X509Certificate::from_der(&der).unwrap();
     assert!(rest.is_empty());
@@ -332,7 +332,7 @@ fn at(time: i64) -> String {
 #[test]
 fn openssl_accepts_every_leaf_for_its_purpose_alone() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
-    let Some(folder) = openssl(&authority) else { return };
+    let Some(folder) = openssl(authority) else { return };
     let now = at(NOW);
     for leaf in fixture::all_leaves(&cluster) {
         let spec = table::spec(leaf.row);
@@ -355,7 +355,7 @@ fn openssl_accepts_every_leaf_for_its_purpose_alone() {
 #[test]
 fn openssl_knows_names_times_and_strangers() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
-    let Some(folder) = openssl(&authority) else { return };
+    let Some(folder) = openssl(authority) else { return };
     let leaf = table::leaf(Row::ApiServer, &cluster, cluster.nodes.first());
     let pem = authority.issue(&leaf).unwrap().form(LeafForm::Certificate);
     let pem = text(&pem.bytes);
@@ -386,7 +386,7 @@ fn openssl_knows_names_times_and_strangers() {
 #[test]
 fn openssl_reads_every_key() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
-    let Some(folder) = openssl(&authority) else { return };
+    let Some(folder) = openssl(authority) else { return };
     let path = folder.path().join("both.pem");
     let public = |args: &[&str]| {
         let output = Command::new("openssl").args(args).arg("-in").arg(&path).output().unwrap();

@@ -14,7 +14,7 @@ use nodekiln_plan::{NodeStep, Role};
 use std::sync::Arc;
 
 fn filled(name: &str) -> Filled {
-    fill(&fixture::authority(), &fixture::draft(&fixture::cluster(), name)).unwrap()
+    fill(fixture::authority(), &fixture::draft(&fixture::cluster(), name)).unwrap()
 }
 
 fn contents<'a>(filled: &'a Filled, path: &str) -> &'a str {
@@ -176,7 +176,7 @@ fn identity() {
         } else {
             members[2].address = "10.0.0.77".parse().unwrap();
         }
-        digests.push(fill(&fixture::authority(), &draft).unwrap().plan.identity.etcd_digest);
+        digests.push(fill(fixture::authority(), &draft).unwrap().plan.identity.etcd_digest);
     }
     digests.sort();
     digests.dedup();
@@ -221,12 +221,14 @@ fn same_inputs_same_bytes() {
         let files = filled.tree.files.iter();
         files.map(|file| (file.path.clone(), file.contents.expose().to_vec())).collect::<Vec<_>>()
     };
-    assert_eq!(bytes(&filled("cp1")), bytes(&filled("cp1")));
+    let cluster = fixture::cluster();
+    let again = fill(&fixture::fresh_authority(), &fixture::draft(&cluster, "cp1")).unwrap();
+    assert_eq!(bytes(&again), bytes(&filled("cp1")));
     // From two threads, in another order, after other nodes.
-    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    let authority = &fixture::fresh_authority();
     std::thread::scope(|scope| {
         for names in [["cp1", "w1", "cp2"], ["cp2", "cp1", "w1"]] {
-            let (authority, cluster) = (&authority, &cluster);
+            let (authority, cluster) = (authority, &cluster);
             scope.spawn(move || {
                 for name in names {
                     let again = fill(authority, &fixture::draft(cluster, name)).unwrap();
@@ -241,7 +243,7 @@ fn same_inputs_same_bytes() {
 #[test]
 fn shared_contents_are_shared() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
-    let [a, b] = ["cp1", "cp2"].map(|name| fill(&authority, &fixture::draft(&cluster, name)).unwrap());
+    let [a, b] = ["cp1", "cp2"].map(|name| fill(authority, &fixture::draft(&cluster, name)).unwrap());
     let find = |filled: &Filled, path: &str| {
         Arc::clone(&filled.tree.files.iter().find(|file| file.path.as_str() == path).unwrap().contents)
     };
@@ -272,7 +274,7 @@ fn units_are_in_the_plan_but_not_among_the_files() {
         unit("kubelet.service", Some("[Unit]\n"), UnitState::Disabled),
         unit("update.service", None, UnitState::Masked),
     ];
-    let filled = fill(&fixture::authority(), &draft).unwrap();
+    let filled = fill(fixture::authority(), &draft).unwrap();
     let units: Vec<_> =
         filled.plan.files.iter().filter(|entry| entry.path.as_str().starts_with(UNIT_DIR)).cloned().collect();
     assert_eq!(
@@ -296,7 +298,7 @@ fn units_are_in_the_plan_but_not_among_the_files() {
         FileKind::Laid,
         Contents::Text("".into()),
     ));
-    let error = fill(&fixture::authority(), &draft).unwrap_err();
+    let error = fill(fixture::authority(), &draft).unwrap_err();
     assert_eq!(error.to_string(), "/etc/systemd/system/kubelet.service: two files of this node have this path");
 }
 
@@ -314,7 +316,7 @@ fn api_steps() {
         ]),
     ];
     let authority = fixture::authority();
-    let filled = fill(&authority, &draft).unwrap();
+    let filled = fill(authority, &draft).unwrap();
     let entry = filled.plan.file(paths::API_OBJECTS).unwrap();
     assert_eq!((entry.kind, entry.mode), (FileKind::Laid, Mode::PRIVATE));
     let steps: Vec<ApiStep> =
@@ -336,7 +338,7 @@ fn api_steps() {
         vec![text("{\"apply\":{\"a\":\""), Part::LeafBase64(leaf, LeafForm::Key), text("\"}}")],
     ] {
         draft.api = vec![draft.api[0].clone(), DraftStep::Template(bad)];
-        let error = fill(&authority, &draft).unwrap_err();
+        let error = fill(authority, &draft).unwrap_err();
         assert!(matches!(error, FillError::Step(1)), "{error}");
     }
 }
@@ -427,7 +429,7 @@ fn refusals() {
     ] {
         let mut draft = fixture::draft(&cluster, cluster.nodes[node].name.as_str());
         draft.files.push(file("/x", mode, kind, contents));
-        assert_eq!(fill(&authority, &draft).unwrap_err().to_string(), message);
+        assert_eq!(fill(authority, &draft).unwrap_err().to_string(), message);
     }
     // Another node's certificate is public.
     let mut draft = fixture::draft(&cluster, "w1");
@@ -437,11 +439,11 @@ fn refusals() {
         FileKind::Laid,
         Contents::Leaf(leaf(Row::ApiServer, 0), LeafForm::Certificate),
     ));
-    assert!(fill(&authority, &draft).is_ok());
+    assert!(fill(authority, &draft).is_ok());
     // The role is the draft's: a worker that is drafted as such gets nothing of a control plane.
     let mut draft = fixture::draft(&cluster, "cp1");
     draft.spec.role = Role::Worker;
-    assert!(matches!(fill(&authority, &draft), Err(FillError::Placement { .. })));
+    assert!(matches!(fill(authority, &draft), Err(FillError::Placement { .. })));
 }
 
 #[test]
@@ -459,13 +461,13 @@ fn two_files_in_one_place() {
     ] {
         let mut draft = fixture::draft(&cluster, "w1");
         draft.files.push(file(path, Mode::PRIVATE, kind, Contents::Text("x".into())));
-        let error = fill(&fixture::authority(), &draft).unwrap_err();
+        let error = fill(fixture::authority(), &draft).unwrap_err();
         assert_eq!(error.to_string(), format!("{message}: two files of this node have this path"));
     }
     let mut draft = fixture::draft(&cluster, "w1");
     let long = format!("/{}", vec!["a".repeat(203); 20].join("/"));
     draft.files.push(file(&long, Mode::PRIVATE, FileKind::Staged, Contents::Text("x".into())));
-    assert!(matches!(fill(&fixture::authority(), &draft), Err(FillError::Path(path, PathError::Long)) if path == long));
+    assert!(matches!(fill(fixture::authority(), &draft), Err(FillError::Path(path, PathError::Long)) if path == long));
 }
 
 #[test]

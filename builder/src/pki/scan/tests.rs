@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use nodekiln_plan::Secret;
 
 fn key(seed: u8) -> KeyPair {
-    KeyPair::new(&p256::SecretKey::from_slice(&[seed; 32]).unwrap())
+    KeyPair::new(p256::SecretKey::from_slice(&[seed; 32]).unwrap())
 }
 
 fn pem(secret: Secret) -> String {
@@ -88,7 +88,7 @@ fn other_kinds() {
     let scalar = p256::SecretKey::from_slice(&[9; 32]).unwrap();
     let sec1 = scalar.to_sec1_pem(p256::pkcs8::LineEnding::LF).unwrap();
     assert!(sec1.contains("BEGIN EC PRIVATE KEY"));
-    assert_eq!(private_keys(sec1.as_bytes()), [Found::Key(KeyPair::new(&scalar).spki_sha256())]);
+    assert_eq!(private_keys(sec1.as_bytes()), [Found::Key(KeyPair::new(scalar).spki_sha256())]);
     // Other algorithms, by their own public half.
     for algorithm in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384] {
         let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
@@ -167,7 +167,7 @@ fn symmetric_keys() {
 fn filled_nodes() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
     for node in &cluster.nodes {
-        let filled = fill(&authority, &fixture::draft(&cluster, node.name.as_str())).unwrap();
+        let filled = fill(authority, &fixture::draft(&cluster, node.name.as_str())).unwrap();
         let mut found: Vec<Found> =
             filled.tree.files.iter().flat_map(|file| private_keys(file.contents.expose())).collect();
         found.sort();
