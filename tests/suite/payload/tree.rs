@@ -7,8 +7,17 @@ use nodekiln_payload::{
 use nodekiln_plan::{DirectoryEntry, Secret, Sha256};
 use std::sync::Arc;
 
-pub const FIRSTBOOT: &str = "[Unit]\nDescription=first\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo run \
-     >>/var/lib/nodekiln/runs'\n[Install]\nWantedBy=multi-user.target\n";
+/// Counts its starts; ordered and wanted as nodekiln-firstboot is.
+pub fn firstboot() -> String {
+    let profile = Profile::find("cloud-init").unwrap();
+    let after: Vec<_> = profile.after.iter().map(ToString::to_string).collect();
+    format!(
+        "[Unit]\nDescription=first\nWants=network-online.target\nAfter={}\n[Service]\nType=oneshot\n\
+         ExecStart=/bin/sh -c 'echo run >>/var/lib/nodekiln/runs'\n[Install]\nWantedBy={}\n",
+        after.join(" "),
+        profile.wanted_by
+    )
+}
 
 /// Texts that YAML 1.1, JSON, a data URL or a shell turns into something else if they are not quoted.
 pub const NASTY: &[&str] = &[
@@ -131,8 +140,8 @@ pub fn node() -> NodeTree {
         units: vec![
             containerd,
             unit("kubelet.service", UnitState::Unchanged, Some("[Service]\nExecStart=/bin/true\n")),
-            unit("nodekiln-firstboot.service", UnitState::Enabled, Some(FIRSTBOOT)),
-            unit("nodekiln-off.service", UnitState::Disabled, Some(FIRSTBOOT)),
+            unit("nodekiln-firstboot.service", UnitState::Enabled, Some(&firstboot())),
+            unit("nodekiln-off.service", UnitState::Disabled, Some(&firstboot())),
             unit("nodekiln-updates.timer", UnitState::Masked, None),
         ],
         accounts: Vec::new(),
