@@ -2,6 +2,7 @@
 
 mod apiserver;
 mod crash;
+mod parts;
 pub mod pki;
 mod steps;
 mod trio;

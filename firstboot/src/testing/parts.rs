@@ -1,0 +1,223 @@
+//! Single stages on the fake machine: archives, what is left of an etcd, modules, workers.
+
+use super::{etcd_node, pki, run, ship};
+use crate::{
+    etcd::state,
+    exit,
+    files::files,
+    host::{HttpError, HttpResponse, Output, fake::Fake},
+    kernel::kernel,
+    stage::{Context, boot_id},
+    status::Status,
+    wait::wait,
+};
+use flate2::{Compression, write::GzEncoder};
+use nodekiln_plan::{Archive, NodePlan, Role, Sha256};
+use std::{cell::Cell, cell::RefCell, io, path::PathBuf, rc::Rc, time::Duration};
+
+fn stage<T>(
+    fake: &Fake,
+    plan: &NodePlan,
+    work: impl AsyncFnOnce(&Context<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let status = Status::new(fake, plan.spec.node.clone(), Sha256::of(b""), "boot");
+    let boot = boot_id(fake).unwrap();
+    let notes = RefCell::default();
+    let context = Context { host: fake, plan, digest: Sha256::of(b""), boot, status: &status, notes };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&context))
+}
+
+fn tar_of(build: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    build(&mut builder);
+    builder.into_inner().unwrap()
+}
+
+fn file(builder: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, text: &str) {
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(mode);
+    header.set_size(u64::try_from(text.len()).unwrap());
+    // The builder refuses unsafe names; others do not.
+    let bytes = &mut header.as_old_mut().name;
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_cksum();
+    builder.append(&header, text.as_bytes()).unwrap();
+}
+
+fn link(builder: &mut tar::Builder<Vec<u8>>, name: &str, target: &str) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    builder.append_link(&mut header, name, target).unwrap();
+}
+
+fn unpack(bytes: &[u8], strip_components: u8) -> (Fake, anyhow::Result<()>) {
+    let (fake, mut plan) = etcd_node();
+    std::fs::create_dir_all(fake.dir.path().join("opt")).unwrap();
+    std::fs::write(fake.dir.path().join("opt/a.tar"), bytes).unwrap();
+    plan.spec.archives =
+        vec![Archive { path: "/opt/a.tar".parse().unwrap(), into: "/opt/cni/bin".parse().unwrap(), strip_components }];
+    *fake.script.borrow_mut() =
+        Box::new(|_, _| Output { code: Some(0), stdout: "Kubernetes v1.36.3".to_owned(), ..Output::default() });
+    let done = stage(&fake, &plan, async |c| files(c).await);
+    (fake, done)
+}
+
+#[test]
+fn archives_with_and_without_gzip() {
+    let plain = tar_of(|builder| {
+        file(builder, "top/bridge", 0o755, "program");
+        file(builder, "top/doc/x", 0o644, "words");
+        link(builder, "top/again", "bridge");
+    });
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    io::Write::write_all(&mut gzip, &plain).unwrap();
+    for bytes in [plain, gzip.finish().unwrap()] {
+        let (fake, done) = unpack(&bytes, 1);
+        done.unwrap();
+        assert_eq!(fake.text("/opt/cni/bin/bridge").unwrap(), "program");
+        assert_eq!(fake.text("/opt/cni/bin/again").unwrap(), "program");
+        assert_eq!(fake.text("/opt/cni/bin/doc/x").unwrap(), "words");
+    }
+}
+
+#[test]
+fn archives_that_leave_their_folder_are_refused() {
+    let outside = tar_of(|builder| file(builder, "../evil", 0o644, "x"));
+    let absolute = tar_of(|builder| file(builder, "/etc/evil", 0o644, "x"));
+    let through = tar_of(|builder| {
+        link(builder, "a", "/etc");
+        file(builder, "a/evil", 0o644, "x");
+    });
+    let up = tar_of(|builder| link(builder, "a", "../../etc"));
+    for bytes in [outside, absolute, through, up] {
+        let (fake, done) = unpack(&bytes, 0);
+        assert!(done.is_err());
+        assert!(fake.text("/etc/evil").is_none() && fake.text("/opt/cni/evil").is_none());
+    }
+}
+
+#[test]
+fn an_etcd_without_log_is_moved_aside_and_never_deleted() {
+    for mount in [None, Some(PathBuf::from("/var/lib/etcd"))] {
+        let (mut fake, plan) = etcd_node();
+        fake.mount = mount.clone();
+        fake.put("/var/lib/etcd/member/snap/db", "data");
+        fake.put("/var/lib/etcd/lost+found/x", "");
+        run(&fake).unwrap();
+        let place = if mount.is_some() { "/var/lib/etcd/nodekiln-aside/1" } else { "/var/lib/etcd.aside/1" };
+        assert_eq!(fake.text(&format!("{place}/member/snap/db")).unwrap(), "data");
+        assert_eq!(fake.text("/var/lib/etcd/lost+found/x").unwrap(), "");
+        let etcd = plan.spec.etcd.as_ref().unwrap();
+        assert!(state::load(&fake, etcd).unwrap().unwrap().started);
+    }
+}
+
+#[test]
+fn what_a_starting_etcd_makes_is_left_alone() {
+    let (fake, plan) = etcd_node();
+    let etcd = plan.spec.etcd.as_ref().unwrap();
+    fake.put("/var/lib/etcd/x", "");
+    std::fs::remove_file(fake.dir.path().join("var/lib/etcd/x")).unwrap();
+    let mut state = state::open_empty(&fake, etcd).unwrap();
+    state.map = Some([("n1".parse().unwrap(), state.incarnation)].into());
+    state::save(&fake, etcd, &state).unwrap();
+    fake.put("/var/lib/etcd/member/wal.tmp/0.tmp", "half");
+    assert_eq!(state::open_empty(&fake, etcd).unwrap(), state);
+    assert_eq!(fake.text("/var/lib/etcd/member/wal.tmp/0.tmp").unwrap(), "half");
+    // A log that was seen and is gone: another life.
+    state.started = true;
+    state::save(&fake, etcd, &state).unwrap();
+    assert_ne!(state::open_empty(&fake, etcd).unwrap().incarnation, state.incarnation);
+}
+
+#[test]
+fn a_finished_member_that_lost_its_log_is_not_founded_again() {
+    let (fake, _) = etcd_node();
+    run(&fake).unwrap();
+    std::fs::remove_dir_all(fake.dir.path().join("var/lib/etcd")).unwrap();
+    let error = run(&fake).unwrap_err();
+    assert_eq!(exit::code(&error), exit::REFUSED);
+    assert!(format!("{error:#}").contains("[EtcdDataLost]"), "{error:#}");
+}
+
+#[test]
+fn modules_that_cannot_be_loaded() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.kernel.modules = vec!["br_netfilter".parse().unwrap()];
+    *fake.script.borrow_mut() = Box::new(|program, _| Output {
+        code: Some(i32::from(program == "modprobe")),
+        stderr: "not found".to_owned(),
+        ..Output::default()
+    });
+    fake.put("/proc/modules", "");
+    let error = stage(&fake, &plan, async |c| kernel(c).await).unwrap_err();
+    assert!(format!("{error:#}").contains("`modprobe -- br_netfilter` ended with code 1: not found"), "{error:#}");
+    // Built in, as its settings show.
+    fake.put("/proc/sys/net/bridge/bridge-nf-call-iptables", "1");
+    stage(&fake, &plan, async |c| kernel(c).await).unwrap();
+    // Built in, as the kernel's list shows: not even tried.
+    fake.put("/lib/modules/6.12.1/modules.builtin", "kernel/net/bridge/br_netfilter.ko\n");
+    fake.ran.borrow_mut().clear();
+    stage(&fake, &plan, async |c| kernel(c).await).unwrap();
+    assert!(!fake.ran.borrow().iter().any(|command| command.starts_with("modprobe")));
+}
+
+#[test]
+fn a_setting_that_the_kernel_does_not_take() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.kernel.sysctls[0].name = "net.ipv4.missing".parse().unwrap();
+    let error = stage(&fake, &plan, async |c| kernel(c).await).unwrap_err();
+    assert!(format!("{error:#}").contains("/proc/sys/net/ipv4/missing"), "{error:#}");
+}
+
+/// A worker waits for the API server without a deadline, saying for what, then for its Node.
+#[test]
+fn a_worker_waits_as_long_as_it_takes() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.role = Role::Worker;
+    plan.spec.etcd = None;
+    plan.spec.kubelet.server = Some("10.0.0.9:6443".parse().unwrap());
+    plan.files.retain(|entry| entry.kind != nodekiln_plan::FileKind::Decided);
+    fake.put("/pki/ca.crt", &pki::pki(&["10.0.0.9"]).ca);
+    ship(&fake, &plan);
+    let asked = Rc::new(Cell::new(0u32));
+    let count = Rc::clone(&asked);
+    *fake.web.borrow_mut() = Box::new(move |request| {
+        let ok = Ok(HttpResponse { status: 200, body: Vec::new() });
+        if request.endpoint.port == 10248 {
+            return ok;
+        }
+        count.set(count.get() + 1);
+        match (request.path.as_str(), count.get()) {
+            (_, ..4000) => Err(HttpError::Connect(io::ErrorKind::ConnectionRefused.into())),
+            ("/readyz", _) => ok,
+            ("/api/v1/nodes/n1", ..4100) => Ok(HttpResponse { status: 404, body: Vec::new() }),
+            _ => ok,
+        }
+    });
+    let start = fake.clock.get();
+    stage(&fake, &plan, async |c| wait(c).await).unwrap();
+    assert!(fake.clock.get() - start > Duration::from_secs(900));
+    let said = fake.said.borrow();
+    assert!(said.iter().any(|line| line.contains("waiting for the API server at 10.0.0.9:6443")));
+    assert!(said.iter().any(|line| line.contains("waiting for the Node n1")));
+    assert!(said.len() < 200, "every ten seconds, not more often");
+}
+
+/// A control plane that does not come up is told with the last words of its containers.
+#[test]
+fn the_cause_is_named() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.role = Role::ControlPlane;
+    plan.spec.kubelet.server = Some("10.0.0.1:6443".parse().unwrap());
+    fake.put("/pki/ca.crt", &pki::pki(&["10.0.0.1"]).ca);
+    fake.put("/var/log/pods/kube-system_etcd-n1_1/etcd/0.log", "a\nb\nfatal: no space left\n");
+    *fake.web.borrow_mut() = Box::new(|request| match request.endpoint.port {
+        10248 => Ok(HttpResponse { status: 200, body: Vec::new() }),
+        _ => Err(HttpError::Connect(io::ErrorKind::ConnectionRefused.into())),
+    });
+    let error = format!("{:#}", stage(&fake, &plan, async |c| wait(c).await).unwrap_err());
+    assert!(error.contains("10.0.0.1:6443 is not ready") && error.contains("fatal: no space left"), "{error}");
+}
