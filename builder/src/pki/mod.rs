@@ -19,3 +19,6 @@ pub mod table;
 pub use authority::{Authority, IssueError, OpenError};
 pub use fill::{FillError, Filled, fill};
 pub use table::{Ca, KeyId};
+
+#[cfg(test)]
+mod tests;

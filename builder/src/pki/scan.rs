@@ -18,6 +18,9 @@ pub const DEPTH: usize = 4;
 /// Shorter runs of base64 hold no key: 32 bytes make 43 characters.
 const SHORTEST: usize = 40;
 
+/// Longer labels of PEM blocks are none.
+const LABEL: usize = 40;
+
 /// A private key that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Found {
@@ -131,7 +134,7 @@ fn look(bytes: &[u8], depth: usize, visit: &mut dyn FnMut(&[u8], &[Body<'_>])) {
 /// starts: the words alone, as programs have them in their strings.
 fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
     let label = &bytes[b"-----BEGIN ".len()..];
-    let label = &label[..offsets(label, b"-----").next().filter(|&length| length <= 40)?];
+    let label = &label[..offsets(&label[..label.len().min(LABEL + 5)], b"-----").next()?];
     let start = b"-----BEGIN ".len() + label.len() + 5;
     let (mut base64, mut end) = (Zeroizing::new(Vec::new()), start);
     let private = label.ends_with(b"PRIVATE KEY");
