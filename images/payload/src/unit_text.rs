@@ -4,8 +4,8 @@
 //! configuration over one that does not parse. systemd only warns and goes on without the line, which is worse to find:
 //! what it would drop is refused here too.
 
-/// Longest line that go-systemd takes, newline not counted.
-const LINE_MAX: usize = 2048;
+/// Longest line that go-systemd takes, newline not counted (`SYSTEMD_LINE_MAX` counts it).
+const LINE_MAX: usize = 2047;
 
 /// What is wrong with a unit file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum UnitFault {
     #[error("line {0}: a control character")]
     Control(usize),
     /// Longer than Ignition's parser takes.
-    #[error("line {0}: longer than 2048 bytes, which Ignition refuses; continue it with `\\`")]
+    #[error("line {0}: longer than 2047 bytes, which Ignition refuses; continue it with `\\`")]
     Long(usize),
     /// A `[section]` that does not end.
     #[error("line {0}: a section is written [NAME] and nothing after it")]
@@ -28,6 +28,9 @@ pub enum UnitFault {
     /// Neither section, setting nor comment.
     #[error("line {0}: neither [section] nor NAME=VALUE")]
     Setting(usize),
+    /// A comment between the lines of one setting: to systemd it is not there, Ignition's parser ends the setting with it.
+    #[error("line {0}: a comment inside a setting that is continued by `\\`, which Ignition refuses")]
+    Comment(usize),
     /// The last line ends in a backslash.
     #[error("line {0}: continued by `\\`, but it is the last")]
     Continued(usize),
@@ -51,6 +54,9 @@ pub(crate) fn check(text: &str) -> Result<Install, UnitFault> {
         }
         let trimmed = line.trim();
         if trimmed.starts_with(['#', ';']) {
+            if continued {
+                return Err(UnitFault::Comment(number));
+            }
             continue;
         }
         if continued {
@@ -99,11 +105,11 @@ mod tests {
 
     #[test]
     fn bodies() {
-        let long = format!("[Service]\nExecStart=/a {}\n", "x".repeat(2048));
-        let edge = format!("[Service]\nExecStart=/a {}\n", "x".repeat(2048 - 13));
+        let long = format!("[Service]\nExecStart=/a {}\n", "x".repeat(2048 - 13));
+        let edge = format!("[Service]\nExecStart=/a {}\n", "x".repeat(2047 - 13));
         for (text, want) in [
             ("[Unit]\nDescription=a\n[Install]\nWantedBy=b.target\n", Ok(Install::Present)),
-            ("# note\n\n[Service]\nExecStart=/a \\\n  --b=c \\\n# between\n  --d\nRestart=no\n", Ok(Install::Absent)),
+            ("# note\n\n[Service]\nExecStart=/a \\\n  --b=c \\\n  --d\n; note\nRestart=no\n", Ok(Install::Absent)),
             ("[Service]\nExecStart=\n", Ok(Install::Absent)),
             (&edge, Ok(Install::Absent)),
             (&long, Err(UnitFault::Long(2))),
@@ -117,6 +123,7 @@ mod tests {
             ("[Unit] x\n", Err(UnitFault::Section(1))),
             ("[Unit]\nDescription=a\u{7}\n", Err(UnitFault::Control(2))),
             ("[Unit]\nDescription=a\\\n", Err(UnitFault::Continued(2))),
+            ("[Service]\nExecStart=/a \\\n# b\n  --c\n", Err(UnitFault::Comment(3))),
         ] {
             assert_eq!(check(text), want, "{text:?}");
         }

@@ -105,6 +105,39 @@ fn pointers_are_valid() -> Result<()> {
     Ok(())
 }
 
+/// What our rules for units let pass, both releases take; what they refuse of Ignition's own, both refuse.
+#[test]
+fn rules_for_units_are_ignitions() -> Result<()> {
+    let Some(cache) = require(&[NEWEST, DEBIAN].concat().into_iter().map(Need::Program).collect::<Vec<_>>())? else {
+        return Ok(());
+    };
+    let line = |length: usize| format!("[Service]\nExecStart=/a {}\n", "x".repeat(length - 13));
+    for (body, sound) in [
+        (line(2047), true),
+        (line(2048), false),
+        ("[Service]\nExecStart=/a \\\n  --b \\\n  --c\n".to_owned(), true),
+        ("[Service]\nExecStart=/a \\\n# note\n  --b\n".to_owned(), false),
+        ("[Service]\nExecStart\n".to_owned(), false),
+        ("[Service\nExecStart=/a\n".to_owned(), false),
+        ("[Service] # note\nExecStart=/a\n".to_owned(), false),
+        ("[a]b]\nExecStart=/a\n".to_owned(), false),
+    ] {
+        let mut tree = node();
+        tree.units.retain(|unit| unit.name.as_str() == "kubelet.service");
+        tree.units[0].contents = Some(body.clone());
+        let faults = nodekiln_payload::validate(&tree, Profile::find("flatcar").unwrap());
+        assert_eq!(faults.is_empty(), sound, "{body} {faults:?}");
+        let unit = serde_json::json!({"name": "kubelet.service", "contents": body});
+        let config = serde_json::json!({"ignition": {"version": "3.3.0"}, "systemd": {"units": [unit]}});
+        for program in [NEWEST[0], DEBIAN[0]] {
+            let verdict =
+                Cmd::new([cache.program(program).as_os_str(), "-".as_ref()]).input(config.to_string()).output()?;
+            assert_eq!(verdict.success(), sound, "{program}: {body} {}{}", verdict.stdout, verdict.stderr);
+        }
+    }
+    Ok(())
+}
+
 /// Twice, over a root that has some of the files already: the tree is as planned both times.
 fn applies(names: [&'static str; 2], versions: &[IgnitionVersion]) -> Result<()> {
     let Some(cache) = programs(names)? else { return Ok(()) };

@@ -8,4 +8,5 @@ mod cloud_init;
 mod ignition;
 mod laid;
 mod machine;
+mod tar;
 mod tree;
