@@ -20,7 +20,7 @@ pub use hash::{HashError, Sha256};
 pub use name::{ClusterName, DnsName, ModuleName, NameError, NodeName, SysctlKey, UnitName};
 pub use net::{Cidr, CidrError, Endpoint, EndpointError, Host};
 pub use plan::{
-    ApiPlan, FinalizePlan, Identity, KernelPlan, KubeletPlan, NodePlan, NodeSpec, PLAN_VERSION, PlanError,
+    ApiPlan, FinalizePlan, Identity, KernelPlan, KubeletPlan, NodePlan, NodeSpec, PLAN_MARKER, PLAN_VERSION, PlanError,
     PreflightPlan, Role, Sysctl, Timeouts,
 };
 pub use secret::Secret;

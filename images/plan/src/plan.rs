@@ -16,6 +16,9 @@ use std::net::IpAddr;
 /// It is raised by every change that an older firstboot would misread.
 pub const PLAN_VERSION: u32 = 1;
 
+/// A text that every program that reads this version's plans holds, so that a builder can tell it from its bytes.
+pub const PLAN_MARKER: &str = "nodekiln-firstboot: plan version 1.";
+
 /// The plan of one node, the file `plan.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
