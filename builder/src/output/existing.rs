@@ -1,0 +1,135 @@
+//! What stands where the output shall go: `-o .` must not eat a home directory.
+
+use super::manifest::{MANIFEST, Manifest};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Why an existing folder is not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ExistingError {
+    /// No manifest of ours in it.
+    #[error("{0}: is not empty and holds no manifest.json of nodekiln's; give another folder with -o")]
+    NotOurs(PathBuf),
+    /// A file that the manifest does not list.
+    #[error("{folder}: holds `{file}`, which its manifest.json does not list; move it away, or give another folder with -o")]
+    Foreign {
+        /// The output.
+        folder: PathBuf,
+        /// Relative to it.
+        file: String,
+    },
+    /// The folder cannot be read.
+    #[error("reading {path}")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Refuses to replace `folder` unless it is missing, empty, or an output of ours with nothing else in it.
+///
+/// # Errors
+/// Anything that would be lost, by name.
+pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
+    let mut files = BTreeSet::new();
+    match list(folder, "", &mut files) {
+        Err(ExistingError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let path = folder.join(MANIFEST);
+    let not_ours = || ExistingError::NotOurs(folder.to_owned());
+    if !files.remove(MANIFEST) {
+        return Err(not_ours());
+    }
+    let bytes = fs::read(&path).map_err(|source| ExistingError::Io { path, source })?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
+    if manifest.made_by != Manifest::MADE_BY {
+        return Err(not_ours());
+    }
+    let listed: BTreeSet<&str> = manifest.files.iter().map(|row| row.path.as_str()).collect();
+    match files.iter().find(|file| !listed.contains(file.as_str())) {
+        Some(file) => Err(ExistingError::Foreign { folder: folder.to_owned(), file: file.clone() }),
+        None => Ok(Some(manifest)),
+    }
+}
+
+/// Every file below `folder`, folders only where they are empty. Links are files: they are not followed.
+fn list(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Result<(), ExistingError> {
+    let failed = |source| ExistingError::Io { path: folder.to_owned(), source };
+    let mut empty = true;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        empty = false;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            list(&entry.path(), &format!("{name}/"), files)?;
+        } else {
+            files.insert(name);
+        }
+    }
+    if empty && !prefix.is_empty() {
+        files.insert(prefix.to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::manifest::{FileRole, FileRow};
+    use nodekiln_plan::Sha256;
+    use std::collections::BTreeMap;
+
+    fn ours(files: &[&str]) -> Vec<u8> {
+        let row = |path: &&str| FileRow {
+            path: (*path).to_owned(),
+            sha256: Sha256::of(b""),
+            size: 0,
+            role: FileRole::Payload,
+            node: None,
+        };
+        serde_json::to_vec(&Manifest {
+            made_by: Manifest::MADE_BY.to_owned(),
+            version: Manifest::VERSION,
+            tool: "0".to_owned(),
+            inputs: BTreeMap::new(),
+            secrets: Sha256::of(b""),
+            firstboot: BTreeMap::new(),
+            nodes: vec![],
+            files: files.iter().map(row).collect(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn only_ours_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        assert_eq!(check(&out).unwrap(), None);
+        fs::create_dir(&out).unwrap();
+        assert_eq!(check(&out).unwrap(), None);
+
+        fs::create_dir(out.join("nodes")).unwrap();
+        fs::write(out.join("nodes/a"), b"").unwrap();
+        assert!(matches!(check(&out), Err(ExistingError::NotOurs(path)) if path == out));
+        fs::write(out.join(MANIFEST), b"{}").unwrap();
+        assert!(matches!(check(&out), Err(ExistingError::NotOurs(_))));
+        fs::write(out.join(MANIFEST), ours(&["nodes/a"])).unwrap();
+        assert!(check(&out).unwrap().is_some());
+
+        fs::write(out.join("nodes/letter"), b"").unwrap();
+        assert!(matches!(check(&out), Err(ExistingError::Foreign { file, .. }) if file == "nodes/letter"));
+        fs::remove_file(out.join("nodes/letter")).unwrap();
+        fs::create_dir(out.join("photos")).unwrap();
+        assert!(matches!(check(&out), Err(ExistingError::Foreign { file, .. }) if file == "photos/"));
+    }
+}

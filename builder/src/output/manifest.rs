@@ -1,0 +1,90 @@
+//! `manifest.json`: every file of an output folder, and what it was made from.
+
+use nodekiln_plan::{NodeName, Role, Sha256};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// File name in the output.
+pub const MANIFEST: &str = "manifest.json";
+
+/// What an output folder holds. The manifest itself is not among its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// `nodekiln`: what makes a folder ours.
+    pub made_by: String,
+    /// Version of this format.
+    pub version: u32,
+    /// Version of the tool.
+    pub tool: String,
+    /// Digests of cluster.yaml and the files that it names, by path as written there.
+    pub inputs: BTreeMap<String, Sha256>,
+    /// Fingerprint of secrets.yaml.
+    pub secrets: Sha256,
+    /// Digests of the node binaries used, by architecture.
+    pub firstboot: BTreeMap<String, Sha256>,
+    /// One row per node, in the order of cluster.yaml.
+    pub nodes: Vec<NodeRow>,
+    /// One row per file, by path.
+    pub files: Vec<FileRow>,
+}
+
+/// A node of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeRow {
+    /// Its name.
+    pub name: NodeName,
+    /// Its role.
+    pub role: Role,
+    /// Its OS profile.
+    pub profile: String,
+    /// Digest of all that its payload was made from.
+    pub key: Sha256,
+    /// Earliest time at which the payload may boot, seconds since the Unix epoch.
+    pub not_before: i64,
+    /// Latest time at which it may: the earliest end of a leaf or token that it authenticates with.
+    pub boot_before: i64,
+}
+
+/// What a file of the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileRole {
+    /// What a machine is given.
+    Payload,
+    /// The plan of a node, or its API objects.
+    Plan,
+    /// `placement.json`.
+    Placement,
+    /// A kubeconfig for people.
+    Kubeconfig,
+    /// The cluster's CA bundle.
+    Ca,
+    /// A file that machines fetch.
+    Served,
+}
+
+/// A file of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileRow {
+    /// Relative to the output.
+    pub path: String,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it is.
+    pub role: FileRole,
+    /// The node it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+}
+
+impl Manifest {
+    /// [`Manifest::made_by`].
+    pub const MADE_BY: &'static str = "nodekiln";
+    /// [`Manifest::version`].
+    pub const VERSION: u32 = 1;
+}

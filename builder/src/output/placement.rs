@@ -1,0 +1,148 @@
+//! `placement.json`: which key is on which node, read back from the decoded payloads.
+//!
+//! Nothing here comes from the plan. Every file of a payload is searched for keys, each key found is identified by its
+//! public half, and the table of receivers says whether it may be there.
+
+use crate::pki::{
+    KeyId,
+    scan::{self, Found},
+    table::Custody,
+};
+use nodekiln_payload::DecodedTree;
+use nodekiln_plan::{NodeName, Role, Sha256};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A key found on a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holding {
+    /// Name of the key: a CA, `sa`, `encryption-at-rest`, or a certificate of the table.
+    pub key: String,
+    /// Where the payload lays it.
+    pub path: String,
+    /// Digest of the public half (SubjectPublicKeyInfo), or of a symmetric key itself.
+    pub spki: Sha256,
+    /// `kept`, or `until firstboot has finished`.
+    pub custody: &'static str,
+}
+
+/// A key that is where it must not be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A key of the cluster on a node that is no receiver of it.
+    #[error("{node}: {path} holds the key `{key}`, which this node must not have")]
+    Misplaced {
+        /// The node.
+        node: NodeName,
+        /// The file.
+        path: String,
+        /// The key.
+        key: String,
+    },
+    /// A private key that is none of the cluster's, in a file that nodekiln makes.
+    #[error("{node}: {path} holds a private key that is none of this cluster's")]
+    Unknown {
+        /// The node.
+        node: NodeName,
+        /// The file.
+        path: String,
+    },
+}
+
+/// The keys that are known when a node is checked: the cluster's, and this node's own.
+pub struct Known<'a> {
+    /// By digest of the public half.
+    pub keys: &'a dyn Fn(&Sha256) -> Option<KeyId>,
+    /// Symmetric keys that are looked for as they are and in base64.
+    pub symmetric: &'a [(KeyId, &'a [u8])],
+    /// Files that the user lays down: their keys are the user's own affair.
+    pub user_files: &'a dyn Fn(&str) -> bool,
+}
+
+/// All keys in a decoded payload.
+///
+/// # Errors
+/// Every key that must not be on this node.
+pub fn of_node(
+    name: &NodeName,
+    role: Role,
+    tree: &DecodedTree,
+    known: &Known<'_>,
+) -> Result<Vec<Holding>, Vec<Violation>> {
+    let mut holdings = Vec::new();
+    let mut violations = Vec::new();
+    for file in &tree.files {
+        let path = file.path.as_str();
+        let mut found: Vec<(Sha256, Option<KeyId>)> = Vec::new();
+        for key in scan::private_keys(file.contents.expose()) {
+            match key {
+                Found::Key(spki) => found.push((spki, (known.keys)(&spki))),
+                Found::Unreadable => found.push((Sha256::of(b""), None)),
+            }
+        }
+        for (id, bytes) in known.symmetric {
+            if scan::holds(file.contents.expose(), bytes) {
+                found.push((Sha256::of(bytes), Some(id.clone())));
+            }
+        }
+        for (spki, id) in found {
+            match id {
+                Some(id) if id.may_be_on(name, role) => holdings.push(Holding {
+                    key: id.to_string(),
+                    path: path.to_owned(),
+                    spki,
+                    custody: match id.custody() {
+                        Custody::UntilFinished => "until firstboot has finished",
+                        Custody::Kept | Custody::Output => "kept",
+                    },
+                }),
+                Some(id) => violations.push(Violation::Misplaced {
+                    node: name.clone(),
+                    path: path.to_owned(),
+                    key: id.to_string(),
+                }),
+                None if (known.user_files)(path) => {}
+                None => violations.push(Violation::Unknown { node: name.clone(), path: path.to_owned() }),
+            }
+        }
+    }
+    holdings.sort();
+    holdings.dedup();
+    if violations.is_empty() { Ok(holdings) } else { Err(violations) }
+}
+
+/// The proof as a file: for each key its holders, for each node its keys.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Keys that no node holds: they stand in secrets.yaml or beside this file only.
+    pub on_no_node: Vec<String>,
+    /// Holders by key.
+    pub keys: BTreeMap<String, Vec<NodeName>>,
+    /// Holdings by node.
+    pub nodes: BTreeMap<NodeName, Vec<Holding>>,
+}
+
+impl Placement {
+    /// Collects what was found.
+    pub fn new(nodes: BTreeMap<NodeName, Vec<Holding>>, all_keys: impl IntoIterator<Item = KeyId>) -> Self {
+        let mut keys: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
+        for (node, holdings) in &nodes {
+            for holding in holdings {
+                let holders = keys.entry(holding.key.clone()).or_default();
+                if holders.last() != Some(node) {
+                    holders.push(node.clone());
+                }
+            }
+        }
+        for holders in keys.values_mut() {
+            holders.sort();
+            holders.dedup();
+        }
+        let mut on_no_node: Vec<String> =
+            all_keys.into_iter().map(|id| id.to_string()).filter(|name| !keys.contains_key(name)).collect();
+        on_no_node.sort();
+        Self { on_no_node, keys, nodes }
+    }
+}
