@@ -1,0 +1,8 @@
+//! What is written: the output folder and `secrets.yaml`. The only part of the builder that touches the machine.
+
+pub mod existing;
+pub mod manifest;
+pub mod placement;
+mod write;
+
+pub use write::{Built, WriteError, Written, write};
