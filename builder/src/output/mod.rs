@@ -3,6 +3,7 @@
 pub mod existing;
 pub mod manifest;
 pub mod placement;
+pub mod secrets_file;
 mod write;
 
 pub use write::{Built, WriteError, Written, write};

@@ -1,0 +1,141 @@
+//! `nodekiln build`: payloads for all nodes.
+
+use super::terminal::{Failure, Terminal};
+use crate::{
+    config::{self, example},
+    firstboot::Firstboot,
+    node::{self, Sources},
+    output::{self, Built, WriteError, secrets_file},
+    pki::Authority,
+};
+use anyhow::Context as _;
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Arguments of `build`.
+#[derive(Debug, clap::Args)]
+pub struct Build {
+    /// The cluster file.
+    #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml", conflicts_with = "example")]
+    file: PathBuf,
+    /// Build an embedded example instead of a file.
+    #[arg(long, value_name = "NAME", value_parser = example::NAMES)]
+    example: Option<String>,
+    /// The secrets: made on first use. `secrets.yaml` beside the cluster file by default, `NAME.secrets.yaml` in the
+    /// current folder with `--example NAME`.
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+    /// The folder to write. It is replaced at once, and only if it is empty or an older output.
+    #[arg(short, long, value_name = "FOLDER", default_value = "out")]
+    output: PathBuf,
+    /// Static nodekiln-firstboot binary to use, one per architecture, instead of the embedded one.
+    #[arg(long, value_name = "FILE")]
+    firstboot: Vec<PathBuf>,
+}
+
+impl Build {
+    /// Reads, plans, fills, encodes, checks, and only then writes.
+    ///
+    /// # Errors
+    /// Findings in the input, before anything is written; or an environment that does not let it write.
+    pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let (loaded, beside) = match &self.example {
+            Some(name) => {
+                let text = example::find(name)
+                    .with_context(|| format!("looking for the example {name}"))
+                    .map_err(Failure::environment)?;
+                let file = format!("{name}.yaml");
+                (config::load_str(&file, text, None)?, PathBuf::from(format!("{name}.secrets.yaml")))
+            }
+            None => (config::load(&self.file)?, secrets_file::beside(&self.file)),
+        };
+        terminal.warnings(&loaded.warnings);
+        let cluster = &loaded.cluster;
+
+        let firstboot = binaries(&self.firstboot)?;
+        let sources = Sources {
+            firstboot: firstboot.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect(),
+        };
+        let mut drafts = Vec::with_capacity(cluster.nodes.len());
+        let mut refused = Vec::new();
+        for node in &cluster.nodes {
+            match node::plan(cluster, node, &sources) {
+                Ok(draft) => drafts.push(draft),
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+        if !refused.is_empty() {
+            return Err(Failure::input(anyhow::anyhow!(refused.join("\nerror: "))));
+        }
+        // Before secrets are made: an output that cannot be replaced is refused without a trace.
+        output::existing::check(&self.output).map_err(Failure::environment)?;
+
+        let path = self.secrets.unwrap_or(beside);
+        let secrets = if path.exists() {
+            secrets_file::open(&path)?
+        } else {
+            let secrets = secrets_file::create(&path, cluster)?;
+            terminal.say(format!("made {}: keep it safe, it is all of the cluster's keys", path.display()));
+            secrets
+        };
+        let authority = Authority::open(&secrets, cluster)
+            .with_context(|| format!("opening the keys of {}", path.display()))
+            .map_err(Failure::Input)?;
+        let built = Built {
+            cluster,
+            drafts: &drafts,
+            authority: &authority,
+            secrets: secrets.fingerprint(),
+            inputs: &loaded.inputs,
+            firstboot: &firstboot,
+        };
+        let waiting = || terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
+        let written = output::write(&built, &self.output, waiting).map_err(|error| match error {
+            WriteError::Bake(_) => Failure::input(error),
+            other => Failure::environment(other),
+        })?;
+        tell(terminal, &written.manifest, &self.output);
+        Ok(())
+    }
+}
+
+/// The node binaries to use: those given, else the embedded one.
+fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
+    if given.is_empty() {
+        let embedded = Firstboot::embedded().context("reading the embedded nodekiln-firstboot");
+        return Ok(embedded.map_err(Failure::Environment)?.into_iter().collect());
+    }
+    let read = |path: &PathBuf| {
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("reading {}", path.display()))
+            .map_err(Failure::Environment)?;
+        Firstboot::parse(bytes.into())
+            .with_context(|| format!("using {} as nodekiln-firstboot", path.display()))
+            .map_err(Failure::Input)
+    };
+    given.iter().map(read).collect()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// What was made, and until when it can boot. The clock only warns: it never changes a byte.
+fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Path) {
+    let payloads = manifest.nodes.len();
+    terminal.say(format!("wrote {}: payloads for {payloads} nodes, {} files", folder.display(), manifest.files.len()));
+    let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    for node in &manifest.nodes {
+        let lifetime = node.boot_before.saturating_sub(node.not_before);
+        let date = time::OffsetDateTime::from_unix_timestamp(node.boot_before).map(|time| time.date());
+        let date = date.map_or_else(|_| node.boot_before.to_string(), |date| date.to_string());
+        if now >= node.boot_before {
+            terminal.say(format!("warning: {}: this payload could only boot before {date}", node.name));
+        } else if now >= node.boot_before.saturating_sub(lifetime / 10) {
+            terminal.say(format!("warning: {}: this payload can only boot before {date}", node.name));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The command line: arguments in, exit code out. Data goes to stdout, words to stderr.
+
+mod build;
+mod init;
+mod secrets;
+mod terminal;
+mod validate;
+
+use clap::{Parser, Subcommand};
+use std::{ffi::OsString, process::ExitCode};
+
+pub use terminal::{Failure, exit};
+use terminal::Terminal;
+
+/// Builds immutable Kubernetes nodes: one cluster.yaml in, a boot payload per machine out.
+///
+/// Exit codes: 0 done, 1 findings in the input, 2 usage, 3 the environment (files, disk, missing parts).
+#[derive(Debug, Parser)]
+#[command(name = "nodekiln", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    /// Say only what went wrong.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented cluster.yaml to start from.
+    Init(init::Init),
+    /// Make payloads for all nodes.
+    Build(build::Build),
+    /// Check cluster.yaml and say everything that is wrong with it. Needs no keys and writes nothing.
+    Validate(validate::Validate),
+    /// Make and look at the cluster's secrets.
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
+}
+
+/// Runs the command with `arguments`, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap prints help and version on stdout with status 0, mistakes on stderr with status 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let terminal = Terminal::new(arguments.quiet);
+    let outcome = match arguments.command {
+        Command::Init(init) => init.run(&terminal),
+        Command::Build(build) => build.run(&terminal),
+        Command::Validate(validate) => validate.run(&terminal),
+        Command::Secrets(secrets) => secrets.run(&terminal),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.failure(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_tree_is_sound_and_documented() {
+        let mut tree = Arguments::command();
+        tree.build();
+        tree.clone().debug_assert();
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} of {} has no help", argument.get_id(), command.get_name());
+            }
+            command.get_subcommands().filter(|command| command.get_name() != "help").for_each(check);
+        }
+        check(&tree);
+    }
+}

@@ -1,0 +1,55 @@
+//! `nodekiln secrets`: the cluster's only state.
+
+use super::terminal::{Failure, Terminal};
+use crate::{config, output::secrets_file, secrets};
+use std::path::PathBuf;
+
+/// Commands of `secrets`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Secrets {
+    /// Make a new secrets.yaml. An existing one is never replaced: it is the cluster.
+    New(New),
+    /// Tell what a secrets.yaml holds, without private material.
+    Show(Show),
+}
+
+/// Arguments of `secrets new`.
+#[derive(Debug, clap::Args)]
+pub struct New {
+    /// The cluster file, for the lifetime of its CAs.
+    #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
+    file: PathBuf,
+    /// Where to write the secrets; beside the cluster file by default.
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+}
+
+/// Arguments of `secrets show`.
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    /// The secrets.
+    #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
+    secrets: PathBuf,
+}
+
+impl Secrets {
+    /// Runs one of them.
+    ///
+    /// # Errors
+    /// Findings in the files, or files that cannot be read or written.
+    pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        match self {
+            Secrets::New(new) => {
+                let loaded = config::load(&new.file)?;
+                let path = new.secrets.unwrap_or_else(|| secrets_file::beside(&new.file));
+                secrets_file::create(&path, &loaded.cluster)?;
+                terminal.say(format!("wrote {}: keep it safe, it is all of the cluster's keys", path.display()));
+                Ok(())
+            }
+            Secrets::Show(show) => {
+                let secrets = secrets_file::open(&show.secrets)?;
+                terminal.data(secrets::summary(&secrets).as_bytes())
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is printed, and what a failure becomes.
+
+use crate::config::{self, Colors, Diagnostics};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+/// Exit codes: part of the command's interface.
+pub mod exit {
+    /// Findings in the input: cluster.yaml, secrets.yaml, a payload.
+    pub const FINDINGS: u8 = 1;
+    /// Wrong arguments.
+    pub const USAGE: u8 = 2;
+    /// The environment: files that cannot be read or written, a part that is missing.
+    pub const ENVIRONMENT: u8 = 3;
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// Findings with positions.
+    Findings(Box<Diagnostics>),
+    /// The input is wrong in a way that has no position.
+    Input(anyhow::Error),
+    /// The environment.
+    Environment(anyhow::Error),
+}
+
+impl Failure {
+    /// The input is wrong.
+    pub fn input(error: impl Into<anyhow::Error>) -> Self {
+        Self::Input(error.into())
+    }
+
+    /// The environment is.
+    pub fn environment(error: impl Into<anyhow::Error>) -> Self {
+        Self::Environment(error.into())
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Findings(_) | Failure::Input(_) => exit::FINDINGS,
+            Failure::Environment(_) => exit::ENVIRONMENT,
+        }
+    }
+}
+
+impl From<config::Failure> for Failure {
+    fn from(failure: config::Failure) -> Self {
+        match failure {
+            config::Failure::Findings(findings) => Failure::Findings(Box::new(findings)),
+            config::Failure::Io(error) => Failure::environment(error),
+        }
+    }
+}
+
+/// Where words and data go.
+#[derive(Debug)]
+pub struct Terminal {
+    quiet: bool,
+    colors: Colors,
+}
+
+impl Terminal {
+    /// Colours only on a terminal that did not opt out (no-color.org).
+    pub fn new(quiet: bool) -> Self {
+        let wanted = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { quiet, colors: if wanted { Colors::On } else { Colors::Off } }
+    }
+
+    /// Says something, unless quiet.
+    pub fn say(&self, words: impl fmt::Display) {
+        if !self.quiet {
+            print(&words);
+        }
+    }
+
+    /// Warnings are said even when quiet.
+    pub fn warnings(&self, warnings: &Diagnostics) {
+        if !warnings.is_empty() {
+            print(&warnings.render(self.colors).trim_end());
+        }
+    }
+
+    /// Prints data on stdout.
+    ///
+    /// # Errors
+    /// stdout is closed or full.
+    pub fn data(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::environment)
+    }
+
+    /// Prints why the command failed.
+    pub fn failure(&self, failure: &Failure) {
+        match failure {
+            Failure::Findings(findings) => print(&findings.render(self.colors).trim_end()),
+            Failure::Input(error) | Failure::Environment(error) => {
+                let mut text = format!("error: {error}");
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    text.push_str(&format!(": {error}"));
+                    cause = error.source();
+                }
+                print(&text);
+            }
+        }
+    }
+}
+
+/// Words that nobody can read any more are no reason to stop.
+fn print(words: &impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}

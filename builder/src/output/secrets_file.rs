@@ -1,0 +1,52 @@
+//! `secrets.yaml` on disk: made once, mode 0600 from its first byte, never replaced by accident.
+
+use crate::{cli::Failure, config::Cluster, secrets::Secrets};
+use anyhow::{Context as _, anyhow};
+use nodekiln_plan::Mode;
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// `secrets.yaml` in the folder of the cluster file.
+pub fn beside(cluster_file: &Path) -> PathBuf {
+    cluster_file.with_file_name("secrets.yaml")
+}
+
+/// Makes the secrets of a new cluster and writes them to `path`.
+///
+/// # Errors
+/// The file exists, cannot be written, or the machine has no random numbers or no clock.
+pub fn create(path: &Path, cluster: &Cluster) -> Result<Secrets, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
+    let mut failed = None;
+    let secrets = Secrets::new(
+        i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        cluster.ca_certificate_validity,
+        &mut |bytes| {
+            if let Err(error) = getrandom::fill(bytes) {
+                failed = Some(error);
+            }
+        },
+    );
+    if let Some(error) = failed {
+        return Err(Failure::environment(anyhow!("drawing random numbers: {error}")));
+    }
+    let secrets = secrets.context("making the cluster's keys").map_err(Failure::Environment)?;
+    let bytes = secrets.to_vec();
+    nodekiln_fs::create_file(path, bytes.expose(), Mode::PRIVATE)
+        .with_context(|| format!("writing {}", path.display()))
+        .map_err(Failure::Environment)?;
+    Ok(secrets)
+}
+
+/// Reads the secrets at `path`.
+///
+/// # Errors
+/// A file that cannot be read, or whose contents are refused.
+pub fn open(path: &Path) -> Result<Secrets, Failure> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map(nodekiln_plan::Secret::new);
+    let bytes = bytes.with_context(|| format!("reading {shown}")).map_err(Failure::Environment)?;
+    Secrets::parse(bytes.expose()).with_context(|| format!("reading {shown}")).map_err(Failure::Input)
+}

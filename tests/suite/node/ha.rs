@@ -1,0 +1,152 @@
+//! Three control planes behind haproxy and a worker, powered on in any order.
+
+use super::{
+    payload::{GATEWAY, Output, ha},
+    probe,
+    single::NEEDS,
+};
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use nodekiln_tests::{
+    cache::Cache,
+    cluster::Cluster,
+    haproxy::Haproxy,
+    measure::Timeline,
+    tools::{Need, require},
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+const READY: Duration = Duration::from_secs(240);
+const NODES: [(&str, &str); 4] =
+    [("cp1", "10.77.0.1"), ("cp2", "10.77.0.2"), ("cp3", "10.77.0.3"), ("w1", "10.77.0.4")];
+
+fn machines(cache: &Cache, output: &Output) -> Result<(Cluster, Haproxy)> {
+    let specs = NODES.iter().map(|(name, address)| output.ignition(cache, name, address)).collect::<Result<_>>()?;
+    let mut cluster = Cluster::new(cache, &[GATEWAY.parse()?], specs)?;
+    cluster.set_admin_conf(&output.path("admin.conf"));
+    let servers: Vec<_> = NODES[..3].iter().map(|(_, a)| format!("{a}:6443").parse()).collect::<Result<_, _>>()?;
+    let balancer = Haproxy::start(cache, cluster.fabric(), "10.77.0.9/24".parse()?, 6443, &servers)?;
+    Ok((cluster, balancer))
+}
+
+/// The nodes in a random order with random delays of up to three seconds. The seed is printed: `NODEKILN_TEST_SEED`
+/// repeats an order.
+fn random_order() -> Result<Vec<(&'static str, Duration)>> {
+    let seed = match std::env::var("NODEKILN_TEST_SEED") {
+        Ok(seed) => seed.parse().context("reading NODEKILN_TEST_SEED")?,
+        Err(_) => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
+    };
+    let mut state = seed;
+    // Knuth's MMIX generator: enough to shuffle four machines.
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % below
+    };
+    let mut names: Vec<_> = NODES.iter().map(|(name, _)| *name).collect();
+    for last in (1..names.len()).rev() {
+        names.swap(last, random(last as u64 + 1) as usize);
+    }
+    let order: Vec<_> = names.into_iter().map(|name| (name, Duration::from_millis(random(3000)))).collect();
+    eprintln!("NODEKILN_TEST_SEED={seed}: power-on order {order:?}");
+    Ok(order)
+}
+
+/// One etcd cluster of three voters, as every member sees it.
+fn three_voters(cluster: &Cluster) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for (name, _) in &NODES[..3] {
+        let text = cluster.wait_until("three voters", READY, Duration::from_millis(500), |cluster| {
+            let pki = "/etc/kubernetes/pki/etcd";
+            let node = cluster.node(name)?;
+            let text = node
+                .exec(&["sh", "-c", &format!(
+                    "exec $(ls -d /run/containerd/io.containerd.runtime.v2.task/k8s.io/*/rootfs/usr/local/bin/etcdctl \
+                     | head -n 1) --endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt \
+                     --cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key member list -w json"
+                )])?
+                .ok()?;
+            let list: Value = serde_json::from_str(&text)?;
+            let voters = list["members"].as_array().into_iter().flatten();
+            let voters = voters.filter(|member| member["isLearner"] != Value::Bool(true) && member["name"] != "");
+            Ok((voters.count() == 3).then_some(list))
+        })?;
+        ids.insert(text["header"]["cluster_id"].to_string());
+    }
+    ensure!(ids.len() == 1, "etcd clusters {ids:?} instead of one");
+    Ok(())
+}
+
+fn finished(cluster: &Cluster, output: &Output) -> Result<()> {
+    for (name, _) in NODES {
+        cluster.wait_node_ready(name, READY)?;
+    }
+    three_voters(cluster)?;
+    for (name, _) in NODES {
+        probe::firstboot_done(cluster, name)?;
+        probe::no_superuser(output, cluster.node(name)?)?;
+    }
+    let worker = probe::get(cluster, &["node", "w1"])?;
+    ensure!(worker["metadata"]["labels"]["disk"] == "ssd", "labels of w1: {}", worker["metadata"]["labels"]);
+    ensure!(worker["metadata"]["labels"]["node-role.kubernetes.io/edge"] == "", "w1 lacks its role");
+    ensure!(worker["spec"]["taints"][0]["key"] == "lab", "taints of w1: {}", worker["spec"]["taints"]);
+    let first = probe::get(cluster, &["node", "cp1"])?;
+    ensure!(first["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == "", "cp1 lacks its role");
+    ensure!(
+        first["spec"]["taints"][0]["key"] == "node-role.kubernetes.io/control-plane",
+        "taints of cp1: {}",
+        first["spec"]["taints"]
+    );
+    let csrs = probe::get(cluster, &["certificatesigningrequests"])?;
+    ensure!(csrs["items"].as_array().is_some_and(Vec::is_empty), "a CSR was needed: {csrs}");
+    Ok(())
+}
+
+fn needs() -> Vec<Need> {
+    NEEDS.into_iter().chain([Need::Program("haproxy")]).collect()
+}
+
+#[test]
+fn three_control_planes_and_a_worker_in_any_order() -> Result<()> {
+    let Some(cache) = require(&needs())? else { return Ok(()) };
+    let _serial = cache.serial()?;
+    let output = Output::build(&ha())?;
+    let (mut cluster, _balancer) = machines(&cache, &output)?;
+    let order = random_order()?;
+    cluster.power_on(&order)?;
+    let last = order.last().context("no machine")?.0;
+    let mut times = Timeline::of(cluster.node(last)?)?;
+    finished(&cluster, &output)?;
+    times.mark("one etcd cluster, four nodes Ready, firstboot done everywhere")?;
+    probe::workload(&cluster)?;
+    times.mark("workload resolves and reaches a Service")?;
+    let result = probe::firstboot_done(&cluster, "cp1")?;
+    probe::print_times(&cluster, "cp1", times, &result)?;
+    Ok(())
+}
+
+#[test]
+fn one_firstboot_killed_while_the_others_found_the_cluster() -> Result<()> {
+    let Some(cache) = require(&needs())? else { return Ok(()) };
+    let _serial = cache.serial()?;
+    let output = Output::build(&ha())?;
+    let (mut cluster, _balancer) = machines(&cache, &output)?;
+    cluster.power_on(&[("cp1", Duration::ZERO), ("cp2", Duration::ZERO)])?;
+    cluster.power_on(&[("cp3", Duration::ZERO), ("w1", Duration::ZERO)])?;
+    // cp3 is killed as soon as it takes part in the decision.
+    cluster.wait_until("cp3 to decide about etcd", READY, Duration::from_millis(5), |cluster| {
+        let node = cluster.node("cp3")?;
+        let status: Value = serde_json::from_str(&node.read_file("/run/nodekiln/status.json")?)?;
+        Ok((status["stage"] == "etcd").then_some(()))
+    })?;
+    cluster.node("cp3")?.kill_main("nodekiln-firstboot.service", Signal::SIGKILL)?;
+    finished(&cluster, &output)?;
+    ensure!(
+        cluster.node("cp3")?.unit("nodekiln-firstboot.service", &["NRestarts"])? != ["0"],
+        "cp3's firstboot was not killed"
+    );
+    Ok(())
+}
