@@ -39,7 +39,9 @@ fn embed() -> Result<(), String> {
             format!("Some(include_bytes!({:?}))", copy.display().to_string())
         }
     };
-    let source = format!("/// The node's binary for the builder's own architecture.\npub static FIRSTBOOT: Option<&[u8]> = {constant};\n");
+    let source = format!(
+        "/// The node's binary for the builder's own architecture.\npub static FIRSTBOOT: Option<&[u8]> = {constant};\n"
+    );
     fs::write(out_dir.join("embedded.rs"), source).map_err(|e| format!("writing embedded.rs: {e}"))
 }
 

@@ -3,7 +3,9 @@
 pub mod existing;
 pub mod manifest;
 pub mod placement;
+mod process;
 pub mod secrets_file;
 mod write;
 
+pub use process::no_core_dumps;
 pub use write::{Built, WriteError, Written, write};

@@ -34,7 +34,7 @@ pub fn create(path: &Path, cluster: &Cluster) -> Result<Secrets, Failure> {
     }
     let secrets = secrets.context("making the cluster's keys").map_err(Failure::Environment)?;
     let bytes = secrets.to_vec();
-    nodekiln_fs::create_file(path, bytes.expose(), Mode::PRIVATE)
+    nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), bytes.expose())
         .with_context(|| format!("writing {}", path.display()))
         .map_err(Failure::Environment)?;
     Ok(secrets)

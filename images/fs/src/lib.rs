@@ -3,5 +3,7 @@
 mod replace;
 mod stage;
 
-pub use replace::{make_dir, remove_file_durably, rename_durably, replace_file, symlink_durably, sync_parent};
+pub use replace::{
+    create_file, make_dir, remove_file_durably, rename_durably, replace_file, symlink_durably, sync_parent,
+};
 pub use stage::{StageError, StagedTree};

@@ -28,6 +28,20 @@ pub fn replace_file(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Puts `bytes` at `path`, where nothing may be yet, as [`replace_file`] does.
+///
+/// The hidden file gets its name by link(2), which never replaces anything.
+///
+/// # Errors
+/// `AlreadyExists` if something bears the name, even a dangling symlink; else those of the file system.
+pub fn create_file(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let temp = beside(path)?;
+    let done = write_new(&temp, mode, bytes).and_then(|()| fs::hard_link(&temp, path));
+    let _ = fs::remove_file(&temp);
+    done?;
+    sync_parent(path)
+}
+
 /// Removes the file or symlink at `path` for good. One that is not there is no error.
 ///
 /// # Errors
@@ -142,6 +156,20 @@ mod tests {
             fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets.yaml");
+        create_file(&path, 0o600, b"first").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(create_file(&path, 0o600, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        let link = dir.path().join("dangling");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert_eq!(create_file(&link, 0o600, b"x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]
