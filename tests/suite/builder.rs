@@ -1,0 +1,171 @@
+//! The command as users run it: pure, refusing, leaving old outputs whole. And how fast it is.
+
+use anyhow::{Context as _, Result, ensure};
+use nodekiln_tests::{
+    command::Cmd,
+    tools::{Need, require},
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    fmt::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+fn nodekiln() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("NODEKILN") {
+        return Ok(path.into());
+    }
+    let own = env::current_exe()?;
+    let path = own.ancestors().nth(3).context("looking for the target folder")?.join("release/nodekiln");
+    ensure!(path.exists(), "no {}: `cargo build --release` or `tests/run release` makes it", path.display());
+    Ok(path)
+}
+
+/// Every file below `folder`: mode and digest by path.
+fn tree(folder: &Path) -> Result<BTreeMap<String, (u32, String)>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            let metadata = fs::symlink_metadata(&path)?;
+            let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
+            let digest = if metadata.is_dir() { String::new() } else { hex::encode(Sha256::digest(fs::read(&path)?)) };
+            found.insert(name, (metadata.permissions().mode() & 0o7777, digest));
+            if metadata.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `count` workers and one control plane that get firstboot by URL.
+fn many(count: usize) -> String {
+    let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+         networking: {podSubnet: 10.128.0.0/9, serviceSubnet: 10.96.0.0/12}\n\
+         os: {profile: flatcar}\ndelivery: {baseURL: \"http://192.0.2.1:8080\"}\nnodes:\n\
+         \x20 - {name: cp, role: control-plane, address: 172.16.0.1}\n"
+        .to_owned();
+    for index in 1..count {
+        let _ = writeln!(text, "  - {{name: w{index}, role: worker, address: 172.16.{}.{}}}", index / 250, index % 250 + 2);
+    }
+    text
+}
+
+#[test]
+fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
+    let Some(_cache) = require(&[Need::Program("faketime")])? else { return Ok(()) };
+    let program = nodekiln()?;
+    for example in ["single", "ha"] {
+        let (here, there) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let build = |folder: &Path, prefix: &[&str], env: &[(&str, &str)]| -> Result<()> {
+            let mut command = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.as_os_str()])
+                .args(prefix)
+                .args([&program])
+                .args(["build", "--example", example]);
+            for (name, value) in env {
+                command = command.env(name, value);
+            }
+            command.ok().map(drop)
+        };
+        build(here.path(), &[], &[])?;
+        let secrets = format!("{example}.secrets.yaml");
+        fs::copy(here.path().join(&secrets), there.path().join(&secrets))?;
+        let mode = fs::metadata(here.path().join(&secrets))?.permissions().mode() & 0o7777;
+        ensure!(mode == 0o600, "{secrets} has mode {mode:o}");
+        // Another folder, clock, time zone, locale and home.
+        build(
+            there.path(),
+            &["faketime", "2031-02-03 04:05:06"],
+            &[("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/nowhere")],
+        )?;
+        let (first, second) = (tree(&here.path().join("out"))?, tree(&there.path().join("out"))?);
+        ensure!(first == second, "{example}: two builds differ");
+        for (path, (mode, digest)) in &first {
+            let expected = if digest.is_empty() { 0o700 } else { 0o600 };
+            ensure!(*mode == expected, "{example}: {path} has mode {mode:o}");
+        }
+        for name in ["manifest.json", "placement.json", "admin.conf", "super-admin.conf", "ca.crt"] {
+            ensure!(first.contains_key(name), "{example}: no {name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn refused_input_leaves_no_trace() -> Result<()> {
+    let program = nodekiln()?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("cluster.yaml"), "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nnodes: []\n")?;
+    let build = |arguments: &[&str]| {
+        Cmd::new(["env".as_ref(), "-C".as_ref(), folder.path().as_os_str()]).args([&program]).args(arguments).output()
+    };
+    let refused = build(&["build"])?;
+    ensure!(refused.status.and_then(|status| status.code()) == Some(1), "{refused:?}");
+    ensure!(refused.stderr.contains("cluster.yaml:3:8"), "no position in {}", refused.stderr);
+    ensure!(refused.stdout.is_empty(), "words on stdout: {}", refused.stdout);
+    let names: Vec<_> = fs::read_dir(folder.path())?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    ensure!(names.len() == 1, "a refused build left {names:?}");
+
+    fs::create_dir(folder.path().join("home"))?;
+    fs::write(folder.path().join("home/letter"), "dear")?;
+    let kept = build(&["build", "--example", "single", "-o", "home"])?;
+    ensure!(kept.status.and_then(|status| status.code()) == Some(3), "{kept:?}");
+    ensure!(kept.stderr.contains("home") && kept.stderr.contains("-o"), "{}", kept.stderr);
+    ensure!(fs::read_to_string(folder.path().join("home/letter"))? == "dear", "the letter is gone");
+    ensure!(!folder.path().join("single.secrets.yaml").exists(), "secrets were made for a refused output");
+    let dot = build(&["build", "--example", "single", "-o", "."])?;
+    ensure!(dot.status.and_then(|status| status.code()) == Some(3), "{dot:?}");
+    ensure!(build(&["bild"])?.status.and_then(|status| status.code()) == Some(2), "usage has another code");
+    Ok(())
+}
+
+/// What `Debug`, errors and output must never show: no private key outside files meant for it.
+#[test]
+fn nothing_private_is_said_or_published() -> Result<()> {
+    let program = nodekiln()?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("cluster.yaml"), many(3))?;
+    let said = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.path().as_os_str()])
+        .args([&program])
+        .args(["build"])
+        .output()?;
+    ensure!(said.success(), "{}", said.stderr);
+    ensure!(!said.stderr.contains("PRIVATE") && said.stdout.is_empty(), "{}{}", said.stdout, said.stderr);
+    let out = folder.path().join("out");
+    for name in tree(&out)?.keys().filter(|name| name.starts_with("serve/") || *name == "placement.json") {
+        let path = out.join(name);
+        if path.is_file() {
+            let bytes = fs::read(&path)?;
+            let text = String::from_utf8_lossy(&bytes);
+            ensure!(!text.contains("PRIVATE KEY-----\nM"), "{name} holds a private key");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn build_time_of_one_node_and_of_a_thousand() -> Result<()> {
+    let program = nodekiln()?;
+    let mut times = Vec::new();
+    for count in [1, 1000] {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("cluster.yaml"), many(count))?;
+        let started = Instant::now();
+        Cmd::new(["env".as_ref(), "-C".as_ref(), folder.path().as_os_str()])
+            .args([&program])
+            .args(["build"])
+            .limit(Duration::from_secs(120))
+            .ok()?;
+        let took = started.elapsed();
+        eprintln!("build of {count} nodes: {:.3} s", took.as_secs_f64());
+        times.push(took.as_secs_f64());
+    }
+    eprintln!("each further node: {:.2} ms", (times[1] - times[0]) * 1000.0 / 999.0);
+    Ok(())
+}
