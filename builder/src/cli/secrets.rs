@@ -1,7 +1,8 @@
 //! `nodekiln secrets`: the cluster's only state.
 
 use super::terminal::{Failure, Terminal};
-use crate::{config, output::secrets_file, secrets};
+use crate::{config, output::secrets_file};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use std::path::PathBuf;
 
 /// Commands of `secrets`.
@@ -48,7 +49,20 @@ impl Secrets {
             }
             Secrets::Show(show) => {
                 let secrets = secrets_file::open(&show.secrets)?;
-                terminal.data(secrets::summary(&secrets).as_bytes())
+                let date = |seconds: i64| {
+                    let date = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
+                    date.unwrap_or_else(|| seconds.to_string())
+                };
+                terminal.data(
+                    format!(
+                        "created:      {}\ngeneration:   {}, of {}\nfingerprint:  {}\n",
+                        date(secrets.created_at()),
+                        secrets.generation(),
+                        date(secrets.renewed_at()),
+                        secrets.fingerprint()
+                    )
+                    .as_bytes(),
+                )
             }
         }
     }

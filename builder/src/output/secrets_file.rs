@@ -19,20 +19,10 @@ pub fn beside(cluster_file: &Path) -> PathBuf {
 /// The file exists, cannot be written, or the machine has no random numbers or no clock.
 pub fn create(path: &Path, cluster: &Cluster) -> Result<Secrets, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
-    let mut failed = None;
-    let secrets = Secrets::new(
-        i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-        cluster.ca_certificate_validity,
-        &mut |bytes| {
-            if let Err(error) = getrandom::fill(bytes) {
-                failed = Some(error);
-            }
-        },
-    );
-    if let Some(error) = failed {
-        return Err(Failure::environment(anyhow!("drawing random numbers: {error}")));
-    }
-    let secrets = secrets.context("making the cluster's keys").map_err(Failure::Environment)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let secrets = Secrets::new(now, cluster.ca_certificate_validity, |bytes| getrandom::fill(bytes))
+        .context("making the cluster's keys")
+        .map_err(Failure::Environment)?;
     let bytes = secrets.to_vec();
     nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), bytes.expose())
         .with_context(|| format!("writing {}", path.display()))
@@ -48,5 +38,8 @@ pub fn open(path: &Path) -> Result<Secrets, Failure> {
     let shown = path.display();
     let bytes = std::fs::read(path).map(nodekiln_plan::Secret::new);
     let bytes = bytes.with_context(|| format!("reading {shown}")).map_err(Failure::Environment)?;
-    Secrets::parse(bytes.expose()).with_context(|| format!("reading {shown}")).map_err(Failure::Input)
+    Secrets::parse(bytes.expose()).map_err(|findings| {
+        let lines: Vec<String> = findings.iter().map(|finding| format!("{shown}:{finding}")).collect();
+        Failure::Input(anyhow!("{}", lines.join("\nerror: ")))
+    })
 }
