@@ -45,7 +45,7 @@ pub enum BakeError {
         #[source]
         source: pki::FillError,
     },
-    /// The tree cannot be encoded, or what was encoded does not decode to it.
+    /// The tree cannot be encoded.
     #[error("{node}: encoding its payload")]
     Encode {
         /// The node.
@@ -53,6 +53,15 @@ pub enum BakeError {
         /// Why.
         #[source]
         source: nodekiln_payload::EncodeError,
+    },
+    /// What was encoded does not decode to the tree.
+    #[error("{node}: decoding its payload again")]
+    Check {
+        /// The node.
+        node: NodeName,
+        /// Why.
+        #[source]
+        source: nodekiln_payload::CheckError,
     },
     /// A key where it must not be.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -96,10 +105,11 @@ impl Oven<'_> {
         let filled = pki::fill(self.authority, draft)
             .map_err(|source| BakeError::Fill { node: name.clone(), source })?;
         let profile = draft.profile;
-        let options = EncodeOptions { ignition_version: node.os.ignition_version.into() };
-        let failed = |source| BakeError::Encode { node: name.clone(), source };
-        let artifacts = encode(&filled.tree, profile, &options).map_err(failed)?;
-        let decoded = nodekiln_payload::check(&filled.tree, &artifacts, profile).map_err(failed)?;
+        let options = EncodeOptions { ignition_version: node.os.ignition_version, ..EncodeOptions::default() };
+        let artifacts = encode(&filled.tree, profile, &options)
+            .map_err(|source| BakeError::Encode { node: name.clone(), source })?;
+        let decoded = nodekiln_payload::check(&filled.tree, &artifacts, profile)
+            .map_err(|source| BakeError::Check { node: name.clone(), source })?;
 
         let own: BTreeMap<Sha256, &KeyId> = filled.keys.iter().map(|(id, spki)| (*spki, id)).collect();
         let known = Known {

@@ -5,10 +5,14 @@
 //! key; [`pki`] opens the [`secrets`] to an authority and fills drafts to node trees; `nodekiln_payload` encodes those;
 //! [`output`] stages the results and is the only part that writes.
 
+pub mod bake;
+pub mod cli;
 mod component;
 pub mod config;
 pub mod draft;
+pub mod firstboot;
 pub mod node;
+pub mod output;
 pub mod pki;
 pub mod release;
 pub mod secrets;

@@ -35,7 +35,11 @@ fn render(folder: &Path) -> Result<BTreeMap<String, String>> {
                     Ok(draft) => {
                         files.insert(format!("plans/{}.txt", node.name), draft::render(&draft));
                     }
-                    Err(error) => said.push_str(&format!("error: {error}\n")),
+                    Err(refusals) => {
+                        for refusal in refusals {
+                            said.push_str(&format!("error: {refusal}\n"));
+                        }
+                    }
                 }
             }
             said

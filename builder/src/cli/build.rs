@@ -63,7 +63,10 @@ impl Build {
         for node in &cluster.nodes {
             match node::plan(cluster, node, &sources) {
                 Ok(draft) => drafts.push(draft),
-                Err(error) => refused.push(error.to_string()),
+                Err(refusals) => refused.extend(refusals.into_iter().map(|refusal| match &refusal.hint {
+                    Some(hint) => format!("{refusal}\nhelp: {hint}"),
+                    None => refusal.to_string(),
+                })),
             }
         }
         if !refused.is_empty() {

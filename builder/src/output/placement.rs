@@ -8,7 +8,7 @@ use crate::pki::{
     scan::{self, Found},
     table::Custody,
 };
-use nodekiln_payload::DecodedTree;
+use nodekiln_payload::NodeTree;
 use nodekiln_plan::{NodeName, Role, Sha256};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub struct Known<'a> {
 pub fn of_node(
     name: &NodeName,
     role: Role,
-    tree: &DecodedTree,
+    tree: &NodeTree,
     known: &Known<'_>,
 ) -> Result<Vec<Holding>, Vec<Violation>> {
     let mut holdings = Vec::new();
