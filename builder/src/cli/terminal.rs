@@ -2,7 +2,6 @@
 
 use crate::config::{self, Colors, Diagnostics};
 use std::{
-    error::Error,
     fmt,
     io::{self, IsTerminal as _, Write as _},
 };

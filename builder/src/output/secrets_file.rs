@@ -39,7 +39,7 @@ pub fn open(path: &Path) -> Result<Secrets, Failure> {
     let bytes = std::fs::read(path).map(nodekiln_plan::Secret::new);
     let bytes = bytes.with_context(|| format!("reading {shown}")).map_err(Failure::Environment)?;
     Secrets::parse(bytes.expose()).map_err(|findings| {
-        let lines: Vec<String> = findings.iter().map(|finding| format!("{shown}:{finding}")).collect();
+        let lines: Vec<String> = findings.0.iter().map(|finding| format!("{shown}:{finding}")).collect();
         Failure::Input(anyhow!("{}", lines.join("\nerror: ")))
     })
 }
