@@ -5,6 +5,10 @@
 //! Where the file system has no exchange, two renames do it, and the next [`StagedTree::begin`] repairs a gap between
 //! them.
 
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
@@ -125,7 +129,6 @@ impl StagedTree {
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&full)
             .map_err(io_error("creating", &full))?;
         file.write_all(bytes).map_err(io_error("writing", &full))
@@ -146,7 +149,7 @@ impl StagedTree {
     /// The file system refuses; the target is the old tree then.
     pub fn commit(mut self) -> Result<(), StageError> {
         let staging = File::open(&self.staging).map_err(io_error("opening", &self.staging))?;
-        nix::unistd::syncfs(&staging).map_err(|e| io_error("syncing", &self.staging)(e.into()))?;
+        rustix::fs::syncfs(&staging).map_err(|e| io_error("syncing", &self.staging)(e.into()))?;
         let exists = fs::symlink_metadata(&self.target).is_ok();
         if !exists {
             fs::rename(&self.staging, &self.target).map_err(io_error("renaming", &self.staging))?;
@@ -225,23 +228,12 @@ fn remove(path: &Path) -> Result<(), StageError> {
 }
 
 /// Swaps two folders. `false` where the file system cannot.
-#[cfg(target_env = "gnu")]
 fn exchange(a: &Path, b: &Path) -> Result<bool, StageError> {
-    use nix::{
-        errno::Errno,
-        fcntl::{AT_FDCWD, RenameFlags, renameat2},
-    };
-    match renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE) {
+    match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(true),
-        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(false),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
         Err(e) => Err(io_error("exchanging", b)(e.into())),
     }
-}
-
-/// nix has the call for glibc only: two renames do it, as on a file system without exchange.
-#[cfg(not(target_env = "gnu"))]
-fn exchange(_: &Path, _: &Path) -> Result<bool, StageError> {
-    Ok(false)
 }
 
 #[cfg(test)]
