@@ -102,8 +102,8 @@ impl Oven<'_> {
     /// See [`BakeError`]: nothing here depends on the machine.
     pub fn bake(&self, node: &Node, draft: &NodeDraft) -> Result<Baked, BakeError> {
         let name = &node.name;
-        let filled = pki::fill(self.authority, draft)
-            .map_err(|source| BakeError::Fill { node: name.clone(), source })?;
+        let filled =
+            pki::fill(self.authority, draft).map_err(|source| BakeError::Fill { node: name.clone(), source })?;
         let profile = draft.profile;
         let options = EncodeOptions { ignition_version: node.os.ignition_version, ..EncodeOptions::default() };
         let artifacts = encode(&filled.tree, profile, &options)

@@ -5,6 +5,7 @@ use crate::{
     host::{Host, Level, Real},
     run, status, verify,
 };
+use nodekiln_plan::PLAN_MARKER;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 const HELP: &str = "\
@@ -95,7 +96,7 @@ fn start(host: &Real, task: Task) -> anyhow::Result<u8> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match task {
         Task::Help => host.print(HELP),
-        Task::Version => host.print(concat!("nodekiln-firstboot ", env!("CARGO_PKG_VERSION"), "\n")),
+        Task::Version => host.print(&format!("nodekiln-firstboot {}\n{PLAN_MARKER}\n", env!("CARGO_PKG_VERSION"))),
         Task::Status { json } => return status::show(host, json),
         Task::Gate => return gate::gate(host),
         Task::Verify => return verify::verify(host),

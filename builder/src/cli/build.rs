@@ -55,9 +55,8 @@ impl Build {
         let cluster = &loaded.cluster;
 
         let firstboot = binaries(&self.firstboot)?;
-        let sources = Sources {
-            firstboot: firstboot.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect(),
-        };
+        let sources =
+            Sources { firstboot: firstboot.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect() };
         let mut drafts = Vec::with_capacity(cluster.nodes.len());
         let mut refused = Vec::new();
         for node in &cluster.nodes {
@@ -111,9 +110,8 @@ fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
         return Ok(embedded.map_err(Failure::Environment)?.into_iter().collect());
     }
     let read = |path: &PathBuf| {
-        let bytes = std::fs::read(path)
-            .with_context(|| format!("reading {}", path.display()))
-            .map_err(Failure::Environment)?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("reading {}", path.display())).map_err(Failure::Environment)?;
         Firstboot::parse(bytes.into())
             .with_context(|| format!("using {} as nodekiln-firstboot", path.display()))
             .map_err(Failure::Input)

@@ -9,8 +9,8 @@ mod validate;
 use clap::{Parser, Subcommand};
 use std::{ffi::OsString, process::ExitCode};
 
-pub use terminal::{Failure, exit};
 use terminal::Terminal;
+pub use terminal::{Failure, exit};
 
 /// Builds immutable Kubernetes nodes: one cluster.yaml in, a boot payload per machine out.
 ///

@@ -2,8 +2,8 @@
 
 use super::terminal::{Failure, Terminal};
 use crate::{config, output::secrets_file};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use std::path::PathBuf;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Commands of `secrets`.
 #[derive(Debug, clap::Subcommand)]
@@ -50,7 +50,8 @@ impl Secrets {
             Secrets::Show(show) => {
                 let secrets = secrets_file::open(&show.secrets)?;
                 let date = |seconds: i64| {
-                    let date = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
+                    let date =
+                        OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
                     date.unwrap_or_else(|| seconds.to_string())
                 };
                 terminal.data(

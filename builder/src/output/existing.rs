@@ -14,7 +14,9 @@ pub enum ExistingError {
     #[error("{0}: is not empty and holds no manifest.json of nodekiln's; give another folder with -o")]
     NotOurs(PathBuf),
     /// A file that the manifest does not list.
-    #[error("{folder}: holds `{file}`, which its manifest.json does not list; move it away, or give another folder with -o")]
+    #[error(
+        "{folder}: holds `{file}`, which its manifest.json does not list; move it away, or give another folder with -o"
+    )]
     Foreign {
         /// The output.
         folder: PathBuf,

@@ -18,7 +18,8 @@ pub fn beside(cluster_file: &Path) -> PathBuf {
 /// # Errors
 /// The file exists, cannot be written, or the machine has no random numbers or no clock.
 pub fn create(path: &Path, cluster: &Cluster) -> Result<Secrets, Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let secrets = Secrets::new(now, cluster.ca_certificate_validity, |bytes| getrandom::fill(bytes))
         .context("making the cluster's keys")
