@@ -23,7 +23,7 @@ fn render(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let said = match config::load(&folder.join("cluster.yaml")) {
         Err(config::Failure::Findings(findings)) => findings.render(Colors::Off),
-        Err(config::Failure::Io(error)) => return Err(error).context("reading the case"),
+        Err(failure) => return Err(failure.into()),
         Ok(loaded) => {
             // Not the real binary: it changes with every compiler.
             let firstboot: Arc<[u8]> = b"nodekiln-firstboot of the goldens".as_slice().into();

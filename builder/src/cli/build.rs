@@ -1,10 +1,13 @@
 //! `nodekiln build`: payloads for all nodes.
 
-use super::terminal::{Failure, Terminal};
+use super::{
+    example, plan,
+    terminal::{Failure, Terminal},
+};
 use crate::{
-    config::{self, example},
+    config::{self, examples::Example},
     firstboot::Firstboot,
-    node::{self, Sources},
+    node::Sources,
     output::{self, Built, WriteError, secrets_file},
     pki::Authority,
 };
@@ -21,8 +24,8 @@ pub struct Build {
     #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml", conflicts_with = "example")]
     file: PathBuf,
     /// Build an embedded example instead of a file.
-    #[arg(long, value_name = "NAME", value_parser = example::NAMES)]
-    example: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = example::parser())]
+    example: Option<&'static Example>,
     /// The secrets: made on first use. `secrets.yaml` beside the cluster file by default, `NAME.secrets.yaml` in the
     /// current folder with `--example NAME`.
     #[arg(long, value_name = "FILE")]
@@ -41,36 +44,19 @@ impl Build {
     /// # Errors
     /// Findings in the input, before anything is written; or an environment that does not let it write.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let (loaded, beside) = match &self.example {
-            Some(name) => {
-                let text = example::find(name)
-                    .with_context(|| format!("looking for the example {name}"))
-                    .map_err(Failure::environment)?;
-                let file = format!("{name}.yaml");
-                (config::load_str(&file, text, None)?, PathBuf::from(format!("{name}.secrets.yaml")))
+        let (mut loaded, beside) = match self.example {
+            Some(Example { name, text, .. }) => {
+                let loaded = config::load_str(&format!("{name}.yaml"), text, None)?;
+                (loaded, PathBuf::from(format!("{name}.secrets.yaml")))
             }
             None => (config::load(&self.file)?, secrets_file::beside(&self.file)),
         };
-        terminal.warnings(&loaded.warnings);
-        let cluster = &loaded.cluster;
-
         let firstboot = binaries(&self.firstboot)?;
         let sources =
             Sources { firstboot: firstboot.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect() };
-        let mut drafts = Vec::with_capacity(cluster.nodes.len());
-        let mut refused = Vec::new();
-        for node in &cluster.nodes {
-            match node::plan(cluster, node, &sources) {
-                Ok(draft) => drafts.push(draft),
-                Err(refusals) => refused.extend(refusals.into_iter().map(|refusal| match &refusal.hint {
-                    Some(hint) => format!("{refusal}\nhelp: {hint}"),
-                    None => refusal.to_string(),
-                })),
-            }
-        }
-        if !refused.is_empty() {
-            return Err(Failure::input(anyhow::anyhow!(refused.join("\nerror: "))));
-        }
+        let drafts = plan::all(&mut loaded, &sources)?;
+        terminal.warnings(&loaded.warnings);
+        let cluster = &loaded.cluster;
         // Before secrets are made: an output that cannot be replaced is refused without a trace.
         output::existing::check(&self.output).map_err(Failure::environment)?;
 

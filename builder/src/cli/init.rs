@@ -1,16 +1,19 @@
 //! `nodekiln init`: a cluster.yaml to start from.
 
-use super::terminal::{Failure, Terminal};
-use crate::config::example;
+use super::{
+    example,
+    terminal::{Failure, Terminal},
+};
+use crate::config::examples::Example;
 use anyhow::{Context as _, anyhow};
 use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
 
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub struct Init {
-    /// Which example: see `--help` of `build`.
-    #[arg(long, value_name = "NAME", default_value = "single", value_parser = example::NAMES)]
-    example: String,
+    /// Which example to start from.
+    #[arg(long, value_name = "NAME", default_value = "single", value_parser = example::parser())]
+    example: &'static Example,
     /// Where to write it; `-` is stdout. An existing file is never replaced.
     #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
     file: PathBuf,
@@ -22,9 +25,7 @@ impl Init {
     /// # Errors
     /// The file exists or cannot be written.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let text = example::find(&self.example)
-            .with_context(|| format!("looking for the example {}", self.example))
-            .map_err(Failure::environment)?;
+        let text = self.example.text;
         if self.file.as_os_str() == "-" {
             return terminal.data(text.as_bytes());
         }

@@ -1,7 +1,9 @@
 //! The command line: arguments in, exit code out. Data goes to stdout, words to stderr.
 
 mod build;
+mod example;
 mod init;
+mod plan;
 mod secrets;
 mod terminal;
 mod validate;

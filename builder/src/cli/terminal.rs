@@ -51,7 +51,7 @@ impl From<config::Failure> for Failure {
     fn from(failure: config::Failure) -> Self {
         match failure {
             config::Failure::Findings(findings) => Failure::Findings(Box::new(findings)),
-            config::Failure::Io(error) => Failure::environment(error),
+            failure @ config::Failure::Io { .. } => Failure::environment(failure),
         }
     }
 }

@@ -1,8 +1,14 @@
 //! `nodekiln validate`: everything that is wrong with a cluster.yaml, at once.
 
-use super::terminal::{Failure, Terminal};
-use crate::config;
-use std::path::PathBuf;
+use super::{
+    plan,
+    terminal::{Failure, Terminal},
+};
+use crate::{
+    config::{self, Arch},
+    node::Sources,
+};
+use std::{path::PathBuf, sync::Arc};
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -21,12 +27,17 @@ impl Validate {
     /// # Errors
     /// Findings, or a file that cannot be read.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let outcome = config::load(&self.file);
+        let planned = config::load(&self.file).map_err(Failure::from).and_then(|mut loaded| {
+            // Any program will do: none is carried anywhere.
+            let any: Arc<[u8]> = Arc::from([].as_slice());
+            let sources = Sources { firstboot: [(Arch::Amd64, any.clone()), (Arch::Arm64, any)].into() };
+            plan::all(&mut loaded, &sources).map(|_| loaded)
+        });
         if self.json {
-            let findings = match &outcome {
+            let findings = match &planned {
                 Ok(loaded) => Some(&loaded.warnings),
-                Err(config::Failure::Findings(findings)) => Some(findings),
-                Err(config::Failure::Io(_)) => None,
+                Err(Failure::Findings(findings)) => Some(&**findings),
+                Err(_) => None,
             };
             if let Some(findings) = findings {
                 let mut text = serde_json::to_vec_pretty(findings).map_err(Failure::environment)?;
@@ -34,9 +45,9 @@ impl Validate {
                 terminal.data(&text)?;
             }
         }
-        let loaded = outcome?;
+        let loaded = planned?;
         terminal.warnings(&loaded.warnings);
-        terminal.say(format!("{}: {} nodes, nothing wrong", self.file.display(), loaded.cluster.nodes.len()));
+        terminal.say(format!("{}: {} nodes, no errors", self.file.display(), loaded.cluster.nodes.len()));
         Ok(())
     }
 }

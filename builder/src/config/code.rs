@@ -127,6 +127,10 @@ codes! {
 
     /// A named input file cannot be used.
     INPUT = 901;
+    /// A node that cannot be planned as it is described.
+    PLAN = 902;
+    /// A payload that its platform does not take.
+    BUDGET = 903;
 }
 
 #[cfg(test)]

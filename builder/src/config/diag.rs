@@ -180,7 +180,7 @@ impl Diagnostics {
     }
 
     /// Brings the findings into the order of the file. What an alias repeats is kept once.
-    pub(super) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         self.list.sort_by(|a, b| (a.span, a.code, &a.message, &a.path).cmp(&(b.span, b.code, &b.message, &b.path)));
         self.list.dedup_by(|b, a| (a.span, a.code, &a.message) == (b.span, b.code, &b.message));
     }
