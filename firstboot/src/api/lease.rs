@@ -67,6 +67,15 @@ pub async fn hold<T>(
     done
 }
 
+/// Gives the Lease back if this node still holds it: an earlier run was killed after its work and before this.
+pub async fn give_back(c: &Context<'_>, server: &Server<'_>, plan: &ApiPlan) {
+    let Ok((namespace, name)) = namespaced(&plan.lease) else { return };
+    let api: Api<Lease> = Api::namespaced(server.client.clone(), namespace);
+    let term = Term { namespace, name, holder: c.plan.spec.node.as_str(), good: SHORT };
+    // Not given back, it ends by itself.
+    let _ = release(server, &api, &term).await;
+}
+
 /// What a Lease says.
 #[derive(Clone, Copy)]
 struct Term<'a> {

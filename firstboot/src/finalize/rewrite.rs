@@ -26,8 +26,13 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
     let now = read_text(c.host, plan.manifest.as_str())?.unwrap_or_default();
     let identity = Identity::load(c.host, plan)?;
     if now.as_bytes() == wanted {
-        // Perhaps a run that was killed wrote it just now.
-        return healthy(c, plan, &identity).await;
+        // Perhaps a run that was killed wrote it just now, and holds the Lease still.
+        restarted(c, plan).await?;
+        healthy(c, plan, &identity).await?;
+        if let Some(api) = &c.plan.spec.api {
+            lease::give_back(c, &connect_for_lease(c, api).await?, api).await;
+        }
+        return Ok(());
     }
     let work = async {
         others_are_up(c, plan, &identity).await?;
@@ -73,12 +78,11 @@ async fn others_are_up(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) ->
 async fn restarted(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
     let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
     let start = c.host.monotonic();
-    let data = format!("--data-dir={}", plan.data_dir);
     let name = format!("--name={}", c.plan.spec.node);
     loop {
         let runs = processes(c.host).iter().any(|process| {
             let has = |wanted: &str| process.args.iter().any(|argument| argument == wanted);
-            has("--initial-cluster-state=existing") && has(&data) && has(&name)
+            has("--initial-cluster-state=existing") && has(&name)
         });
         if runs {
             return Ok(());
