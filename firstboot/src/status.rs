@@ -180,6 +180,8 @@ impl<'a> Status<'a> {
             *said = (what.to_owned(), now);
         }
         let stage = self.report.borrow().stage.clone();
+        // After the last stage, the other members are still told what was decided.
+        let stage = if stage.is_empty() { "run".to_owned() } else { stage };
         let hint = if way_out.is_empty() { String::new() } else { format!(" ({way_out})") };
         self.host.say(Level::Notice, &format!("{stage}: waiting for {what}{hint}"));
         self.host.notify(false, &format!("{stage}: waiting for {what}"));

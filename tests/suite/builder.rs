@@ -8,8 +8,9 @@ use nodekiln_tests::{
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
     fmt::Write as _,
+    fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -52,7 +53,8 @@ fn many(count: usize) -> String {
          \x20 - {name: cp, role: control-plane, address: 172.16.0.1}\n"
         .to_owned();
     for index in 1..count {
-        let _ = writeln!(text, "  - {{name: w{index}, role: worker, address: 172.16.{}.{}}}", index / 250, index % 250 + 2);
+        let _ =
+            writeln!(text, "  - {{name: w{index}, role: worker, address: 172.16.{}.{}}}", index / 250, index % 250 + 2);
     }
     text
 }

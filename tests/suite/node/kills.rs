@@ -67,12 +67,20 @@ fn same(left: &State, right: &State) -> Result<()> {
         if path.contains("killer") || path.contains("nodekiln-firstboot.service.d") {
             continue;
         }
-        ensure!(left.0.get(path) == Some(value) && right.0.get(path) == Some(value),
-            "{path}: {:?} and {:?}", left.0.get(path), right.0.get(path));
+        ensure!(
+            left.0.get(path) == Some(value) && right.0.get(path) == Some(value),
+            "{path}: {:?} and {:?}",
+            left.0.get(path),
+            right.0.get(path)
+        );
     }
     for (name, value) in left.1.iter().chain(&right.1) {
-        ensure!(left.1.get(name) == Some(value) && right.1.get(name) == Some(value),
-            "{name}: {:?} and {:?}", left.1.get(name), right.1.get(name));
+        ensure!(
+            left.1.get(name) == Some(value) && right.1.get(name) == Some(value),
+            "{name}: {:?} and {:?}",
+            left.1.get(name),
+            right.1.get(name)
+        );
     }
     Ok(())
 }

@@ -151,7 +151,11 @@ pub fn disk_state(node: &Node) -> Result<BTreeMap<String, String>> {
         find etc/kubernetes etc/systemd/system etc/containerd etc/cni etc/sysctl.d var/lib/kubelet/config.yaml \
             var/lib/kubelet/pki -type f -exec sha256sum {} +"#;
     let text = node.exec(&["sh", "-c", script])?.ok()?;
-    Ok(text.lines().map(|line| line.rsplit_once(' ').unwrap_or(("", line))).map(|(a, b)| (b.to_owned() + "\t" + if a.len() > 60 { "sha256" } else { "mode" }, a.to_owned())).collect())
+    Ok(text
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap_or(("", line)))
+        .map(|(a, b)| (b.to_owned() + "\t" + if a.len() > 60 { "sha256" } else { "mode" }, a.to_owned()))
+        .collect())
 }
 
 /// The API's objects that firstboot makes, without what the server adds.

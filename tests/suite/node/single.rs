@@ -24,8 +24,7 @@ pub const NEEDS: [Need; 5] = [
 
 /// A cluster of one machine, off.
 pub fn machine(cache: &Cache, output: &Output) -> Result<Cluster> {
-    let mut cluster =
-        Cluster::new(cache, &[GATEWAY.parse()?], vec![output.ignition(cache, "n1", "10.77.0.1")?])?;
+    let mut cluster = Cluster::new(cache, &[GATEWAY.parse()?], vec![output.ignition(cache, "n1", "10.77.0.1")?])?;
     cluster.set_admin_conf(&output.path("admin.conf"));
     Ok(cluster)
 }
