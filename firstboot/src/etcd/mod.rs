@@ -45,22 +45,6 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
         return keep(c, plan);
     }
     let mut state = state::open_empty(c.host, plan)?;
-    if state.map.is_none() && c.plan.spec.api.as_ref().is_some_and(|api| missing(c, api.credential.as_path())) {
-        return Err(Refused::new(
-            "CredentialErased",
-            format!("{} is empty, and the credential to set a new cluster up is erased", plan.data_dir),
-            "boot the payload again",
-        )
-        .into());
-    }
-    if state.map.is_none() && c.plan.spec.api.is_none() && report::is_finished(c)? {
-        return Err(Refused::new(
-            "EtcdDataLost",
-            format!("{} is empty, but this payload was finished on this machine: its log is gone", plan.data_dir),
-            "restore the data, or boot the payload again to start without it",
-        )
-        .into());
-    }
     c.host.remove(Path::new(&format!("{}/{SETTLED}", paths::DONE_DIR))).context("removing a marker")?;
     let identity = Identity::load(c.host, plan)?;
     let served = if plan.members.len() > 1 { Some(Served::start(c, plan, &state).await?) } else { None };
@@ -111,6 +95,7 @@ async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &St
             }
             Decision::New(map) => match api_in_the_way(c).await? {
                 None => {
+                    may_found(c, plan)?;
                     c.status.arrived();
                     return Ok(with_names(map));
                 }
@@ -169,6 +154,18 @@ async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &St
         }
         c.host.sleep(PAUSE).await;
     }
+}
+
+/// A new cluster has to be set up: that needs the payload's credential, and its data must not have been lost here.
+fn may_found(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
+    let lost = match &c.plan.spec.api {
+        Some(api) if missing(c, api.credential.as_path()) => "the credential to set a new cluster up is erased",
+        None if report::is_finished(c)? => "this payload was finished on this machine: its log is gone",
+        _ => return Ok(()),
+    };
+    let what = format!("{} is empty, but {lost}", plan.data_dir);
+    let hint = "restore the data, or boot the payload again to found a new, empty cluster";
+    Err(Refused::new("EtcdDataLost", what, hint).into())
 }
 
 /// An API server with our CA behind controlPlaneEndpoint forbids to found.
