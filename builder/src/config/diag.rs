@@ -6,7 +6,7 @@ use super::{
 };
 use annotate_snippets::{AnnotationKind, Element, Level, Renderer, Snippet};
 use serde::Serialize;
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -116,12 +116,15 @@ impl Finding {
 const MAX_FINDINGS: usize = 1000;
 /// Two places up to this many lines apart are shown in one snippet.
 const SNIPPET_LINES: usize = 200;
+/// Longer lines are not shown.
+const SNIPPET_BYTES: usize = 32 << 10;
 
 /// All findings about one input, in the order of the file.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
     source: Arc<Source>,
     list: Vec<Diagnostic>,
+    seen: BTreeSet<(Severity, Span, Code, String)>,
     kept: [usize; 2],
     dropped: usize,
 }
@@ -129,7 +132,7 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// No findings about `source`.
     pub fn new(source: Source) -> Self {
-        Self { source: Arc::new(source), list: Vec::new(), kept: [0; 2], dropped: 0 }
+        Self { source: Arc::new(source), list: Vec::new(), seen: BTreeSet::new(), kept: [0; 2], dropped: 0 }
     }
 
     /// The input.
@@ -152,10 +155,22 @@ impl Diagnostics {
         self.push(Severity::Warning, origin.span, &origin.path, finding);
     }
 
+    /// Whether another error would be kept: if not, its hint need not be worked out.
+    pub(super) fn has_room(&self) -> bool {
+        self.kept[usize::from(true)] < MAX_FINDINGS
+    }
+
     pub(super) fn push(&mut self, severity: Severity, span: Span, path: &str, finding: Finding) {
+        let message = clean(&finding.message);
+        let key = (severity, span, finding.code, message.clone());
+        if !self.seen.insert(key.clone()) {
+            // A value that many nodes share, by an alias or from the cluster's own: said once.
+            return;
+        }
         // Counted by severity: warnings must not push out the error that stops the build.
         let kept = &mut self.kept[usize::from(severity == Severity::Error)];
         if *kept >= MAX_FINDINGS {
+            self.seen.remove(&key);
             self.dropped += 1;
             return;
         }
@@ -163,7 +178,7 @@ impl Diagnostics {
         let position = self.source.position(span.range().start);
         let second = finding.second.map(|(span, label)| {
             let position = self.source.position(span.range().start);
-            Spot { span, line: position.line, column: position.column, label }
+            Spot { span, line: position.line, column: position.column, label: clean(&label) }
         });
         self.list.push(Diagnostic {
             severity,
@@ -172,17 +187,16 @@ impl Diagnostics {
             line: position.line,
             column: position.column,
             span,
-            path: path.to_owned(),
-            message: finding.message,
-            hint: finding.hint,
+            path: clean(path),
+            message,
+            hint: finding.hint.map(|hint| clean(&hint)),
             second,
         });
     }
 
-    /// Brings the findings into the order of the file. What an alias repeats is kept once.
+    /// Brings the findings into the order of the file.
     pub fn sort(&mut self) {
         self.list.sort_by(|a, b| (a.span, a.code, &a.message, &a.path).cmp(&(b.span, b.code, &b.message, &b.path)));
-        self.list.dedup_by(|b, a| (a.span, a.code, &a.message) == (b.span, b.code, &b.message));
     }
 
     /// The findings.
@@ -229,46 +243,52 @@ impl Diagnostics {
             Severity::Warning => Level::WARNING,
         };
         let code = diagnostic.code.to_string();
-        let title = level.primary_title(clean(&diagnostic.message)).id(code);
+        let title = level.primary_title(diagnostic.message.clone()).id(code);
         let first = self.source.head(diagnostic.span);
-        let path = (!diagnostic.path.is_empty()).then(|| clean(&diagnostic.path));
+        let path = (!diagnostic.path.is_empty()).then(|| diagnostic.path.clone());
         let mut elements: Vec<Element<'_>> = Vec::new();
         match &diagnostic.second {
-            None => elements.push(self.snippet(&[(first, AnnotationKind::Primary, path)]).into()),
+            None => elements.push(self.excerpt(&[(first, AnnotationKind::Primary, path)])),
             Some(spot) => {
                 let other = self.source.head(spot.span);
                 let apart = self.source.line_of(first.start).abs_diff(self.source.line_of(other.start));
                 let first = (first, AnnotationKind::Primary, path);
-                let other = (other, AnnotationKind::Context, Some(clean(&spot.label)));
+                let other = (other, AnnotationKind::Context, Some(spot.label.clone()));
                 if apart <= SNIPPET_LINES {
-                    elements.push(self.snippet(&[first, other]).into());
+                    elements.push(self.excerpt(&[first, other]));
                 } else {
-                    elements.push(self.snippet(&[first]).into());
-                    elements.push(self.snippet(&[other]).into());
+                    elements.push(self.excerpt(&[first]));
+                    elements.push(self.excerpt(&[other]));
                 }
             }
         }
         if let Some(hint) = &diagnostic.hint {
-            elements.push(Level::HELP.message(clean(hint)).into());
+            elements.push(Level::HELP.message(hint.clone()).into());
         }
         renderer.render(&[title.elements(elements)])
     }
 
-    fn snippet<'a>(
-        &'a self,
-        marks: &[(std::ops::Range<usize>, AnnotationKind, Option<String>)],
-    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    /// The lines of `marks` with the marks under them; only the position where that would be without end.
+    fn excerpt<'a>(&'a self, marks: &[Mark]) -> Element<'a> {
         let lines = || marks.iter().map(|(range, ..)| self.source.line_of(range.start));
         let (from, to) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
+        if self.source.extent(from, to) > SNIPPET_BYTES {
+            let position = self.source.position(marks.first().map_or(0, |(range, ..)| range.start));
+            let origin = annotate_snippets::Origin::path(self.source.name());
+            return origin.line(position.line).char_column(position.column).into();
+        }
         let (text, offset) = self.source.shown(from, to);
         let mut snippet = Snippet::source(text).line_start(from + 1).path(self.source.name()).fold(true);
         for (range, kind, label) in marks {
             let annotation = kind.span(range.start - offset..range.end - offset);
             snippet = snippet.annotation(annotation.label(label.clone()));
         }
-        snippet
+        snippet.into()
     }
 }
+
+/// What is underlined, how, and the words beside it.
+type Mark = (Range<usize>, AnnotationKind, Option<String>);
 
 /// Text from the input in a message: one line, no control characters, not without end.
 pub(super) fn clean(text: &str) -> String {

@@ -9,9 +9,11 @@ mod diag;
 pub mod examples;
 mod inputs;
 mod nearest;
+mod object;
 mod raw;
 mod read;
 mod resolve;
+mod scalar;
 mod source;
 mod yaml;
 

@@ -4,7 +4,8 @@
 //! refused by name until a version of nodekiln renders it; supporting it means moving it up and giving it a type.
 
 use super::{
-    read::{Field, Hidden, Keys, NumberOrText, Object, OneOrMany, Place, Read, Reader, Switch, Texts},
+    object::Object,
+    read::{Field, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts},
     yaml::NodeId,
 };
 
@@ -259,7 +260,8 @@ raw! {
         url: String = "url",
         sha256: String = "sha256",
         sha512: String = "sha512",
-    } later ["sysext"]
+        sysext: String = "sysext",
+    } later []
 }
 
 raw! {

@@ -1,16 +1,15 @@
 //! Reading a [`Tree`] field by field: what is missing, faulty or given, and where.
 //!
-//! A fault is reported when it is read, and reading goes on. Scalars follow the core schema of YAML 1.2.2 (section
-//! 10.3), strictly: nothing is turned from one kind into another.
+//! A fault is reported when it is read, and reading goes on. Nothing is turned from one kind into another.
 
 use super::{
     code,
     diag::{Diagnostics, Finding, Origin, Severity, clean},
     nearest::nearest,
+    scalar::{Plain, ambiguity, ambiguous, kind_of},
     source::Span,
     yaml::{NodeId, Tree, View},
 };
-use serde_json::Value;
 use std::{fmt, rc::Rc};
 
 /// A path in the document, such as `nodes[1].address`. Cheap to extend and to clone.
@@ -167,7 +166,7 @@ pub(super) struct Keys {
 
 impl<'a, 't> Reader<'a, 't> {
     /// The place of the node under `key`.
-    fn place_of(&self, node: NodeId, key_span: Span, path: Path) -> Place {
+    pub(super) fn place_of(&self, node: NodeId, key_span: Span, path: Path) -> Place {
         let span = match self.tree.view(node) {
             View::Scalar { .. } => self.tree.span(node),
             View::List(_) | View::Map(_) => key_span,
@@ -208,6 +207,10 @@ impl<'a, 't> Reader<'a, 't> {
             return;
         }
         let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
+        if !self.found.has_room() {
+            self.found.error_at(place, finding);
+            return;
+        }
         let all = || keys.known.iter().chain(keys.later).copied();
         let finding = match nearest(key, all()) {
             _ if key == "<<" => {
@@ -255,68 +258,6 @@ impl<'a, 't> Reader<'a, 't> {
 /// The finding about something that a later version will support.
 pub(super) fn unsupported(what: &str) -> Finding {
     Finding::new(code::UNSUPPORTED, format!("{what} is not supported yet by this version"))
-}
-
-/// What a plain scalar is, by the core schema.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Plain {
-    Null,
-    Bool(bool),
-    /// `None` where it does not fit.
-    Int(Option<i64>),
-    Float,
-    Text,
-}
-
-/// What a plain scalar is, by the core schema.
-pub(super) fn kind_of(text: &str) -> Plain {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Plain::Null,
-        "true" | "True" | "TRUE" => return Plain::Bool(true),
-        "false" | "False" | "FALSE" => return Plain::Bool(false),
-        ".nan" | ".NaN" | ".NAN" => return Plain::Float,
-        _ => {}
-    }
-    let based = |digits: &str, radix| {
-        (!digits.is_empty() && digits.chars().all(|c| c.is_digit(radix)))
-            .then(|| i64::from_str_radix(digits, radix).ok())
-    };
-    if let Some(number) = text.strip_prefix("0x").and_then(|t| based(t, 16)) {
-        return Plain::Int(number);
-    }
-    if let Some(number) = text.strip_prefix("0o").and_then(|t| based(t, 8)) {
-        return Plain::Int(number);
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
-        return Plain::Float;
-    }
-    if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        return Plain::Int(text.parse().ok());
-    }
-    if is_float(unsigned) { Plain::Float } else { Plain::Text }
-}
-
-/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
-fn is_float(text: &str) -> bool {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
-        None => (text, None),
-    };
-    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    digits(whole)
-        && digits(fraction)
-        && !(whole.is_empty() && fraction.is_empty())
-        && exponent.is_none_or(|e| !e.is_empty() && digits(e))
-}
-
-/// Words and numbers that YAML 1.1 tools read as something else than YAML 1.2 does.
-fn ambiguous(text: &str) -> bool {
-    let word = matches!(text.to_ascii_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let octal = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
-    word || octal
 }
 
 impl Read for String {
@@ -495,131 +436,9 @@ impl Read for NumberOrText {
     }
 }
 
-fn ambiguity(text: &str) -> Finding {
-    Finding::new(code::AMBIGUOUS, format!("`{}` means one thing in YAML 1.1 and another in YAML 1.2", clean(text)))
-        .hint(format!(
-            "quote it if it is a text: \"{}\"; else write `true`, `false` or a number without leading 0",
-            clean(text)
-        ))
-}
-
-/// A fragment of another program's configuration: any mapping, read as JSON. Nulls stay, to take values out of what it
-/// is laid over (RFC 7386).
-#[derive(Debug, Clone)]
-pub(super) struct Object {
-    pub(super) node: NodeId,
-    pub(super) value: serde_json::Map<String, Value>,
-}
-
-impl Read for Object {
-    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
-        if !matches!(reader.tree.view(node), View::Map(_)) {
-            reader.wrong_type(node, place, "a mapping");
-            return None;
-        }
-        match json(reader, node, place)? {
-            Value::Object(value) => Some(Self { node, value }),
-            _ => None,
-        }
-    }
-}
-
-impl Object {
-    /// The place of the field at `path`, if it is there.
-    pub(super) fn find(&self, tree: &Tree<'_>, place: &Place, path: &[&str]) -> Option<Place> {
-        let mut at = place.clone();
-        let mut node = self.node;
-        for name in path {
-            let View::Map(entries) = tree.view(node) else { return None };
-            let entry = entries.iter().find(|e| e.key == *name)?;
-            at = Place { span: entry.key_span, path: at.path.key(name) };
-            node = entry.value;
-        }
-        Some(at)
-    }
-}
-
-fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Value> {
-    let tree = reader.tree;
-    match tree.view(node) {
-        View::Scalar { text, plain: false } => Some(Value::String(text.to_owned())),
-        View::Scalar { text, .. } => match kind_of(text) {
-            Plain::Null => Some(Value::Null),
-            Plain::Bool(value) => Some(Value::Bool(value)),
-            _ if ambiguous(text) => {
-                reader.found.error_at(place, ambiguity(text));
-                None
-            }
-            Plain::Int(Some(number)) => Some(Value::from(number)),
-            Plain::Int(None) => {
-                reader.found.error_at(place, Finding::new(code::VALUE, "a number beyond 64 bits"));
-                None
-            }
-            Plain::Float => match text.parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
-                Some(number) => Some(Value::Number(number)),
-                None => {
-                    reader.found.error_at(place, Finding::new(code::VALUE, "a number that JSON does not have"));
-                    None
-                }
-            },
-            Plain::Text => Some(Value::String(text.to_owned())),
-        },
-        View::List(items) => {
-            let mut list = Vec::with_capacity(items.len());
-            for (index, item) in items.iter().enumerate() {
-                let place = Place { span: tree.span(*item), path: place.path.index(index) };
-                list.extend(json(reader, *item, &place));
-            }
-            Some(Value::Array(list))
-        }
-        View::Map(entries) => {
-            let mut map = serde_json::Map::new();
-            for entry in entries {
-                let place = reader.place_of(entry.value, entry.key_span, place.path.key(&entry.key));
-                if let Some(value) = json(reader, entry.value, &place) {
-                    map.insert(entry.key.clone().into_owned(), value);
-                }
-            }
-            Some(Value::Object(map))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn core_schema() {
-        for (text, kind) in [
-            ("", Plain::Null),
-            ("~", Plain::Null),
-            ("TRUE", Plain::Bool(true)),
-            ("yes", Plain::Text),
-            ("0644", Plain::Int(Some(644))),
-            ("-7", Plain::Int(Some(-7))),
-            ("+7", Plain::Int(Some(7))),
-            ("0o17", Plain::Int(Some(15))),
-            ("0xff", Plain::Int(Some(255))),
-            ("0x", Plain::Text),
-            ("99999999999999999999", Plain::Int(None)),
-            ("1.36", Plain::Float),
-            ("1.", Plain::Float),
-            (".5", Plain::Float),
-            (".", Plain::Text),
-            ("1e3", Plain::Float),
-            ("1e", Plain::Text),
-            ("-.inf", Plain::Float),
-            ("52:54:00:20:00:11", Plain::Text),
-            ("10.0.0.1", Plain::Text),
-            ("2001-01-01", Plain::Text),
-            ("1_000", Plain::Text),
-            ("-", Plain::Text),
-        ] {
-            assert_eq!(kind_of(text), kind, "{text:?}");
-        }
-        assert!(ambiguous("0644") && ambiguous("Off") && !ambiguous("0") && !ambiguous("10"));
-    }
 
     #[test]
     fn paths() {

@@ -30,6 +30,8 @@ pub struct Source {
     name: String,
     text: String,
     lines: Vec<u32>,
+    /// How many characters come before every STRIDE-th byte: long lines are not counted again for each finding.
+    counts: Vec<u32>,
     secrets: Vec<Span>,
 }
 
@@ -37,6 +39,14 @@ impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Source({:?}, {} bytes)", self.name, self.text.len())
     }
+}
+
+/// See [`Source`]'s `counts`.
+const STRIDE: usize = 4096;
+
+/// How many characters start in `bytes` of UTF-8: all bytes but continuations.
+fn starts(bytes: &[u8]) -> u32 {
+    bytes.iter().map(|byte| u32::from(byte & 0xc0 != 0x80)).sum()
 }
 
 /// A position as people count: from 1, columns in characters.
@@ -54,7 +64,12 @@ impl Source {
         let text = text.into();
         let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
         let lines = std::iter::once(0).chain(breaks).map(|i| u32::try_from(i).unwrap_or(u32::MAX)).collect();
-        Self { name: name.into(), text, lines, secrets: Vec::new() }
+        let mut counts = vec![0];
+        for chunk in text.as_bytes().chunks(STRIDE) {
+            let before = counts.last().copied().unwrap_or(0);
+            counts.push(before + starts(chunk));
+        }
+        Self { name: name.into(), text, lines, counts, secrets: Vec::new() }
     }
 
     /// The file's name, as findings show it.
@@ -76,27 +91,41 @@ impl Source {
     pub fn position(&self, offset: usize) -> Position {
         let offset = self.floor(offset);
         let line = self.line_of(offset);
-        let column = self.text[self.line_start(line)..offset].chars().filter(|c| *c != '\u{feff}').count() + 1;
-        Position { line: line + 1, column }
+        let start = self.line_start(line);
+        // A byte order mark is no character of the first line.
+        let mark = usize::from(line == 0 && offset > 0 && self.text.starts_with('\u{feff}'));
+        Position { line: line + 1, column: self.characters(offset) - self.characters(start) - mark + 1 }
+    }
+
+    /// How many characters come before the byte `offset`, a boundary.
+    fn characters(&self, offset: usize) -> usize {
+        let whole = offset / STRIDE;
+        let rest = starts(&self.text.as_bytes()[whole * STRIDE..offset]);
+        (self.counts[whole] + rest) as usize
     }
 
     /// The part of `span` on its first line, at least one character of it, at most the line: what is underlined.
     pub fn head(&self, span: Span) -> Range<usize> {
         let start = self.floor(span.range().start);
-        let line_end = self.text[start..].find(['\n', '\r']).map_or(self.text.len(), |i| start + i);
-        let end = self.floor(span.range().end.clamp(start, line_end));
-        if end > start {
-            return start..start + self.text[start..end].trim_end().len().max(1);
-        }
-        let width = self.text[start..line_end].chars().next().map_or(0, char::len_utf8);
+        let end = self.floor(span.range().end.max(start));
+        let first = self.text[start..end].split(['\n', '\r']).next().unwrap_or("").trim_end();
+        let width = match first {
+            "" => self.text[start..].chars().next().filter(|c| !matches!(c, '\n' | '\r')).map_or(0, char::len_utf8),
+            first => first.len(),
+        };
         start..start + width
+    }
+
+    /// How many bytes lines `first..=last` (from 0) have.
+    pub fn extent(&self, first: usize, last: usize) -> usize {
+        self.line_start(last + 1) - self.line_start(first)
     }
 
     /// Lines `first..=last` (from 0) as they may be shown, and the offset of their first byte. Hidden bytes and control
     /// characters are masked byte by byte, so that offsets still hold.
     pub fn shown(&self, first: usize, last: usize) -> (String, usize) {
         let start = self.line_start(first);
-        let end = self.lines.get(last + 1).map_or(self.text.len(), |next| *next as usize);
+        let end = self.line_start(last + 1);
         let mut bytes = self.text.as_bytes()[start..end].to_vec();
         for byte in &mut bytes {
             if (*byte < 0x20 && !matches!(*byte, b'\n' | b'\r' | b'\t')) || *byte == 0x7f {
@@ -183,6 +212,17 @@ mod tests {
         assert_eq!(source.position(usize::MAX), Position { line: 3, column: 1 });
         // Within a character: its start.
         assert_eq!(source.position(4), Position { line: 1, column: 4 });
+    }
+
+    #[test]
+    fn positions_in_long_lines() {
+        let source = Source::new("f", "é".repeat(10_000) + "x\ny");
+        assert_eq!(source.position(20_000), Position { line: 1, column: 10_001 });
+        assert_eq!(source.position(20_002), Position { line: 2, column: 1 });
+        let marked = Source::new("f", "\u{feff}a: b");
+        assert_eq!(marked.position(3), Position { line: 1, column: 1 });
+        assert_eq!(marked.position(0), Position { line: 1, column: 1 });
+        assert_eq!(marked.position(6), Position { line: 1, column: 4 });
     }
 
     #[test]

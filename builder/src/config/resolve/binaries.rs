@@ -5,7 +5,7 @@ use crate::config::{
     Binaries, Binary, FetchHash, code,
     diag::{Finding, clean},
     raw::{RawBinaries, RawBinary},
-    read::{At, Field},
+    read::{At, Field, unsupported},
 };
 use nodekiln_payload::Profile;
 use nodekiln_plan::{AbsPath, Sha256};
@@ -62,6 +62,10 @@ impl Cx<'_, '_> {
     fn binary(&mut self, field: &Field<RawBinary>) -> Option<Binary> {
         let at = field.get()?;
         let raw = &at.value;
+        if let Some(sysext) = raw.sysext.get() {
+            self.found.error_at(&sysext.place, unsupported("`sysext`"));
+            return None;
+        }
         let sources = [("path", &raw.path), ("file", &raw.file), ("url", &raw.url)];
         let given: Vec<_> = sources.iter().filter(|(_, field)| !field.is_unset()).collect();
         let hashes: Vec<_> = [&raw.sha256, &raw.sha512].into_iter().filter_map(Field::get).collect();

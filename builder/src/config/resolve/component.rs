@@ -7,12 +7,13 @@ use super::{
 use crate::config::{
     Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, code,
     diag::{Finding, clean},
+    object::Object,
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
-    read::{At, Field, Object},
+    read::{At, Field},
 };
-use nodekiln_plan::AbsPath;
+use nodekiln_plan::{AbsPath, Cidr};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 impl Cx<'_, '_> {
     /// apiServer, controllerManager, scheduler.
@@ -20,7 +21,7 @@ impl Cx<'_, '_> {
         let mut component = |args: Option<&Field<List<RawArg>>>, volumes, envs, table| ControlPlaneComponent {
             extra_args: args.map(|args| self.args(args, table)).unwrap_or_default(),
             extra_volumes: self.volumes(volumes),
-            extra_envs: self.envs(envs),
+            extra_envs: self.envs(envs, None),
         };
         let api = raw.api_server.get();
         let manager = raw.controller_manager.get();
@@ -132,7 +133,8 @@ impl Cx<'_, '_> {
         volumes
     }
 
-    fn envs(&mut self, list: Option<&At<List<Object>>>) -> Vec<Fragment> {
+    /// `table`: arguments that may not come as variables either.
+    fn envs(&mut self, list: Option<&At<List<Object>>>, table: Option<&'static [Owned]>) -> Vec<Fragment> {
         let mut envs = Vec::new();
         for at in list.into_iter().flat_map(|list| &list.value) {
             let place =
@@ -158,6 +160,12 @@ impl Cx<'_, '_> {
                 }
             }
             let mut sound = true;
+            if let Some(row) = table.and_then(|table| etcd_variable(table, &at.value.value)) {
+                let place = place(self, &["name"]);
+                self.found
+                    .error_at(&place, Finding::new(code::OWNED, format!("this variable cannot be set: {}", row.why)));
+                sound = false;
+            }
             if matches!(at.value.value.get("value"), Some(value) if !value.is_string() && !value.is_null()) {
                 let place = place(self, &["value"]);
                 let finding = Finding::new(code::QUOTE, "a number or boolean where a text is due").hint("quote it");
@@ -190,7 +198,7 @@ impl Cx<'_, '_> {
         let image = self.image(&local.image_repository, &local.image_tag);
         Some(Etcd {
             extra_args: self.args(&local.extra_args, owned::ETCD),
-            extra_envs: self.envs(local.extra_envs.get()),
+            extra_envs: self.envs(local.extra_envs.get(), Some(owned::ETCD)),
             server_sans: self.sans(&local.server_sans),
             peer_sans: self.sans(&local.peer_sans),
             image,
@@ -226,8 +234,25 @@ impl Cx<'_, '_> {
     }
 
     /// A KubeletConfiguration fragment, without the header that kubeadm's documents have.
-    pub(super) fn kubelet(&mut self, field: &Field<Object>) -> Fragment {
+    pub(super) fn kubelet(&mut self, field: &Field<Object>, services: &[Cidr]) -> Fragment {
+        self.cluster_dns(field, services);
         self.fragment(field, "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration", owned::KUBELET_FIELDS)
+    }
+
+    /// clusterDNS may name other services than the tenth address, such as a DNS add-on's, but no other network.
+    fn cluster_dns(&mut self, field: &Field<Object>, services: &[Cidr]) {
+        let Some(at) = field.get() else { return };
+        let Some(given) = at.value.value.get("clusterDNS").filter(|given| !given.is_null()) else { return };
+        let inside = |value: &Value| {
+            let ip = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
+            ip.is_some_and(|ip| services.is_empty() || services.iter().any(|net| net.contains(ip)))
+        };
+        if !given.as_array().is_some_and(|list| list.iter().all(inside)) {
+            let place = at.find(self.tree, &at.place, &["clusterDNS"]).unwrap_or_else(|| at.place.clone());
+            let finding =
+                Finding::new(code::OWNED, "`clusterDNS` has to be a list of addresses in `networking.serviceSubnet`");
+            self.found.error_at(&place, finding.hint("leave it out for the cluster's own DNS"));
+        }
     }
 
     /// A KubeProxyConfiguration fragment.
@@ -260,6 +285,19 @@ impl Cx<'_, '_> {
         }
         value
     }
+}
+
+/// A fragment that stands alone: its nulls have nothing to take out.
+pub(super) fn without_nulls(fragment: &Fragment) -> Fragment {
+    let mut out = Fragment::new();
+    merge(&mut out, fragment);
+    out
+}
+
+/// etcd reads every flag from a variable too: `ETCD_DATA_DIR` is `--data-dir`.
+fn etcd_variable(table: &'static [Owned], env: &Fragment) -> Option<&'static Owned> {
+    let name = env.get("name")?.as_str()?.strip_prefix("ETCD_")?.to_ascii_lowercase();
+    owned::find(table, &name, env.get("value").and_then(Value::as_str).unwrap_or(""))
 }
 
 /// Lays `over` over `base`: mappings merge, null takes a value out, all else replaces (RFC 7386).

@@ -7,17 +7,17 @@ use crate::config::{
     raw::RawKernel,
     read::{At, Field},
 };
-use nodekiln_plan::{ModuleName, Sysctl, SysctlKey};
+use nodekiln_plan::{Cidr, ModuleName, Sysctl, SysctlKey};
 use std::collections::BTreeMap;
 
-/// Settings that a node needs, with the value that it needs and why.
-const NEEDED: [(&str, &str, &str); 6] = [
-    ("net.ipv4.ip_forward", "1", "pods reach other nodes by it"),
-    ("net.ipv4.conf.all.forwarding", "1", "pods reach other nodes by it"),
-    ("net.ipv6.conf.all.forwarding", "1", "pods reach other nodes by it"),
-    ("net.ipv6.conf.default.forwarding", "1", "pods reach other nodes by it"),
-    ("net.bridge.bridge-nf-call-iptables", "1", "services are reached through it"),
-    ("net.bridge.bridge-nf-call-ip6tables", "1", "services are reached through it"),
+/// Settings that a node needs in clusters with IPv4 (`false`) or IPv6 (`true`), the value and why.
+const NEEDED: [(bool, &str, &str, &str); 6] = [
+    (false, "net.ipv4.ip_forward", "1", "pods reach other nodes by it"),
+    (false, "net.ipv4.conf.all.forwarding", "1", "pods reach other nodes by it"),
+    (true, "net.ipv6.conf.all.forwarding", "1", "pods reach other nodes by it"),
+    (true, "net.ipv6.conf.default.forwarding", "1", "pods reach other nodes by it"),
+    (false, "net.bridge.bridge-nf-call-iptables", "1", "services are reached through it"),
+    (true, "net.bridge.bridge-nf-call-ip6tables", "1", "services are reached through it"),
 ];
 
 /// kernel as one layer says it.
@@ -42,7 +42,7 @@ impl KernelLayer {
 }
 
 impl Cx<'_, '_> {
-    pub(super) fn kernel_layer(&mut self, field: &Field<RawKernel>) -> KernelLayer {
+    pub(super) fn kernel_layer(&mut self, field: &Field<RawKernel>, families: &[Cidr]) -> KernelLayer {
         let Some(raw) = field.get() else { return KernelLayer::default() };
         let mut layer = KernelLayer { swap: raw.swap.get().map(|at| at.value), ..KernelLayer::default() };
         if let Some(list) = raw.modules.get() {
@@ -78,7 +78,9 @@ impl Cx<'_, '_> {
                 self.found.error_at(place, finding.second(value.place.span, "this is none"));
                 continue;
             }
-            if let Some((key, due, why)) = NEEDED.iter().find(|(key, ..)| *key == name.as_str())
+            let here = |v6: bool| families.iter().any(|net| net.is_ipv6() == v6);
+            let needed = NEEDED.iter().find(|(v6, key, ..)| *key == name.as_str() && here(*v6));
+            if let Some((_, key, due, why)) = needed
                 && text != *due
             {
                 let finding = Finding::new(code::SYSCTL, format!("`{key}` has to be {due}: {why}"));

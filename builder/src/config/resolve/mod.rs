@@ -6,6 +6,8 @@ mod binaries;
 mod component;
 mod delivery;
 mod kernel;
+mod labels;
+mod machine;
 mod networking;
 mod nodes;
 mod os;
@@ -59,7 +61,8 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         None => Some(Algorithm::EcdsaP256),
     };
     let (certificate_validity, ca_certificate_validity) = cx.validity(raw);
-    let kubelet = cx.kubelet(&raw.kubelet);
+    let services = networking.as_ref().map(|n| n.value.services.as_slice()).unwrap_or_default();
+    let kubelet = cx.kubelet(&raw.kubelet, services);
     let kube_proxy = cx.kube_proxy(&raw.kube_proxy);
     let timeouts = cx.timeouts(&raw.timeouts);
 
@@ -70,7 +73,9 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         cni,
         controller_manager: &controller_manager,
         certificates_dir: certificates_dir.as_ref(),
+        certificates_place: raw.certificates_dir.get().map(|at| &at.place),
         data_dir: etcd.as_ref().map(|etcd| &etcd.data_dir),
+        data_dir_place: raw.etcd.get().and_then(|etcd| etcd.local.get()?.data_dir.get()).map(|at| &at.place),
     };
     let nodes = cx.nodes(raw, &top, &shared);
     let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
@@ -99,8 +104,8 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         algorithm: algorithm?,
         certificate_validity: certificate_validity?,
         ca_certificate_validity: ca_certificate_validity?,
-        kubelet,
-        kube_proxy,
+        kubelet: component::without_nulls(&kubelet),
+        kube_proxy: component::without_nulls(&kube_proxy),
         cni: cni?,
         delivery: delivery?,
         timeouts,

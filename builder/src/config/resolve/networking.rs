@@ -7,7 +7,7 @@ use crate::config::{
     raw::{RawCluster, RawNetworking},
     read::{At, Field, Place, unsupported},
 };
-use nodekiln_plan::{Cidr, CidrError, DnsName, Endpoint, EndpointError, Host, Role};
+use nodekiln_plan::{Cidr, CidrError, DnsName, Endpoint, Host, Role};
 use std::net::IpAddr;
 
 /// The port of every API server.
@@ -51,7 +51,8 @@ impl Cx<'_, '_> {
             Field::Faulty => None,
             _ if cni == Some(Cni::Bridge) => {
                 let finding = Finding::new(code::MISSING, "`networking.podSubnet` is missing: `cni: bridge` needs it");
-                self.found.error_at(&place, finding);
+                let said = raw.addons.get().and_then(|addons| addons.cni.get());
+                self.found.error_at(said.map_or(&place, |at| &at.place), finding);
                 None
             }
             _ => Some(Vec::new()),
@@ -180,13 +181,9 @@ impl Cx<'_, '_> {
         let (host, port) = match Endpoint::parse_host_port(&at.value) {
             Ok(parts) => parts,
             Err(e) => {
-                let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {e}", clean(&at.value)));
-                let finding = match e {
-                    EndpointError::Host(_) if at.value.contains("://") => {
-                        finding.hint("leave the scheme out: HOST:PORT")
-                    }
-                    _ => finding.hint("write HOST:PORT, an IPv6 address in brackets"),
-                };
+                let why = if at.value.contains("://") { "it has a scheme".to_owned() } else { e.to_string() };
+                let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {why}", clean(&at.value)));
+                let finding = finding.hint("write HOST:PORT, an IPv6 address in brackets");
                 self.found.error_at(&at.place, finding);
                 return None;
             }

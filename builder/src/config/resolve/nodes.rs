@@ -2,15 +2,15 @@
 
 use super::{
     Cx,
-    component::{merge, merge_args},
+    component::{merge, merge_args, without_nulls},
     networking::Networks,
     owned,
 };
 use crate::config::{
     Cni, ControlPlaneComponent, Fragment, Node, Platform, StaticNetwork, code,
-    diag::{Finding, clean},
-    raw::{RawCluster, RawNetwork, RawNode},
-    read::{At, Field, Place, unsupported},
+    diag::Finding,
+    raw::{RawCluster, RawNode},
+    read::{At, Place, unsupported},
 };
 use nodekiln_payload::Format;
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
@@ -24,7 +24,9 @@ pub(super) struct Shared<'a> {
     pub(super) cni: Option<Cni>,
     pub(super) controller_manager: &'a ControlPlaneComponent,
     pub(super) certificates_dir: Option<&'a AbsPath>,
+    pub(super) certificates_place: Option<&'a Place>,
     pub(super) data_dir: Option<&'a AbsPath>,
+    pub(super) data_dir_place: Option<&'a Place>,
 }
 
 /// What rules between nodes need: whatever of a node is sound.
@@ -52,7 +54,13 @@ impl Cx<'_, '_> {
     pub(super) fn nodes(&mut self, raw: &RawCluster, top: &Place, shared: &Shared<'_>) -> Nodes {
         let none = Nodes { facts: Vec::new(), nodes: None };
         let Some(list) = raw.nodes.required("nodes", top, self.found) else { return none };
-        let facts: Vec<NodeFacts> = list.value.iter().map(|at| self.facts(at)).collect();
+        let mut facts: Vec<NodeFacts> = list.value.iter().map(|at| self.facts(at)).collect();
+        // The advertise address is the one of the service network's first family.
+        if let Some(primary) = shared.networking.and_then(|n| n.value.services.first()) {
+            for node in &mut facts {
+                node.addresses.sort_by_key(|at| at.is_ipv6() != primary.is_ipv6());
+            }
+        }
         self.identities(&facts);
         self.roles(&facts, &list.place);
         if let Some(networks) = shared.networking {
@@ -79,7 +87,8 @@ impl Cx<'_, '_> {
         shared: &Shared<'_>,
     ) -> Option<Vec<Node>> {
         let base_os = self.os_layer(&raw.os);
-        let base_kernel = self.kernel_layer(&raw.kernel);
+        let families = shared.networking.map(|n| n.value.services.as_slice()).unwrap_or_default();
+        let base_kernel = self.kernel_layer(&raw.kernel, families);
         let base_binaries = self.binaries_layer(&raw.binaries);
         let base_args = self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS);
         let ignored = self.ignored_checks(&raw.ignore_preflight_errors);
@@ -89,10 +98,10 @@ impl Cx<'_, '_> {
         for (at, facts) in list.iter().zip(facts) {
             let os = self.os_layer(&at.os);
             let os = self.os(&os, &base_os, &facts.place, shared);
-            let kernel = self.kernel_layer(&at.kernel).over(&base_kernel);
+            let kernel = self.kernel_layer(&at.kernel, families).over(&base_kernel);
             let binaries = self.binaries_layer(&at.binaries);
             let own_args = self.args(&at.kubelet_extra_args, owned::KUBELET_FLAGS);
-            let own_kubelet = self.kubelet(&at.kubelet);
+            let own_kubelet = self.kubelet(&at.kubelet, families);
             let version = match at.kubernetes_version.get() {
                 Some(text) => self.node_version(text, shared.version),
                 None => shared.version,
@@ -110,9 +119,7 @@ impl Cx<'_, '_> {
                     Finding::new(code::NETWORK, "`network` without `mac` on metal: the only Ethernet port is taken");
                 self.found.warning_at(place, finding.hint("name the port by `mac`: many machines have several"));
             }
-            // A fragment laid over an empty one loses its nulls, which only take values out.
-            let mut kubelet = Fragment::new();
-            merge(&mut kubelet, shared.kubelet);
+            let mut kubelet = without_nulls(shared.kubelet);
             merge(&mut kubelet, &own_kubelet);
             let (Some(name), Some(role), Some(version), Some(cidr)) = (&facts.name, facts.role, version, cidr) else {
                 continue;
@@ -136,17 +143,7 @@ impl Cx<'_, '_> {
                 binaries,
             });
         }
-        for node in &mut nodes {
-            self.primary_first(node, shared.networking);
-        }
         (nodes.len() == list.len()).then_some(nodes)
-    }
-
-    /// The advertise address is the one of the service network's first family.
-    fn primary_first(&mut self, node: &mut Node, networks: Option<&Networks>) {
-        if let Some(primary) = networks.and_then(|n| n.value.services.first()) {
-            node.addresses.sort_by_key(|ip| ip.is_ipv6() != primary.is_ipv6());
-        }
     }
 
     fn node_version(&mut self, at: &At<String>, cluster: Option<KubernetesVersion>) -> Option<KubernetesVersion> {
@@ -191,155 +188,6 @@ impl Cx<'_, '_> {
         }
     }
 
-    fn addresses(&mut self, at: &At<RawNode>) -> Vec<At<IpAddr>> {
-        let Some(list) = at.address.required("address", &at.place, self.found) else { return Vec::new() };
-        if list.value.0.is_empty() && !matches!(at.address, Field::Faulty) {
-            self.found.error_at(&list.place, Finding::new(code::MISSING, "no sound address"));
-        }
-        let mut addresses: Vec<At<IpAddr>> = Vec::new();
-        for text in &list.value.0 {
-            let Some(ip) = self.machine_address(text) else { continue };
-            if let Some(other) = addresses.iter().find(|other| other.is_ipv6() == ip.is_ipv6()) {
-                let finding = Finding::new(code::FAMILIES, "two addresses of one family");
-                self.found.error_at(&ip.place, finding.second(other.place.span, "the other one"));
-                continue;
-            }
-            addresses.push(ip);
-        }
-        addresses
-    }
-
-    fn mac(&mut self, at: &At<String>) -> Option<At<String>> {
-        let parts: Vec<&str> = at.value.split(':').collect();
-        let octet = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-        if parts.len() != 6 || !parts.iter().all(octet) {
-            self.bad(at, "a MAC address is six pairs of hex digits with colons, such as 52:54:00:20:00:11");
-            return None;
-        }
-        // The lowest bit of the first octet marks groups (IEEE 802).
-        if u8::from_str_radix(parts[0], 16).is_ok_and(|first| first & 1 == 1) || at.value == "00:00:00:00:00:00" {
-            self.bad(at, "no machine's own MAC address");
-            return None;
-        }
-        Some(At { value: at.value.to_ascii_lowercase(), place: at.place.clone() })
-    }
-
-    fn uuid(&mut self, at: &At<String>) -> Option<At<String>> {
-        let lengths: Vec<usize> = at.value.split('-').map(str::len).collect();
-        let hex = at.value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        if lengths != [8, 4, 4, 4, 12] || !hex {
-            self.bad(at, "a UUID is hex digits in groups of 8-4-4-4-12");
-            return None;
-        }
-        let lower = at.value.to_ascii_lowercase();
-        // What firmware says that has none.
-        if lower.bytes().all(|b| matches!(b, b'0' | b'-')) || lower.bytes().all(|b| matches!(b, b'f' | b'-')) {
-            self.bad(at, "no machine's own UUID: firmware says so when it has none");
-            return None;
-        }
-        Some(At { value: lower, place: at.place.clone() })
-    }
-
-    fn static_network(&mut self, at: &At<RawNetwork>, own: &[At<IpAddr>]) -> Option<At<StaticNetwork>> {
-        let list = at.addresses.required("addresses", &at.place, self.found)?;
-        let mut addresses: Vec<(IpAddr, u8)> = Vec::new();
-        for text in &list.value {
-            let Ok(net) = text.value.parse::<ipnet::IpNet>() else {
-                self.bad(text, "an address is written with its prefix length here, such as 10.20.0.11/24");
-                continue;
-            };
-            if net.prefix_len() == 0 || (net.addr() == net.network() && net.prefix_len() < net.max_prefix_len() - 1) {
-                self.bad(text, "the network's own address, not a machine's");
-                continue;
-            }
-            addresses.push((net.addr(), net.prefix_len()));
-        }
-        for ip in own.iter().filter(|ip| !addresses.iter().any(|(held, _)| held == &ip.value)) {
-            let finding = Finding::new(
-                code::NETWORK,
-                format!("the node's address {} is not among `network.addresses`", ip.value),
-            );
-            self.found.error_at(&list.place, finding.second(ip.place.span, "this address"));
-        }
-        let on_link = |ip: IpAddr| {
-            addresses.iter().any(|(held, prefix)| ipnet::IpNet::new(*held, *prefix).is_ok_and(|net| net.contains(&ip)))
-        };
-        let mut gateways: Vec<IpAddr> = Vec::new();
-        for text in at.gateway.get().into_iter().flat_map(|list| &list.value.0) {
-            let Ok(ip) = text.value.parse::<IpAddr>() else {
-                self.bad(text, "not an IP address");
-                continue;
-            };
-            if gateways.iter().any(|other| other.is_ipv6() == ip.is_ipv6()) {
-                self.found.error_at(&text.place, Finding::new(code::NETWORK, "two gateways of one family"));
-            } else if addresses.iter().any(|(held, _)| *held == ip) {
-                self.found.error_at(&text.place, Finding::new(code::NETWORK, "the gateway is this machine itself"));
-            } else if !on_link(ip) && !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
-                let finding = Finding::new(code::NETWORK, format!("the gateway {ip} is in no network of this machine"));
-                self.found.error_at(&text.place, finding.second(list.place.span, "these are its networks"));
-            }
-            gateways.push(ip);
-        }
-        let mut nameservers = Vec::new();
-        for text in at.nameservers.get().into_iter().flat_map(|list| &list.value) {
-            match text.value.parse::<IpAddr>() {
-                Ok(ip) => nameservers.push(ip),
-                Err(_) => self.bad(text, "not an IP address"),
-            }
-        }
-        Some(At { value: StaticNetwork { addresses, gateways, nameservers }, place: at.place.clone() })
-    }
-
-    fn labels(&mut self, at: &At<RawNode>) -> BTreeMap<String, String> {
-        const KUBELET: [&str; 3] = ["kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch"];
-        let mut labels = BTreeMap::new();
-        for (key, value) in at.labels.get().into_iter().flat_map(|map| &map.value.0) {
-            if let Err(why) = qualified_name(&key.value) {
-                let finding = Finding::new(code::LABEL, format!("`{}` is no label's name: {why}", clean(&key.value)));
-                self.found.error_at(&key.place, finding);
-            } else if KUBELET.contains(&key.value.as_str()) {
-                let finding = Finding::new(code::LABEL, format!("the kubelet sets `{}` itself", key.value));
-                self.found.error_at(&key.place, finding);
-            } else if let Err(why) = label_value(&value.value) {
-                let finding =
-                    Finding::new(code::LABEL, format!("`{}` is no label's value: {why}", clean(&value.value)));
-                self.found.error_at(&value.place, finding);
-            } else {
-                labels.insert(key.value.clone(), value.value.clone());
-            }
-        }
-        labels
-    }
-
-    fn taints(&mut self, at: &At<RawNode>, role: Option<Role>) -> Vec<Taint> {
-        let Some(list) = at.taints.get() else {
-            let default = "node-role.kubernetes.io/control-plane:NoSchedule".parse();
-            return if role == Some(Role::ControlPlane) { default.into_iter().collect() } else { Vec::new() };
-        };
-        let mut taints: Vec<Taint> = Vec::new();
-        let mut seen = BTreeMap::new();
-        for text in &list.value {
-            let taint = match text.value.parse::<Taint>() {
-                Ok(taint) => taint,
-                Err(e) => {
-                    let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {e}", clean(&text.value)));
-                    self.found.error_at(&text.place, finding);
-                    continue;
-                }
-            };
-            let fault = qualified_name(&taint.key).err().or_else(|| label_value(&taint.value).err());
-            if let Some(why) = fault {
-                let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {why}", clean(&text.value)));
-                self.found.error_at(&text.place, finding);
-                continue;
-            }
-            if self.once(&mut seen, (taint.key.clone(), taint.effect), &text.place, "a taint of this key and effect") {
-                taints.push(taint);
-            }
-        }
-        taints
-    }
-
     /// Names, addresses, MACs and UUIDs are each one machine's.
     fn identities(&mut self, facts: &[NodeFacts]) {
         let mut names = BTreeMap::new();
@@ -352,6 +200,14 @@ impl Cx<'_, '_> {
             }
             for at in &node.addresses {
                 self.once(&mut addresses, at.value, &at.place, "this address");
+            }
+            // Further addresses of the machine's network: nobody else's either.
+            if let Some(network) = &node.network {
+                for (ip, _) in &network.addresses {
+                    if !node.addresses.iter().any(|own| own.value == *ip) {
+                        self.once(&mut addresses, *ip, &network.place, &format!("the address {ip}"));
+                    }
+                }
             }
             if let Some(at) = &node.mac {
                 self.once(&mut macs, at.value.clone(), &at.place, "this MAC address");
@@ -456,56 +312,5 @@ impl Cx<'_, '_> {
                 .hint("the machine needs DHCP on first boot, or everything inline or in its image");
             self.found.warning_at(&network.place, finding);
         }
-    }
-}
-
-/// A qualified name of Kubernetes: `[prefix/]name`.
-fn qualified_name(text: &str) -> Result<(), String> {
-    let name = match text.split_once('/') {
-        Some((prefix, name)) => {
-            prefix.parse::<nodekiln_plan::DnsName>().map_err(|e| format!("its prefix is none ({e})"))?;
-            name
-        }
-        None => text,
-    };
-    if name.is_empty() {
-        return Err("the name is empty".to_owned());
-    }
-    name_part(name)
-}
-
-/// A label's value: as a name, or empty.
-fn label_value(text: &str) -> Result<(), String> {
-    if text.is_empty() { Ok(()) } else { name_part(text) }
-}
-
-/// `([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]`, at most 63 characters.
-fn name_part(text: &str) -> Result<(), String> {
-    if text.chars().count() > 63 {
-        return Err("more than 63 characters".to_owned());
-    }
-    if let Some(c) = text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.')) {
-        return Err(format!("it contains {c:?}"));
-    }
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    if !edge(text.chars().next()) || !edge(text.chars().last()) {
-        return Err("it has to start and end with a letter or digit".to_owned());
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_kubernetes() {
-        for good in ["a", "a.b/c", "node-role.kubernetes.io/edge", "A_b.c-d", "1"] {
-            assert_eq!(qualified_name(good), Ok(()), "{good}");
-        }
-        for bad in ["", "a/", "/a", "A.b/c", "a/b/c", "-a", "a-", "a b", "é", &"a".repeat(64)] {
-            assert!(qualified_name(bad).is_err(), "{bad}");
-        }
-        assert!(label_value("").is_ok() && label_value("rack-1").is_ok() && label_value("a/b").is_err());
     }
 }

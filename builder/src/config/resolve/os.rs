@@ -272,12 +272,15 @@ impl Cx<'_, '_> {
 
     /// certificatesDir and dataDir have to be writable on this node.
     fn check_folders(&mut self, profile: &Profile, profile_place: &Place, shared: &Shared<'_>) {
-        for (name, folder) in [("certificatesDir", shared.certificates_dir), ("etcd.local.dataDir", shared.data_dir)] {
-            let Some(folder) = folder else { continue };
+        for (folder, said) in
+            [(shared.certificates_dir, shared.certificates_place), (shared.data_dir, shared.data_dir_place)]
+        {
+            let (Some(folder), Some(said)) = (folder, said) else { continue };
             let place = paths::canonical(profile, folder);
             if paths::is_read_only(profile, &place) && !paths::is_volatile(&place) {
-                let message = format!("`{name}` {folder} cannot be written on {}", profile.name);
-                self.found.error_at(profile_place, Finding::new(code::READ_ONLY, message));
+                let finding =
+                    Finding::new(code::READ_ONLY, format!("`{folder}` cannot be written on {}", profile.name));
+                self.found.error_at(said, finding.second(profile_place.span, "this profile"));
             }
         }
     }

@@ -154,7 +154,6 @@ pub(super) const KUBELET_FIELDS: &[(&[&str], &str)] = &[
     (&["authentication", "webhook", "enabled"], "kubelets trust clients of the cluster's CA only"),
     (&["authentication", "x509"], PKI),
     (&["authorization", "mode"], "the API server decides who may ask a kubelet"),
-    (&["clusterDNS"], "it follows from `networking.serviceSubnet`"),
     (&["clusterDomain"], "it is `networking.dnsDomain`"),
     (&["containerRuntimeEndpoint"], "it is containerd's socket"),
     (&["enableServer"], "firstboot asks the kubelet for its health"),

@@ -149,7 +149,7 @@ impl Cx<'_, '_> {
 }
 
 fn choice_finding<'a>(at: &At<String>, names: impl Iterator<Item = &'a str>) -> Finding {
-    let names: Vec<_> = names.collect();
+    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
     Finding::new(code::CHOICE, format!("`{}` is not one of: {}", clean(&at.value), names.join(", ")))
 }
 

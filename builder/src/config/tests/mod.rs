@@ -2,13 +2,9 @@
 
 use super::*;
 
-#[test]
-fn examples_have_no_findings() {
-    for example in examples::ALL {
-        match load_str("cluster.yaml", example.text, None) {
-            Ok(loaded) => assert!(loaded.warnings.is_empty(), "{}:\n{}", example.name, loaded.warnings),
-            Err(Failure::Findings(found)) => panic!("{}:\n{found}", example.name),
-            Err(e) => panic!("{e}"),
-        }
-    }
-}
+mod findings;
+mod hostile;
+mod nodes;
+mod parts;
+mod top;
+mod whole;

@@ -1,0 +1,92 @@
+//! [`Object`]: a mapping whose fields are another program's business.
+
+use super::{
+    code,
+    diag::Finding,
+    read::{Place, Read, Reader},
+    scalar::{Plain, ambiguity, ambiguous, kind_of},
+    yaml::{NodeId, Tree, View},
+};
+use serde_json::Value;
+
+/// A fragment of another program's configuration: any mapping, read as JSON. Nulls stay, to take values out of what it
+/// is laid over (RFC 7386).
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) node: NodeId,
+    pub(super) value: serde_json::Map<String, Value>,
+}
+
+impl Read for Object {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        if !matches!(reader.tree.view(node), View::Map(_)) {
+            reader.wrong_type(node, place, "a mapping");
+            return None;
+        }
+        match json(reader, node, place)? {
+            Value::Object(value) => Some(Self { node, value }),
+            _ => None,
+        }
+    }
+}
+
+impl Object {
+    /// The place of the field at `path`, if it is there.
+    pub(super) fn find(&self, tree: &Tree<'_>, place: &Place, path: &[&str]) -> Option<Place> {
+        let mut at = place.clone();
+        let mut node = self.node;
+        for name in path {
+            let View::Map(entries) = tree.view(node) else { return None };
+            let entry = entries.iter().find(|e| e.key == *name)?;
+            at = Place { span: entry.key_span, path: at.path.key(name) };
+            node = entry.value;
+        }
+        Some(at)
+    }
+}
+
+fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Value> {
+    let tree = reader.tree;
+    match tree.view(node) {
+        View::Scalar { text, plain: false } => Some(Value::String(text.to_owned())),
+        View::Scalar { text, .. } => match kind_of(text) {
+            Plain::Null => Some(Value::Null),
+            Plain::Bool(value) => Some(Value::Bool(value)),
+            _ if ambiguous(text) => {
+                reader.found.error_at(place, ambiguity(text));
+                None
+            }
+            Plain::Int(Some(number)) => Some(Value::from(number)),
+            Plain::Int(None) => {
+                reader.found.error_at(place, Finding::new(code::VALUE, "a number beyond 64 bits"));
+                None
+            }
+            Plain::Float => match text.parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
+                Some(number) => Some(Value::Number(number)),
+                None => {
+                    reader.found.error_at(place, Finding::new(code::VALUE, "a number that JSON does not have"));
+                    None
+                }
+            },
+            Plain::Text => Some(Value::String(text.to_owned())),
+        },
+        View::List(items) => {
+            let mut list = Vec::with_capacity(items.len());
+            for (index, item) in items.iter().enumerate() {
+                let place = Place { span: tree.span(*item), path: place.path.index(index) };
+                list.extend(json(reader, *item, &place));
+            }
+            Some(Value::Array(list))
+        }
+        View::Map(entries) => {
+            let mut map = serde_json::Map::new();
+            for entry in entries {
+                let place = reader.place_of(entry.value, entry.key_span, place.path.key(&entry.key));
+                if let Some(value) = json(reader, entry.value, &place) {
+                    map.insert(entry.key.clone().into_owned(), value);
+                }
+            }
+            Some(Value::Object(map))
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A node as a machine: addresses, MAC, UUID, static network.
+
+use super::Cx;
+use crate::config::{
+    StaticNetwork, code,
+    diag::Finding,
+    raw::{RawNetwork, RawNode},
+    read::{At, Field},
+};
+use std::net::IpAddr;
+
+impl Cx<'_, '_> {
+    pub(super) fn addresses(&mut self, at: &At<RawNode>) -> Vec<At<IpAddr>> {
+        let Some(list) = at.address.required("address", &at.place, self.found) else { return Vec::new() };
+        if list.value.0.is_empty() && !matches!(at.address, Field::Faulty) {
+            self.found.error_at(&list.place, Finding::new(code::MISSING, "no sound address"));
+        }
+        let mut addresses: Vec<At<IpAddr>> = Vec::new();
+        for text in &list.value.0 {
+            let Some(ip) = self.machine_address(text) else { continue };
+            if let Some(other) = addresses.iter().find(|other| other.is_ipv6() == ip.is_ipv6()) {
+                let finding = Finding::new(code::FAMILIES, "two addresses of one family");
+                self.found.error_at(&ip.place, finding.second(other.place.span, "the other one"));
+                continue;
+            }
+            addresses.push(ip);
+        }
+        addresses
+    }
+
+    pub(super) fn mac(&mut self, at: &At<String>) -> Option<At<String>> {
+        let parts: Vec<&str> = at.value.split(':').collect();
+        let octet = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        if parts.len() != 6 || !parts.iter().all(octet) {
+            self.bad(at, "a MAC address is six pairs of hex digits with colons, such as 52:54:00:20:00:11");
+            return None;
+        }
+        // The lowest bit of the first octet marks groups (IEEE 802).
+        if u8::from_str_radix(parts[0], 16).is_ok_and(|first| first & 1 == 1) || at.value == "00:00:00:00:00:00" {
+            self.bad(at, "no machine's own MAC address");
+            return None;
+        }
+        Some(At { value: at.value.to_ascii_lowercase(), place: at.place.clone() })
+    }
+
+    pub(super) fn uuid(&mut self, at: &At<String>) -> Option<At<String>> {
+        let lengths: Vec<usize> = at.value.split('-').map(str::len).collect();
+        let hex = at.value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if lengths != [8, 4, 4, 4, 12] || !hex {
+            self.bad(at, "a UUID is hex digits in groups of 8-4-4-4-12");
+            return None;
+        }
+        let lower = at.value.to_ascii_lowercase();
+        // What firmware says that has none.
+        if lower.bytes().all(|b| matches!(b, b'0' | b'-')) || lower.bytes().all(|b| matches!(b, b'f' | b'-')) {
+            self.bad(at, "no machine's own UUID: firmware says so when it has none");
+            return None;
+        }
+        Some(At { value: lower, place: at.place.clone() })
+    }
+
+    pub(super) fn static_network(&mut self, at: &At<RawNetwork>, own: &[At<IpAddr>]) -> Option<At<StaticNetwork>> {
+        let list = at.addresses.required("addresses", &at.place, self.found)?;
+        let mut addresses: Vec<(IpAddr, u8)> = Vec::new();
+        for text in &list.value {
+            let Ok(net) = text.value.parse::<ipnet::IpNet>() else {
+                self.bad(text, "an address is written with its prefix length here, such as 10.20.0.11/24");
+                continue;
+            };
+            if net.prefix_len() == 0 || (net.addr() == net.network() && net.prefix_len() < net.max_prefix_len() - 1) {
+                self.bad(text, "the network's own address, not a machine's");
+                continue;
+            }
+            addresses.push((net.addr(), net.prefix_len()));
+        }
+        for ip in own.iter().filter(|ip| !addresses.iter().any(|(held, _)| held == &ip.value)) {
+            let finding = Finding::new(
+                code::NETWORK,
+                format!("the node's address {} is not among `network.addresses`", ip.value),
+            );
+            self.found.error_at(&list.place, finding.second(ip.place.span, "this address"));
+        }
+        let on_link = |ip: IpAddr| {
+            addresses.iter().any(|(held, prefix)| ipnet::IpNet::new(*held, *prefix).is_ok_and(|net| net.contains(&ip)))
+        };
+        let mut gateways: Vec<IpAddr> = Vec::new();
+        for text in at.gateway.get().into_iter().flat_map(|list| &list.value.0) {
+            let Ok(ip) = text.value.parse::<IpAddr>() else {
+                self.bad(text, "not an IP address");
+                continue;
+            };
+            if gateways.iter().any(|other| other.is_ipv6() == ip.is_ipv6()) {
+                self.found.error_at(&text.place, Finding::new(code::NETWORK, "two gateways of one family"));
+            } else if addresses.iter().any(|(held, _)| *held == ip) {
+                self.found.error_at(&text.place, Finding::new(code::NETWORK, "the gateway is this machine itself"));
+            } else if !on_link(ip) && !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+                let finding = Finding::new(code::NETWORK, format!("the gateway {ip} is in no network of this machine"));
+                self.found.error_at(&text.place, finding.second(list.place.span, "these are its networks"));
+            }
+            gateways.push(ip);
+        }
+        let mut nameservers = Vec::new();
+        for text in at.nameservers.get().into_iter().flat_map(|list| &list.value) {
+            match text.value.parse::<IpAddr>() {
+                Ok(ip) => nameservers.push(ip),
+                Err(_) => self.bad(text, "not an IP address"),
+            }
+        }
+        Some(At { value: StaticNetwork { addresses, gateways, nameservers }, place: at.place.clone() })
+    }
+}
