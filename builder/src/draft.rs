@@ -29,6 +29,8 @@ pub struct NodeDraft {
     pub accounts: Vec<Account>,
     /// What the machine fetches.
     pub fetches: Vec<Fetch>,
+    /// delivery.caFile, where something is fetched by https. `fill` copies it.
+    pub fetch_ca: Option<Arc<[u8]>>,
     /// Static network, only where the profile's format is cloud-init; under Ignition it is files. `fill` copies it.
     pub network: Option<Network>,
     /// Time servers, only where the profile's format is cloud-init; under Ignition they are files. `fill` copies them.

@@ -54,6 +54,10 @@ pub fn render(draft: &NodeDraft) -> String {
         };
         let _ = writeln!(out, "=== fetch {} {}\n{}\n{hash}", fetch.into.path, fetch.into.mode, fetch.url);
     }
+    if let Some(ca) = &draft.fetch_ca {
+        let _ = writeln!(out, "=== authorities for fetches");
+        line(&mut out, &String::from_utf8_lossy(ca));
+    }
     if let Some(network) = &draft.network {
         let _ = writeln!(out, "=== network\n{network:?}");
     }

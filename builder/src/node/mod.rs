@@ -20,7 +20,7 @@ use crate::{
     draft::{Contents, NodeDraft},
     release::Release,
 };
-use nodekiln_payload::{Account, Network, NetworkService, TimeService, Unit, UnitState};
+use nodekiln_payload::{Account, Fetch, Network, NetworkService, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
 use std::{collections::BTreeMap, sync::Arc};
 use tree::Tree;
@@ -73,6 +73,7 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
         links: Vec::new(),
         units: parts.units,
         accounts: accounts(node),
+        fetch_ca: cluster.delivery.ca.as_ref().filter(|_| is_https(&parts.fetches)).map(|ca| ca.bytes.clone()),
         fetches: parts.fetches,
         network: node.network.as_ref().filter(|_| is_cloud_init(node.os.profile.network_service)).map(|network| {
             Network {
@@ -89,6 +90,11 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
         blobs: parts.blobs,
         api: if node.role == Role::ControlPlane { api::steps(&site) } else { Vec::new() },
     })
+}
+
+/// Whether a server's certificate has to be verified for any of these.
+fn is_https(fetches: &[Fetch]) -> bool {
+    fetches.iter().any(|fetch| fetch.url.starts_with("https://"))
 }
 
 /// Host name, kernel settings, clock, and what the profile brings.

@@ -113,6 +113,7 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
         units: draft.units.clone(),
         accounts: draft.accounts.clone(),
         fetches: draft.fetches.clone(),
+        fetch_ca: draft.fetch_ca.clone(),
         network: draft.network.clone(),
         time_servers: draft.time_servers.clone(),
     };

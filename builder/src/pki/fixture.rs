@@ -202,6 +202,7 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
         units: vec![],
         accounts: vec![],
         fetches: vec![],
+        fetch_ca: None,
         network: None,
         time_servers: vec![],
         blobs: vec![],

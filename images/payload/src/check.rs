@@ -56,6 +56,9 @@ fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -> Vec<Strin
     keys(&mut found, &places(tree, format), &places(decoded, format), AbsPath::to_string);
     keys(&mut found, &states(tree), &states(decoded), UnitName::to_string);
     keys(&mut found, &accounts(tree), &accounts(decoded), |name| format!("the account {name}"));
+    if tree.fetch_ca != decoded.fetch_ca {
+        found.push("the authorities for fetches".to_owned());
+    }
     if tree.network != decoded.network {
         found.push("the network".to_owned());
     }

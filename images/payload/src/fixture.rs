@@ -37,6 +37,7 @@ pub(crate) fn empty() -> NodeTree {
         units: Vec::new(),
         accounts: Vec::new(),
         fetches: Vec::new(),
+        fetch_ca: None,
         network: None,
         time_servers: Vec::new(),
     }
@@ -98,6 +99,7 @@ pub(crate) fn full() -> NodeTree {
                 into: FetchInto { path: "/opt/bin/kubelet".parse().unwrap(), mode: "0755".parse().unwrap() },
             },
         ],
+        fetch_ca: Some((*b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").into()),
         ..empty()
     }
 }

@@ -16,6 +16,9 @@ pub(crate) const HOSTNAME: &str = "/etc/hostname";
 /// The file of presets that Ignition appends to.
 pub(crate) const IGNITION_PRESET: &str = "/etc/systemd/system-preset/20-ignition.preset";
 
+/// Where `fetch.py` finds authorities beside the system's own, under cloud-init.
+pub(crate) const FETCH_CA: &str = "/var/lib/nodekiln/fetch-ca.pem";
+
 /// A preset of our own, sorted before Ignition's: newer releases (2.24, `internal/exec/util/unit.go`, `DisableUnit`) write
 /// no line for a unit that the image does not enable, and then a distribution whose default is `enable *` starts it.
 pub(crate) const DISABLED_PRESET: &str = "/etc/systemd/system-preset/10-nodekiln.preset";
@@ -78,6 +81,9 @@ pub(crate) fn laid(tree: &NodeTree, format: Format) -> Vec<(AbsPath, Laid<'_>)> 
     all.extend(tree.links.iter().map(|link| (link.path.clone(), Laid::Link(&link.target))));
     for Fetch { url, verification, into } in &tree.fetches {
         all.push((into.path.clone(), Laid::Fetch(into.mode, url, verification)));
+    }
+    if let (Some(ca), Format::CloudInit) = (&tree.fetch_ca, format) {
+        all.push((parse(FETCH_CA.to_owned()), Laid::File(Mode::PRIVATE, Cow::Borrowed(ca))));
     }
     tree.units.iter().for_each(|unit| all.extend(unit_files(unit)));
     for (path, contents) in implied(tree, format) {

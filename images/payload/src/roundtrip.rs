@@ -83,6 +83,16 @@ fn check_names_every_difference() {
     }
 }
 
+#[test]
+fn check_compares_authorities() {
+    for profile in Profile::all() {
+        let artifacts = encode(&full(), profile, &EncodeOptions::default()).unwrap();
+        let tree = NodeTree { fetch_ca: None, ..full() };
+        let CheckError::Differs(differences) = check(&tree, &artifacts, profile).unwrap_err() else { panic!() };
+        assert!(differences.contains(&"the authorities for fetches".to_owned()), "{differences:?}");
+    }
+}
+
 /// Texts that YAML, JSON or a shell would turn into something else.
 const NASTY: &[&str] = &[
     "",

@@ -20,6 +20,8 @@ pub struct NodeTree {
     pub accounts: Vec<Account>,
     /// What the machine fetches, by path.
     pub fetches: Vec<Fetch>,
+    /// Certificate authorities, PEM, that are trusted for what is fetched, beside the system's own.
+    pub fetch_ca: Option<Arc<[u8]>>,
     /// Static network, for cloud-init's network-config; DHCP without it. Under Ignition it has to be `None`: there the
     /// planner lays down the files of networkd or NetworkManager.
     pub network: Option<Network>,

@@ -95,6 +95,9 @@ pub enum Why {
     /// A hash of the wrong form. Ignition itself looks at its digits only when the machine boots.
     #[error("a sha512 hash is 128 lower-case hex digits")]
     Hash,
+    /// A private key among the authorities that are trusted for fetches.
+    #[error("the authorities for fetches hold a private key")]
+    FetchCa,
     /// A network or time server that cannot be written down.
     #[error("{0}")]
     Network(&'static str),
@@ -112,6 +115,10 @@ pub fn validate(tree: &NodeTree, profile: &Profile) -> Vec<Fault> {
     units(&mut faults, &tree.units);
     accounts(&mut faults, &tree.accounts);
     network(&mut faults, tree, profile.format);
+    // Checked as PEM where it was read; a key in it would be published by a stub and lie in the open here.
+    if tree.fetch_ca.as_ref().is_some_and(|ca| ca.windows(12).any(|words| words == b"PRIVATE KEY-")) {
+        faults.add(&tree.node, Why::FetchCa);
+    }
     let mut faults = faults.0;
     faults.sort_by(|a, b| a.path.cmp(&b.path));
     faults

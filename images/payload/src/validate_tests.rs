@@ -140,6 +140,13 @@ fn entries() {
 }
 
 #[test]
+fn a_key_among_authorities() {
+    one("flatcar", "n1", Why::FetchCa, |tree| {
+        tree.fetch_ca = Some((*b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n").into());
+    });
+}
+
+#[test]
 fn units() {
     one("flatcar", "a.service", Why::UnitTwice, |tree| {
         tree.units.push(unit("a.service", UnitState::Enabled, None));

@@ -9,20 +9,22 @@ use nodekiln_payload::{EncodeOptions, Fetch, FetchInto, NodeTree, Verification};
 use nodekiln_plan::Sha256;
 use nodekiln_tests::{
     cluster::Cluster,
+    command::Cmd,
     node::{Node, NodeSpec},
     root::Payload,
     tools::{Need, require},
     wait::until,
 };
-use std::{fs, fs::File, time::Duration};
+use std::{fs, fs::File, path::PathBuf, time::Duration};
+use tempfile::TempDir;
 
 const BOOT: Duration = Duration::from_secs(90);
 const OFTEN: Duration = Duration::from_millis(100);
 const PROGRAM: &[u8] = b"#!/bin/sh\necho fetched\n";
 
-/// Serves its one answer, after two faults of its own.
+/// Serves its one answer by TLS, after two faults of its own.
 const SERVER: &str = r#"
-import http.server, sys
+import http.server, ssl, sys
 left = [2]
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -32,16 +34,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(sys.argv[1].encode())
-http.server.HTTPServer(("10.77.0.254", 8080), Handler).serve_forever()
+server = http.server.HTTPServer(("10.77.0.254", 8080), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
 "#;
 
-fn tree() -> NodeTree {
+/// A certificate for the server that no system knows, and its key.
+fn certificate(folder: &TempDir) -> Result<[PathBuf; 2]> {
+    let [certificate, key] = ["server.crt", "server.key"].map(|name| folder.path().join(name));
+    let words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=server \
+                 -addext subjectAltName=IP:10.77.0.254 -out";
+    Cmd::new(words.split_whitespace()).args([certificate.as_os_str(), "-keyout".as_ref(), key.as_os_str()]).ok()?;
+    Ok([certificate, key])
+}
+
+fn tree(ca: Vec<u8>) -> NodeTree {
     let fetch = Fetch {
-        url: "http://10.77.0.254:8080/program".into(),
+        url: "https://10.77.0.254:8080/program".into(),
         verification: Verification::Sha256(Sha256::of(PROGRAM)),
         into: FetchInto { path: "/usr/local/bin/fetched".parse().unwrap(), mode: "0755".parse().unwrap() },
     };
-    NodeTree { fetches: vec![fetch], ..node() }
+    NodeTree { fetches: vec![fetch], fetch_ca: Some(ca.into()), ..node() }
 }
 
 fn exists(node: &Node, path: &str) -> Result<bool> {
@@ -82,10 +97,14 @@ fn assert_inside(node: &Node, tree: &NodeTree) -> Result<()> {
 
 #[test]
 fn a_cloud_init_machine_survives_power_cuts() -> Result<()> {
-    let Some(cache) = require(&[Need::Nodes, Need::Cached("root/usr/bin/cloud-init")])? else { return Ok(()) };
+    let Some(cache) = require(&[Need::Nodes, Need::Cached("root/usr/bin/cloud-init"), Need::Program("openssl")])?
+    else {
+        return Ok(());
+    };
     let _serial = cache.serial()?;
-    let tree = tree();
     let folder = tempfile::tempdir()?;
+    let [certificate, key] = certificate(&folder)?;
+    let tree = tree(fs::read(&certificate)?);
     for artifact in encoded(&tree, "cloud-init", &EncodeOptions::default()) {
         fs::write(folder.path().join(artifact.name), artifact.bytes.expose())?;
     }
@@ -117,8 +136,8 @@ fn a_cloud_init_machine_survives_power_cuts() -> Result<()> {
     node.run(&["sync"])?;
 
     let log = File::create(folder.path().join("server.log"))?;
-    let program = std::str::from_utf8(PROGRAM)?;
-    let mut server = cluster.fabric().netns().command(&["/usr/bin/python3", "-c", SERVER, program]).spawn(log)?;
+    let command = cluster.fabric().netns().command(&["/usr/bin/python3", "-c", SERVER, std::str::from_utf8(PROGRAM)?]);
+    let mut server = command.args([&certificate, &key]).spawn(log)?;
     cluster.reboot_hard("m1")?;
     let node = cluster.node("m1")?;
     node.wait_systemd(BOOT)?;

@@ -146,6 +146,7 @@ pub fn node() -> NodeTree {
         ],
         accounts: Vec::new(),
         fetches: Vec::new(),
+        fetch_ca: None,
         network: None,
         time_servers: Vec::new(),
     }
@@ -180,6 +181,7 @@ pub fn complete() -> NodeTree {
                 into: FetchInto { path: "/opt/bin/two".parse().unwrap(), mode: "0755".parse().unwrap() },
             },
         ],
+        fetch_ca: Some((*b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").into()),
         ..node()
     }
 }

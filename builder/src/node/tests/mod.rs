@@ -305,3 +305,16 @@ fn drafts_become_payloads() {
         }
     }
 }
+
+/// `delivery.caFile` goes where a server's certificate has to be verified, and nowhere else.
+#[test]
+fn authorities_follow_https() {
+    for (base_url, by_https) in [("https://10.0.0.5/x", true), ("http://10.0.0.5/x", false)] {
+        let mut cluster = cluster("flatcar", &["cp1"]);
+        cluster.delivery.base_url = Some(base_url.to_owned());
+        cluster.delivery.ca = Some(input("ca.pem", b"certificate"));
+        let draft = plan(&cluster, &cluster.nodes[0], &sources()).unwrap();
+        assert!(!draft.fetches.is_empty());
+        assert_eq!(draft.fetch_ca.as_deref(), by_https.then_some(&b"certificate"[..]), "{base_url}");
+    }
+}

@@ -52,9 +52,13 @@ pub(crate) fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTr
         units: Vec::new(),
         accounts: Vec::new(),
         fetches: finished.fetches,
+        fetch_ca: None,
         network: None,
         time_servers: data.ntp.map(|ntp| if ntp.enabled { ntp.servers } else { Vec::new() }).unwrap_or_default(),
     };
+    if let Some(index) = tree.files.iter().position(|file| file.path.as_str() == laid::FETCH_CA) {
+        tree.fetch_ca = Some(tree.files.remove(index).contents.expose().into());
+    }
     take_units(&mut tree, &finished.states, &finished.changed)?;
     for user in data.users.unwrap_or_default() {
         tree.accounts.push(account(user, profile)?);

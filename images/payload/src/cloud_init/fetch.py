@@ -1,5 +1,8 @@
-import hashlib, http.client, os, sys, time, urllib.error, urllib.request
+import hashlib, http.client, os, ssl, sys, time, urllib.error, urllib.request
 url, kind, want, mode, path = sys.argv[1:]
+trust = ssl.create_default_context()
+if os.path.exists("/var/lib/nodekiln/fetch-ca.pem"):
+    trust.load_verify_locations("/var/lib/nodekiln/fetch-ca.pem")
 
 def done(name):
     try:
@@ -15,7 +18,7 @@ def fetch(part):
     pause = 0.2
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=30) as served:
+            with urllib.request.urlopen(url, timeout=30, context=trust) as served:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
                 with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
                     for block in iter(lambda: served.read(65536), b""):

@@ -37,7 +37,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<NodeTree, DecodeError> {
     let spec::Ignition { config: children, proxy, security, timeouts, version: _ } = config.ignition;
     absent("ignition.config", children)?;
     absent("ignition.proxy", proxy)?;
-    absent("ignition.security", security)?;
+    let fetch_ca = security.map(authority).transpose()?.map(Into::into);
     absent("ignition.timeouts", timeouts)?;
     absent("kernelArguments", config.kernel_arguments)?;
     let spec::Storage { directories, disks, files, filesystems, links, luks, raid } =
@@ -74,9 +74,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<NodeTree, DecodeError> {
             .collect::<Result<_, _>>()?,
         accounts: users.unwrap_or_default().into_iter().map(account).collect::<Result<_, _>>()?,
         fetches,
+        fetch_ca,
         network: None,
         time_servers: Vec::new(),
     })
+}
+
+/// The one bundle of authorities.
+pub(super) fn authority(security: spec::Security) -> Result<Vec<u8>, DecodeError> {
+    let authorities = security.tls.and_then(|tls| tls.certificate_authorities);
+    let one = authorities.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
+    let bytes = one.and_then(|resource| DataUrl::decode(&resource.source?, resource.compression.as_deref()));
+    bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
 }
 
 fn absent<T>(what: &str, value: Option<T>) -> Result<(), DecodeError> {

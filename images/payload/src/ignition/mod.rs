@@ -14,7 +14,7 @@ pub(crate) mod pointer;
 pub(crate) use decode::decode;
 
 use crate::{
-    content::DataUrl,
+    content::{DataUrl, base64},
     error::EncodeError,
     laid,
     options::EncodeOptions,
@@ -34,13 +34,23 @@ const ROOT: i64 = 0;
 pub(crate) fn encode(tree: &NodeTree, options: &EncodeOptions) -> Result<Artifact, EncodeError> {
     let units: Vec<_> = sorted(&tree.units, |unit| unit.name.as_str()).map(unit).collect();
     let users: Vec<_> = sorted(&tree.accounts, |account| account.name.as_str()).map(user).collect();
+    let ignition = spec::Ignition { security: tree.fetch_ca.as_deref().map(security), ..Default::default() };
     let config = spec::Config {
+        ignition,
         storage: Some(storage(tree, options)),
         systemd: not_empty(units).map(|units| spec::Systemd { units: Some(units) }),
         passwd: not_empty(users).map(|users| spec::Passwd { users: Some(users), groups: None }),
         ..Default::default()
     };
     Ok(Artifact { name: CONFIG, bytes: render(config, options)? })
+}
+
+/// Trust in a PEM bundle, for Ignition's own fetches, beside what the initramfs trusts.
+fn security(ca: &[u8]) -> spec::Security {
+    // Plain base64: a bundle is small, and what a machine trusts should be readable with `base64 -d`.
+    let source = Some(format!("data:;base64,{}", base64(ca)));
+    let authorities = Some(vec![spec::Resource { source, ..Default::default() }]);
+    spec::Security { tls: Some(spec::SecurityTls { certificate_authorities: authorities }) }
 }
 
 /// JSON of `config` under the version that `options` ask for, proven to be read without a warning: a field that the

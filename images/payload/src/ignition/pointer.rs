@@ -4,7 +4,6 @@
 //! authorities stay in force while Ignition fetches what the child names (`docs/operator-notes.md`, "Merging").
 
 use crate::{
-    content::{DataUrl, base64},
     error::{DecodeError, EncodeError},
     options::EncodeOptions,
     tree::{Artifact, Verification},
@@ -51,12 +50,7 @@ impl Pointer {
             ..Default::default()
         };
         config.ignition.config = Some(spec::IgnitionConfig { merge: None, replace: Some(replace) });
-        config.ignition.security = self.ca.as_ref().map(|ca| {
-            // Plain base64: a bundle is small, and what a stub trusts should be readable with `base64 -d`.
-            let source = Some(format!("data:;base64,{}", base64(ca)));
-            let authorities = Some(vec![spec::Resource { source, ..Default::default() }]);
-            spec::Security { tls: Some(spec::SecurityTls { certificate_authorities: authorities }) }
-        });
+        config.ignition.security = self.ca.as_deref().map(super::security);
         Ok(Artifact { name: POINTER, bytes: super::render(config, options)? })
     }
 
@@ -84,7 +78,7 @@ impl Pointer {
         let Some(Verification::Sha512(sha512)) = hash else {
             return Err(DecodeError::unexpected(POINTER, "hash"));
         };
-        let ca = security.map(authority).transpose()?;
+        let ca = security.map(super::decode::authority).transpose()?;
         Ok(Self { source, sha512, ca })
     }
 
@@ -92,13 +86,6 @@ impl Pointer {
     pub fn matches(&self, config: &Artifact) -> bool {
         hex::encode(sha2::Sha512::digest(config.bytes.expose())) == self.sha512
     }
-}
-
-fn authority(security: spec::Security) -> Result<Vec<u8>, DecodeError> {
-    let authorities = security.tls.and_then(|tls| tls.certificate_authorities);
-    let one = authorities.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
-    let bytes = one.and_then(|resource| DataUrl::decode(&resource.source?, resource.compression.as_deref()));
-    bytes.ok_or_else(|| DecodeError::unexpected(POINTER, "ignition.security.tls"))
 }
 
 #[cfg(test)]
