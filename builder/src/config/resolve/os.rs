@@ -7,7 +7,7 @@ use crate::config::{
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
     read::{At, Field, Place},
 };
-use nodekiln_payload::{Format, Profile};
+use nodekiln_payload::{Format, Profile, TimeService};
 use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -92,7 +92,10 @@ impl Cx<'_, '_> {
         let profile = profile.value;
         self.ignition_fits(own, base, profile);
         let files = by_key(&base.files, &own.files, |file| paths::canonical(profile, &file.path));
-        self.check_files(profile, place, &files, shared);
+        let updates = own.updates.or(base.updates).unwrap_or(false);
+        let time_servers = own.time_servers.clone().or_else(|| base.time_servers.clone()).unwrap_or_default();
+        let written = written(profile, updates, !time_servers.is_empty());
+        self.check_files(profile, place, &files, &written, shared);
         let units = by_key(&base.units, &own.units, |unit| unit.name.clone());
         self.check_units(profile, &units);
         self.check_folders(profile, place, shared);
@@ -116,8 +119,8 @@ impl Cx<'_, '_> {
             arch: own.arch.or(base.arch).unwrap_or(Arch::Amd64),
             ignition_version: ignition.map_or(IgnitionVersion::V3_3, |at| at.value),
             users: users.into_iter().map(|user| user.resolve(profile)).collect(),
-            time_servers: own.time_servers.clone().or_else(|| base.time_servers.clone()).unwrap_or_default(),
-            updates: own.updates.or(base.updates).unwrap_or(false),
+            time_servers,
+            updates,
             files,
             units: units.into_values().map(|at| at.value).collect(),
         })
@@ -248,6 +251,7 @@ impl Cx<'_, '_> {
         profile: &Profile,
         profile_place: &Place,
         files: &BTreeMap<AbsPath, At<OsFile>>,
+        written: &[AbsPath],
         shared: &Shared<'_>,
     ) {
         let Some(certificates) = shared.certificates_dir else { return };
@@ -258,6 +262,9 @@ impl Cx<'_, '_> {
             if let Some(why) = paths::reserved(place, &certificates, data_dir.as_ref()) {
                 let finding = Finding::new(code::RESERVED, format!("`{path}` is not yours to write: {why}"));
                 self.found.error_at(&at.place, finding);
+            } else if written.contains(place) {
+                let message = format!("`{path}` is written by nodekiln on {}", profile.name);
+                self.found.error_at(&at.place, Finding::new(code::RESERVED, message));
             } else if paths::is_read_only(profile, place) {
                 let message = format!("`{path}` cannot be written on {}", profile.name);
                 let finding = Finding::new(code::READ_ONLY, message).second(profile_place.span, "this profile");
@@ -355,6 +362,14 @@ impl UserLayer {
             password_hash: self.password,
         }
     }
+}
+
+/// What nodekiln lays down because of the profile, canonical.
+fn written(profile: &Profile, updates: bool, time_servers: bool) -> Vec<AbsPath> {
+    let off = if updates { &[][..] } else { &profile.updates_off_files };
+    let chrony = (time_servers && profile.time_service == TimeService::Chrony).then(|| "/etc/chrony.conf".parse().ok());
+    let files = profile.files.iter().chain(off).map(|file| file.path.clone());
+    files.chain(chrony.flatten()).map(|path| paths::canonical(profile, &path)).collect()
 }
 
 /// A file whose path needs a folder where `place` is a file.

@@ -213,6 +213,16 @@ fn os() {
             "profile: flatcar, files: [{path: /etc/a, content: ''}, {path: /etc/a, content: ''}, {path: /etc/b, content: ''}, {path: /etc/b-c, content: ''}, {path: /etc/b/d, content: ''}]",
             &["NK0305 os.files[1].path 5:68", "NK0601 os.files[4].path 5:157"],
         ),
+        (
+            "profile: flatcar",
+            "profile: flatcar, files: [{path: /etc/flatcar/update.conf, content: ''}, {path: /etc/chrony.conf, content: ''}]",
+            &["NK0601 os.files[0].path 5:39"],
+        ),
+        (
+            "profile: flatcar",
+            "profile: fedora-coreos, updates: on, timeServers: [192.0.2.1], files: [{path: /etc/chrony.conf, content: ''}]",
+            &["NK0601 os.files[0].path 5:84"],
+        ),
         ("profile: flatcar", "profile: flatcar, units: [{name: x.service, enabled: true}]", &[]),
         (
             "profile: flatcar",
