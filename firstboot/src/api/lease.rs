@@ -24,7 +24,7 @@ const RENEWAL: Duration = Duration::from_secs(5);
 /// How often one who waits looks.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Does `work` while holding the Lease.
+/// Does `work` while holding the Lease; gives up waiting for it, and returns `None`, once `needless` is done.
 ///
 /// # Errors
 /// Those of the work; the Lease is lost, or cannot be taken.
@@ -33,13 +33,23 @@ pub async fn hold<T>(
     server: &Server<'_>,
     plan: &ApiPlan,
     good: Duration,
+    needless: impl Future<Output = ()>,
     work: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
+) -> anyhow::Result<Option<T>> {
     let (namespace, name) = namespaced(&plan.lease)?;
     let api: Api<Lease> = Api::namespaced(server.client.clone(), namespace);
     let me = c.plan.spec.node.as_str();
     let term = Term { namespace, name, holder: me, good };
-    acquire(c, server, &api, &term).await?;
+    tokio::select! {
+        biased;
+        taken = acquire(c, server, &api, &term) => taken?,
+        () = needless => {
+            // It may have been taken in the very moment.
+            give_back(c, server, plan).await;
+            c.status.arrived();
+            return Ok(None);
+        }
+    }
     c.status.arrived();
     tokio::pin!(work);
     let mut lost_since = None;
@@ -64,7 +74,7 @@ pub async fn hold<T>(
     };
     // Not released, it ends by itself.
     let _ = release(server, &api, &term).await;
-    done
+    done.map(Some)
 }
 
 /// Gives the Lease back if this node still holds it: an earlier run was killed after its work and before this.

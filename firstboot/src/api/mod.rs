@@ -17,6 +17,7 @@ use nodekiln_plan::{ApiPlan, ApiStep, Sha256, paths};
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
+    time::Duration,
 };
 
 /// The stage.
@@ -38,7 +39,16 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
             c.fact(format!("api: {count} objects applied, generation {}", own.generation));
             Ok(())
         };
-        lease::hold(c, &server, plan, lease::SHORT, work).await?;
+        let done_by_another = async {
+            loop {
+                c.host.sleep(Duration::from_secs(1)).await;
+                let done = done::read(&server, &plan.done).await;
+                if matches!(done, Ok(Some(done)) if done.generation >= own.generation) {
+                    return;
+                }
+            }
+        };
+        lease::hold(c, &server, plan, lease::SHORT, done_by_another, work).await?;
     } else if let Some(done) = done::read(&server, &plan.done).await?
         && done.digest != own.digest
     {

@@ -29,8 +29,8 @@ const LINGER: Duration = Duration::from_secs(600);
 /// In the state folder: the statement is not needed any more.
 const SETTLED: &str = "settled";
 
-const REBUILD: &str = "rejoining a running cluster is not supported by this version of nodekiln: remove the member with \
-                       `etcdctl member remove` and see the documentation";
+const REBUILD: &str = "rejoining a running cluster is not supported by this version of nodekiln; the other members go on \
+                       without this one";
 
 /// The stage.
 ///

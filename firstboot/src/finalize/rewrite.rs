@@ -43,7 +43,7 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
     match &c.plan.spec.api {
         Some(api) => {
             let server = connect_for_lease(c, api).await?;
-            lease::hold(c, &server, api, lease::LONG, work).await
+            lease::hold(c, &server, api, lease::LONG, std::future::pending(), work).await.map(|_| ())
         }
         // Without an API server there is no Lease.
         None if plan.members.len() > 1 => lock::hold(c, plan, &identity, work).await,
