@@ -6,7 +6,7 @@ use crate::{
     ignition,
     laid::{self, Laid},
     profile::{Format, Profile},
-    tree::{Account, Artifact, NodeTree, UnitState},
+    tree::{Account, Artifact, Network, NodeTree, UnitState},
 };
 use nodekiln_plan::{AbsPath, Sha256, UnitName};
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -> Vec<Strin
     if tree.fetch_ca != decoded.fetch_ca {
         found.push("the authorities for fetches".to_owned());
     }
-    if tree.network != decoded.network {
+    if tree.network.as_ref().map(unordered) != decoded.network.as_ref().map(unordered) {
         found.push("the network".to_owned());
     }
     if tree.time_servers != decoded.time_servers {
@@ -69,6 +69,13 @@ fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -> Vec<Strin
     let wrong = tree.files.iter().filter(|file| Sha256::of(file.contents.expose()) != file.sha256);
     found.extend(wrong.map(|file| format!("{}: not the digest of its contents", file.path)));
     found
+}
+
+/// There is one gateway a family, so their order says nothing.
+fn unordered(network: &Network) -> Network {
+    let mut network = network.clone();
+    network.gateways.sort();
+    network
 }
 
 fn places(tree: &NodeTree, format: Format) -> BTreeMap<AbsPath, Laid<'_>> {

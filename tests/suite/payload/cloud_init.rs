@@ -148,3 +148,55 @@ fn no_secret_is_ever_in_the_open() -> Result<()> {
     assert!(!prepared("f", "0444", "/etc/nodekiln-test/read-only"));
     Ok(())
 }
+
+/// What the renderers of cloud-init make of a static network; each distribution uses another one.
+const RENDER: &str = r#"
+import json, sys
+from cloudinit.net import eni, netplan, network_state, networkd
+state = lambda: network_state.parse_net_config_data(json.loads(text))
+text = sys.stdin.read()
+print(json.dumps([
+    netplan.Renderer({})._render_content(state()),
+    "".join(networkd.Renderer({})._render_content(state()).values()),
+    eni.Renderer()._render_interfaces(state()),
+]))
+"#;
+
+#[test]
+fn every_renderer_makes_the_network() -> Result<()> {
+    let needs = [Need::Cached("root/usr/lib/python3/dist-packages/cloudinit")];
+    let Some(cache) = require(&needs)? else { return Ok(()) };
+    let artifacts = encoded(&complete_cloud_init(), "cloud-init", &EncodeOptions::default());
+    let said = Cmd::new(["/usr/bin/python3", "-c", RENDER])
+        .env("PYTHONPATH", packages(&cache))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .input(artifact(&artifacts, "network-config")?)
+        .ok()?;
+    let [netplan, networkd, eni]: [String; 3] = serde_json::from_str(&said)?;
+    for (text, lines) in [
+        (&netplan, ["- 10.0.0.11/24", "- fd00::11/64", "gateway4: 10.0.0.1", "gateway6: fd00::1", "- 10.0.0.2"]),
+        (
+            &networkd,
+            ["Address=10.0.0.11/24", "Address=fd00::11/64", "Gateway=10.0.0.1", "Gateway=fd00::1", "DNS=10.0.0.2"],
+        ),
+        (
+            &eni,
+            [
+                "address 10.0.0.11/24",
+                "address fd00::11/64",
+                "gateway 10.0.0.1",
+                "gateway fd00::1",
+                "dns-nameservers 10.0.0.2",
+            ],
+        ),
+    ] {
+        for line in lines {
+            assert!(text.lines().any(|found| found.trim() == line), "{line} in {text}");
+        }
+        // A route to ::/0 would be one to ::/64 here (canonical/cloud-init#4600).
+        assert!(!text.contains("::/64") && !text.contains("Destination"), "{text}");
+    }
+    assert!(netplan.contains("macaddress: '52:54:00:20:00:11'"), "{netplan}");
+    assert!(networkd.contains("MACAddress=52:54:00:20:00:11"), "{networkd}");
+    Ok(())
+}

@@ -237,7 +237,8 @@ fn account(user: User, profile: &Profile) -> Result<Account, DecodeError> {
 }
 
 fn decode_network(config: NetworkConfig) -> Result<Network, DecodeError> {
-    let Ethernet { matches, set_name, dhcp4, dhcp6, addresses, routes, nameservers } = config.ethernets.lan0;
+    let Ethernet { matches, set_name, dhcp4, dhcp6, addresses, gateway4, gateway6, nameservers } =
+        config.ethernets.lan0;
     let named = set_name.as_deref() == Some(INTERFACE);
     let matched = matches.macaddress.is_some() == named && matches.name.is_some() != named;
     if config.version != 2 || dhcp4 || dhcp6 || !matched {
@@ -248,8 +249,8 @@ fn decode_network(config: NetworkConfig) -> Result<Network, DecodeError> {
         let (address, length) = address.split_once('/').ok_or_else(|| unexpected("an address"))?;
         network.addresses.push((value(address)?, value(length)?));
     }
-    for route in routes {
-        network.gateways.push(value(&route.via)?);
+    for gateway in gateway4.iter().chain(&gateway6) {
+        network.gateways.push(value(gateway)?);
     }
     for address in nameservers.map(|servers| servers.addresses).unwrap_or_default() {
         network.nameservers.push(value(&address)?);

@@ -30,8 +30,7 @@ use crate::{
     validate::yaml_safe,
 };
 use model::{
-    Encoding, Ethernet, Ethernets, HEADER, Match, MetaData, Nameservers, NetworkConfig, Ntp, Route, User, UserData,
-    WriteFile,
+    Encoding, Ethernet, Ethernets, HEADER, Match, MetaData, Nameservers, NetworkConfig, Ntp, User, UserData, WriteFile,
 };
 use nodekiln_plan::{AbsPath, Mode, Secret, Sha256, paths};
 use serde::Serialize;
@@ -296,10 +295,7 @@ fn network_config(network: &Network) -> NetworkConfig {
         Some(mac) => Match { macaddress: Some(mac.clone()), name: None },
         None => Match { macaddress: None, name: Some("e*".to_owned()) },
     };
-    let routes = gateways.iter().map(|gateway| {
-        let to = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-        Route { to: to.to_owned(), via: gateway.to_string() }
-    });
+    let gateway = |v4: bool| gateways.iter().find(|gateway| gateway.is_ipv4() == v4).map(ToString::to_string);
     let nameservers: Vec<_> = nameservers.iter().map(ToString::to_string).collect();
     let lan0 = Ethernet {
         set_name: matches.macaddress.as_ref().map(|_| INTERFACE.to_owned()),
@@ -307,7 +303,8 @@ fn network_config(network: &Network) -> NetworkConfig {
         dhcp4: false,
         dhcp6: false,
         addresses: addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
-        routes: routes.collect(),
+        gateway4: gateway(true),
+        gateway6: gateway(false),
         nameservers: (!nameservers.is_empty()).then_some(Nameservers { addresses: nameservers }),
     };
     NetworkConfig { version: 2, ethernets: Ethernets { lan0 } }

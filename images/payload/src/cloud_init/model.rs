@@ -127,8 +127,13 @@ pub(super) struct Ethernet {
     pub dhcp4: bool,
     pub dhcp6: bool,
     pub addresses: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub routes: Vec<Route>,
+    /// Deprecated by netplan, which takes it with a warning. The other renderers make `::/64` of a route to `::/0`
+    /// (canonical/cloud-init#4600), and 22.4 refuses `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway4: Option<String>,
+    /// See `gateway4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway6: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nameservers: Option<Nameservers>,
 }
@@ -141,15 +146,6 @@ pub(super) struct Match {
     pub macaddress: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-}
-
-/// A default route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Route {
-    /// `0.0.0.0/0` or `::/0`: not every renderer knows `default`.
-    pub to: String,
-    pub via: String,
 }
 
 /// DNS servers.
