@@ -13,7 +13,6 @@ use std::{
 const HARNESS: &str = r#"
 kubelet:
   failCgroupV1: false
-  failSwapOn: false
   resolvConf: /etc/resolv.conf
   evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 kubeProxy:
