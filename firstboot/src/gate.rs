@@ -3,7 +3,7 @@
 use crate::{
     etcd::{manifest, state},
     exit::{self, Differs},
-    host::{Host, Level, processes, run},
+    host::{Host, Kill, Level, processes, run},
     run::load,
     stage::{marker, unmark},
     verify::{Depth, differences},
@@ -90,7 +90,7 @@ pub fn forget(host: &dyn Host, plan: &NodePlan) -> anyhow::Result<()> {
         let program = process.args.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         if matches!(program, "etcd" | "kube-apiserver") && process.cgroup.contains("kubepods") {
             // One that has just ended is as good.
-            let _ = host.kill(process.pid);
+            let _ = host.kill(process.pid, Kill::Force);
         }
     }
     Ok(())

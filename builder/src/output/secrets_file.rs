@@ -21,7 +21,7 @@ pub fn create(path: &Path, cluster: &Cluster) -> Result<Secrets, Failure> {
     let now =
         SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let secrets = Secrets::new(now, cluster.ca_certificate_validity, |bytes| getrandom::fill(bytes))
+    let secrets = Secrets::new(now, cluster.ca_certificate_validity, getrandom::fill)
         .context("making the cluster's keys")
         .map_err(Failure::Environment)?;
     let bytes = secrets.to_vec();

@@ -1,12 +1,16 @@
 //! etcd's manifest in its last form: with a log etcd looks at none of it, without one it dies.
 //!
-//! The kubelet restarts etcd for it, so it is done on one node at a time, under the Lease.
+//! etcd restarts for it, so it is done on one node at a time, under the Lease. The kubelet is stopped meanwhile, and etcd
+//! ended from here: a kubelet that sees the manifest change asks the API server for a mirror pod before it starts the
+//! new etcd, and an API server without etcd keeps it waiting for a minute. A kubelet that starts does not ask until it
+//! knows its Node.
 
 use super::lock;
 use crate::{
     api::{connect_for_lease, lease},
     etcd::{self, manifest::Start, peers, state, statement::Identity},
-    host::{HttpRequest, processes, read_text},
+    host::{HttpRequest, Kill, Process, processes, read_text, run},
+    kubelet,
     stage::Context,
     tls,
 };
@@ -27,6 +31,9 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
     let identity = Identity::load(c.host, plan)?;
     if now.as_bytes() == wanted {
         // Perhaps a run that was killed wrote it just now, and holds the Lease still.
+        if !runs_last_form(c) {
+            restart(c, plan).await?;
+        }
         restarted(c, plan).await?;
         healthy(c, plan, &identity).await?;
         if let Some(api) = &c.plan.spec.api {
@@ -36,7 +43,7 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
     }
     let work = async {
         others_are_up(c, plan, &identity).await?;
-        etcd::write(c, plan, Start::Existing)?;
+        restart(c, plan).await?;
         restarted(c, plan).await?;
         healthy(c, plan, &identity).await
     };
@@ -74,17 +81,64 @@ async fn others_are_up(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) ->
     }
 }
 
-/// Waits until an etcd with the new arguments runs: the old one answers until the kubelet stops it.
+/// How long etcd may take to end by itself: a leader hands over first.
+const ENDS: Duration = Duration::from_secs(10);
+
+/// Writes the last form while neither the kubelet nor etcd runs, and starts the kubelet again. Each step finds its work
+/// done when a run that was killed did it.
+async fn restart(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
+    run(c.host, "systemctl", &["stop", c.plan.spec.kubelet.unit.as_str()])?;
+    etcd::write(c, plan, Start::Existing)?;
+    let start = c.host.monotonic();
+    let mut asked = false;
+    loop {
+        let members = own_members(c, plan);
+        if members.is_empty() {
+            break;
+        }
+        let waited = c.host.monotonic().saturating_sub(start);
+        if waited > ENDS * 2 {
+            bail!("etcd does not end, not even by SIGKILL");
+        }
+        let how = if waited > ENDS { Kill::Force } else { Kill::Ask };
+        if !asked || how == Kill::Force {
+            for process in members {
+                // One that has just ended is as good.
+                let _ = c.host.kill(process.pid, how);
+            }
+            asked = true;
+        }
+        c.host.sleep(Duration::from_millis(20)).await;
+    }
+    kubelet::start(c).await
+}
+
+/// This node's etcd: a container of a pod with this member's name.
+fn own_members(c: &Context<'_>, plan: &EtcdPlan) -> Vec<Process> {
+    let name = format!("--name={}", c.plan.spec.node);
+    let data_dir = format!("--data-dir={}", plan.data_dir);
+    let is_own = |process: &Process| {
+        let has = |wanted: &str| process.args.iter().any(|argument| argument == wanted);
+        process.cgroup.contains("kubepods") && has(&name) && has(&data_dir)
+    };
+    processes(c.host).into_iter().filter(is_own).collect()
+}
+
+/// Whether an etcd with the last form's arguments runs.
+fn runs_last_form(c: &Context<'_>) -> bool {
+    let name = format!("--name={}", c.plan.spec.node);
+    processes(c.host).iter().any(|process| {
+        let has = |wanted: &str| process.args.iter().any(|argument| argument == wanted);
+        has("--initial-cluster-state=existing") && has(&name)
+    })
+}
+
+/// Waits until an etcd with the new arguments runs.
 async fn restarted(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
     let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
     let start = c.host.monotonic();
-    let name = format!("--name={}", c.plan.spec.node);
     loop {
-        let runs = processes(c.host).iter().any(|process| {
-            let has = |wanted: &str| process.args.iter().any(|argument| argument == wanted);
-            has("--initial-cluster-state=existing") && has(&name)
-        });
-        if runs {
+        if runs_last_form(c) {
             return Ok(());
         }
         if c.host.monotonic().saturating_sub(start) > limit {

@@ -125,6 +125,9 @@ pub fn run(fake: &Fake) -> anyhow::Result<()> {
             if args == ["start", "--no-block", "kubelet.service"] {
                 std::fs::write(root.join("run/kubelet"), "").unwrap();
             }
+            if args == ["stop", "kubelet.service"] {
+                let _ = std::fs::remove_file(root.join("run/kubelet"));
+            }
             Output { code: Some(0), ..Output::default() }
         })
     };
@@ -150,7 +153,8 @@ fn machine_answers(root: &Path, request: &HttpRequest) -> Result<HttpResponse, H
     }
 }
 
-/// The kubelet starts etcd, and again whenever its manifest changes. etcd writes a log.
+/// The kubelet starts etcd, and again whenever its manifest changes. etcd writes a log. A kubelet that sees the change
+/// while it runs would keep the API server away for a minute: nobody may change the manifest of an etcd that runs.
 fn kubelet_works(root: &Path) {
     let manifest = std::fs::read_to_string(root.join("etc/kubernetes/manifests/etcd.yaml"));
     let (true, Ok(manifest)) = (root.join("run/kubelet").exists(), manifest) else { return };
@@ -163,6 +167,10 @@ fn kubelet_works(root: &Path) {
     let pod: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let mut arguments: Vec<String> = serde_json::from_value(pod["spec"]["containers"][0]["command"].clone()).unwrap();
     arguments.push("--data-dir=/var/lib/etcd".to_owned());
+    let command = root.join("proc/77/cmdline");
+    if let Ok(running) = std::fs::read_to_string(&command) {
+        assert_eq!(running, arguments.join("\0"), "etcd's manifest was changed below a kubelet that runs");
+    }
     std::fs::create_dir_all(root.join("proc/77")).unwrap();
     std::fs::write(root.join("proc/77/cmdline"), arguments.join("\0")).unwrap();
     std::fs::write(root.join("proc/77/cgroup"), "0::/kubepods/pod1\n").unwrap();
