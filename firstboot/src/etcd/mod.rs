@@ -10,7 +10,13 @@ pub mod peers;
 pub mod state;
 pub mod statement;
 
-use crate::{exit::Refused, host::read_text, report, stage::Context, tls};
+use crate::{
+    exit::Refused,
+    host::read_text,
+    report,
+    stage::{Context, unmark},
+    tls,
+};
 use anyhow::Context as _;
 use machine::{Decision, Own, View, decide};
 use manifest::Start;
@@ -53,6 +59,11 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
         None => found(c, plan, &identity, &state).await?,
     };
     if state.map.is_none() {
+        // A founding that was lost before its end had them done. Who has no credential leaves them to who has.
+        if c.plan.spec.api.as_ref().is_some_and(|api| !missing(c, api.credential.as_path())) {
+            unmark(c.host, "api")?;
+        }
+        unmark(c.host, "wait")?;
         state.map = Some(map.clone());
         // Before the manifest: what etcd may act on must never be unknown to the others.
         state::save(c.host, plan, &state)?;

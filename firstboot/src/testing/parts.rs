@@ -7,12 +7,12 @@ use crate::{
     files::files,
     host::{HttpError, HttpResponse, Output, fake::Fake},
     kernel::kernel,
-    stage::{Context, boot_id},
+    stage::{Context, Marker, boot_id, mark},
     status::Status,
     wait::wait,
 };
 use flate2::{Compression, write::GzEncoder};
-use nodekiln_plan::{Archive, NodePlan, Role, Sha256};
+use nodekiln_plan::{ApiPlan, Archive, NodePlan, Role, Sha256, paths};
 use std::{cell::Cell, cell::RefCell, io, path::PathBuf, rc::Rc, time::Duration};
 
 fn stage<T>(
@@ -140,6 +140,29 @@ fn a_finished_member_that_lost_its_log_is_not_founded_again() {
     let error = run(&fake).unwrap_err();
     assert_eq!(exit::code(&error), exit::REFUSED);
     assert!(format!("{error:#}").contains("[EtcdDataLost]"), "{error:#}");
+}
+
+/// The log went after the API-side steps and before the end: the new cluster has none of the objects.
+#[test]
+fn a_founding_after_a_lost_one_does_the_api_steps_again() {
+    for (credential, done) in [(true, false), (false, true)] {
+        let (fake, mut plan) = etcd_node();
+        let path = if credential { paths::API_CREDENTIAL } else { "/none" };
+        plan.spec.api = Some(ApiPlan {
+            server: "10.0.0.1:6443".parse().unwrap(),
+            control_plane_endpoint: "10.0.0.1:6443".parse().unwrap(),
+            credential: path.parse().unwrap(),
+            lease_credential: path.parse().unwrap(),
+            lease: "kube-system/nodekiln".to_owned(),
+            done: "kube-system/nodekiln".to_owned(),
+        });
+        let marker =
+            Marker { plan: Sha256::of(b""), boot: "boot".to_owned(), at: 0.0, seconds: 0.0, notes: <_>::default() };
+        mark(&fake, "api", &marker).unwrap();
+        let decided = stage(&fake, &plan, async |c| crate::etcd::stage(c).await);
+        assert_eq!(decided.is_ok(), credential, "{decided:?}");
+        assert_eq!(crate::stage::marker(&fake, "api", &Sha256::of(b"")).unwrap().is_some(), done);
+    }
 }
 
 #[test]
