@@ -18,7 +18,7 @@ use crate::{
     tls,
 };
 use anyhow::Context as _;
-use machine::{Decision, Own, View, decide};
+use machine::{Answer, Decision, Own, Statement, View, decide};
 use manifest::Start;
 use nodekiln_plan::{EtcdPlan, paths};
 use state::{Incarnation, Map, State};
@@ -53,10 +53,14 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
     let mut state = state::open_empty(c.host, plan)?;
     c.host.remove(Path::new(&format!("{}/{SETTLED}", paths::DONE_DIR))).context("removing a marker")?;
     let identity = Identity::load(c.host, plan)?;
-    let served = if plan.members.len() > 1 { Some(Served::start(c, plan, &state).await?) } else { None };
+    let lost = if state.map.is_none() { lost(c, plan)? } else { None };
+    let served = match plan.members.len() {
+        ..2 => None,
+        _ => Some(Served::start(c, plan, &state, lost.is_some()).await?),
+    };
     let map = match &state.map {
         Some(map) => map.clone(),
-        None => found(c, plan, &identity, &state).await?,
+        None => found(c, plan, &identity, &state, lost).await?,
     };
     if state.map.is_none() {
         // A founding that was lost before its end had them done. Who has no credential leaves them to who has.
@@ -69,7 +73,7 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
         state::save(c.host, plan, &state)?;
     }
     if let Some(served) = served {
-        served.say(c, &state)?;
+        served.say(c, &state, false)?;
     }
     c.fact(format!("etcd: founded with {} members, token {}", map.len(), state::token(&map)));
     write(c, plan, Start::New(&map))
@@ -80,7 +84,13 @@ fn missing(c: &Context<'_>, path: &Path) -> bool {
 }
 
 /// Asks, decides, waits, asks again.
-async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &State) -> anyhow::Result<Map> {
+async fn found(
+    c: &Context<'_>,
+    plan: &EtcdPlan,
+    identity: &Identity,
+    state: &State,
+    lost: Option<Refused>,
+) -> anyhow::Result<Map> {
     let node = &c.plan.spec.node;
     let me = plan.members.iter().position(|member| member.name == *node);
     let me = me.context("this node is not among the plan's etcd members")?;
@@ -106,9 +116,8 @@ async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &St
             }
             Decision::New(map) => match api_in_the_way(c).await? {
                 None => {
-                    may_found(c, plan)?;
                     c.status.arrived();
-                    return Ok(with_names(map));
+                    return lost.map_or_else(|| Ok(with_names(map)), |lost| Err(lost.into()));
                 }
                 Some(endpoint) => c.status.waiting(
                     &format!("the API server at {endpoint} to go away, or etcd's data to come back"),
@@ -142,6 +151,13 @@ async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &St
             }
             Decision::Wiped(members) => {
                 let who: Vec<_> = members.iter().map(name).collect();
+                let nobody = Answer::Said(Statement::Decided(Vec::new()));
+                if members.iter().all(|index| sweep.answers.get(*index) == Some(&nobody)) {
+                    let what = format!("{} ran in this cluster before, and the log is not there now", who.join(", "));
+                    let hint = "restore the data (is its disk mounted?), or boot the payload there again to found a \
+                                new, empty cluster";
+                    return Err(lost.unwrap_or_else(|| Refused::new("EtcdDataLost", what, hint)).into());
+                }
                 let what = format!(
                     "{} decided with an earlier life of this member: its data was wiped since, and it must not start \
                      as new",
@@ -167,16 +183,18 @@ async fn found(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity, state: &St
     }
 }
 
-/// A new cluster has to be set up: that needs the payload's credential, and its data must not have been lost here.
-fn may_found(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
+/// Why this member, which holds no log, may have no part in a founding: its data was lost, or is not mounted. To others
+/// it must not look empty either: they would found without the data.
+fn lost(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<Option<Refused>> {
     let lost = match &c.plan.spec.api {
+        // A new cluster has to be set up, and that needs it.
         Some(api) if missing(c, api.credential.as_path()) => "the credential to set a new cluster up is erased",
         None if report::is_finished(c)? => "this payload was finished on this machine: its log is gone",
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     let what = format!("{} is empty, but {lost}", plan.data_dir);
-    let hint = "restore the data, or boot the payload again to found a new, empty cluster";
-    Err(Refused::new("EtcdDataLost", what, hint).into())
+    let hint = "restore the data (is its disk mounted?), or boot the payload again to found a new, empty cluster";
+    Ok(Some(Refused::new("EtcdDataLost", what, hint)))
 }
 
 /// An API server with our CA behind controlPlaneEndpoint forbids to found.
@@ -237,7 +255,7 @@ fn keep(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
 pub async fn serve_if_wanted(c: &Context<'_>) {
     let served = match unsettled(c) {
         Ok(None) => return,
-        Ok(Some((plan, state))) => Served::start(c, plan, &state).await,
+        Ok(Some((plan, state))) => Served::start(c, plan, &state, false).await,
         Err(e) => Err(e),
     };
     if let Err(e) = served {

@@ -64,13 +64,13 @@ impl Identity {
 pub struct Served(Arc<Mutex<Vec<u8>>>);
 
 impl Served {
-    /// Serves from now on what `state` says.
+    /// Serves from now on what [`Served::say`] says.
     ///
     /// # Errors
     /// The port is taken, or the certificate damaged.
-    pub async fn start(c: &Context<'_>, plan: &EtcdPlan, state: &State) -> anyhow::Result<Self> {
+    pub async fn start(c: &Context<'_>, plan: &EtcdPlan, state: &State, lost: bool) -> anyhow::Result<Self> {
         let served = Self(Arc::default());
-        served.say(c, state)?;
+        served.say(c, state, lost)?;
         let read = |path: &nodekiln_plan::AbsPath| {
             c.host.read(path.as_path()).map(zeroize::Zeroizing::new).with_context(|| format!("reading {path}"))
         };
@@ -96,13 +96,13 @@ impl Served {
         }
     }
 
-    /// Says something else from now on. What is said is on disk by then.
+    /// Says something else from now on. What is said is on disk by then. A member that lost its data is not empty.
     ///
     /// # Errors
     /// None in practice.
-    pub fn say(&self, c: &Context<'_>, state: &State) -> anyhow::Result<()> {
-        let decided = match (&state.map, state.started) {
-            // A log, but no founding known: decided, with a place for nobody.
+    pub fn say(&self, c: &Context<'_>, state: &State, lost: bool) -> anyhow::Result<()> {
+        let decided = match (&state.map, state.started || lost) {
+            // A log, now or once, but no founding known: decided, with a place for nobody.
             (None, true) => Some(Map::new()),
             (map, _) => map.clone(),
         };

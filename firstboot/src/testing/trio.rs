@@ -104,6 +104,30 @@ fn three_members_found_one_cluster() {
     assert!(!again.path().join("etc/kubernetes/manifests/etcd.yaml").exists());
 }
 
+/// A member that was finished and holds no log now, because its disk is not mounted or was lost, is not empty to the
+/// others: founding without its data would lose acknowledged writes.
+#[test]
+fn a_member_that_lost_its_data_is_no_founder() {
+    let plans = plans(free_port());
+    let pki = pki::many(&[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.3"]]);
+    let dirs: Vec<_> = plans.iter().zip(&pki).map(|(plan, pki)| machine(plan, pki)).collect();
+    let result = serde_json::json!({
+        "version": 1, "firstboot": "0", "cluster": "lab", "node": "n2", "role": "etcd", "kubernetesVersion": "v1.36.3",
+        "generation": 1, "plan": Sha256::of(b""), "finished": {"unix": 0.0, "monotonic": 0.0}, "runs": 1, "stages": [],
+        "warnings": [], "facts": [], "scrubbed": [], "beyondReach": [],
+    });
+    fs::write(dirs[1].path().join(paths::RESULT.trim_start_matches('/')), result.to_string()).unwrap();
+    thread::scope(|scope| {
+        for (plan, dir) in plans.iter().zip(&dirs) {
+            scope.spawn(|| {
+                let error = decide(dir.path(), plan).unwrap_err();
+                assert_eq!(error.downcast_ref::<Refused>().unwrap().name, "EtcdDataLost", "{error:#}");
+                assert!(!dir.path().join("etc/kubernetes/manifests/etcd.yaml").exists());
+            });
+        }
+    });
+}
+
 #[test]
 fn another_plan_and_another_ca_are_not_listened_to() {
     let mut plans = plans(free_port());
