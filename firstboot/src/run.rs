@@ -5,7 +5,7 @@ use crate::{
     exit::Unusable,
     gate,
     host::{Host, Level},
-    kubelet,
+    kernel, kubelet,
     stage::{Context, Holds, Marker, STAGES, boot_id, mark, marker},
     status::Status,
 };
@@ -32,7 +32,7 @@ pub async fn run(host: &dyn Host) -> anyhow::Result<()> {
     let status = Status::new(host, plan.spec.node.clone(), digest, &boot);
     let context = Context { host, plan: &plan, digest, boot, status: &status, notes: RefCell::default() };
     if marker(host, "finalize", &digest)?.is_some() {
-        return later_boot(&context).await;
+        return later_boot(&context).await.inspect_err(|e| status.fail("later boot", &format!("{e:#}")));
     }
     host.say(
         Level::Notice,
@@ -79,7 +79,13 @@ async fn later_boot(c: &Context<'_>) -> anyhow::Result<()> {
         gate::forget(c.host, c.plan)?;
         stages(c).await?;
         etcd::linger(c).await?;
+        c.status.end_run();
         return Ok(());
+    }
+    // What the stage did lives in the kernel; sysctl.d and modules-load.d bring back a part of it. A cluster that runs is
+    // not kept waiting for the rest.
+    if let Err(e) = kernel::kernel(c).await {
+        c.warn(format!("kernel: {e:#}"));
     }
     c.status.ready();
     kubelet::start(c).await?;

@@ -70,10 +70,31 @@ fn a_later_boot_only_verifies() {
     run(&fake).unwrap();
     assert_eq!(fake.tree(&TIMES), before);
     assert!(fake.ran.borrow().iter().any(|command| command == "systemctl start --no-block kubelet.service"));
-    // A file that somebody changed keeps the kubelet down.
+    // A file that somebody changed keeps the kubelet down, and `status` says so.
     fake.put("/var/lib/kubelet/config.yaml", "kind: Other\n");
     assert_eq!(exit::code(&run(&fake).unwrap_err()), exit::DIFFERS);
+    fake.printed.borrow_mut().clear();
+    status::show(&fake, false).unwrap();
+    assert!(fake.printed.borrow().contains("stopped by: the node is not as planned"), "{}", fake.printed.borrow());
     assert_eq!(exit::code(&gate::gate(&fake).unwrap_err()), exit::DIFFERS);
+}
+
+/// sysctl.d knows no floors, and swap that could not be masked comes back.
+#[test]
+fn a_later_boot_tunes_the_kernel_again() {
+    let (fake, _) = etcd_node();
+    run(&fake).unwrap();
+    fake.put("/proc/sys/kernel/random/boot_id", "boot-2\n");
+    fake.put("/proc/sys/fs/x", "5\n");
+    fake.put("/proc/swaps", "Filename Type\n/dev/sda2 partition\n");
+    run(&fake).unwrap();
+    assert_eq!(fake.text("/proc/sys/fs/x").unwrap(), "10\n");
+    assert!(fake.ran.borrow().iter().any(|command| command == "swapoff -a"));
+    // What cannot be set, such as a key that a new kernel lacks, does not keep a node down.
+    fake.put("/proc/sys/kernel/random/boot_id", "boot-3\n");
+    std::fs::remove_file(fake.dir.path().join("proc/sys/fs/x")).unwrap();
+    run(&fake).unwrap();
+    assert!(fake.said.borrow().iter().any(|line| line.contains("warning: kernel: reading /proc/sys/fs/x")));
 }
 
 #[test]

@@ -188,6 +188,19 @@ fn modules_that_cannot_be_loaded() {
 }
 
 #[test]
+fn a_swap_unit_that_cannot_be_masked() {
+    let (fake, plan) = etcd_node();
+    fake.put("/proc/swaps", "Filename Type\n/dev/sda2 partition\n");
+    *fake.script.borrow_mut() = Box::new(|_, args| Output {
+        code: Some(i32::from(args.first() == Some(&"mask"))),
+        stdout: if args.first() == Some(&"list-units") { "dev-sda2.swap loaded active" } else { "" }.to_owned(),
+        stderr: "File '/etc/systemd/system/dev-sda2.swap' already exists".to_owned(),
+    });
+    stage(&fake, &plan, async |c| kernel(c).await).unwrap();
+    assert!(fake.said.borrow().iter().any(|line| line.contains("already exists")));
+}
+
+#[test]
 fn a_setting_that_the_kernel_does_not_take() {
     let (fake, mut plan) = etcd_node();
     plan.spec.kernel.sysctls[0].name = "net.ipv4.missing".parse().unwrap();
