@@ -20,10 +20,17 @@ pub async fn finalize(c: &Context<'_>) -> anyhow::Result<()> {
         None => true,
     };
     if rewritten.is_ok() || may_erase {
+        // First: without its instance folder cloud-init would take the next boot for a first one, and lay the payload
+        // again.
+        touch(c)?;
         scrub::scrub(c)?;
     }
     rewritten?;
     wait::node_fact(c).await?;
+    report::write(c)
+}
+
+fn touch(c: &Context<'_>) -> anyhow::Result<()> {
     for path in &c.plan.spec.finalize.touch {
         if c.host.stat(path.as_path())?.is_some() {
             continue;
@@ -35,5 +42,5 @@ pub async fn finalize(c: &Context<'_>) -> anyhow::Result<()> {
         }
         c.host.replace(path.as_path(), Mode::PUBLIC.bits(), b"").with_context(|| format!("writing {path}"))?;
     }
-    report::write(c)
+    Ok(())
 }

@@ -146,12 +146,13 @@ async fn clock(c: &Context<'_>) -> anyhow::Result<()> {
     let identity = &c.plan.identity;
     let now = || i64::try_from(c.host.now().as_secs()).unwrap_or(i64::MAX);
     while now() < identity.not_before {
-        let what = format!(
-            "the clock to reach {}: it shows {}",
-            crate::tls::date(identity.not_before),
+        let what = format!("the clock to reach {}", crate::tls::date(identity.not_before));
+        // Not a part of what is waited for: it changes every second, and would be told as often.
+        let hint = format!(
+            "it shows {}; certificates are not valid yet: set the clock or give the machine a time server",
             crate::tls::date(now())
         );
-        c.status.waiting(&what, "certificates are not valid yet; set the clock or give the machine a time server");
+        c.status.waiting(&what, &hint);
         c.host.sleep(Duration::from_millis(500)).await;
     }
     c.status.arrived();

@@ -154,6 +154,32 @@ fn an_expired_payload_is_refused_by_name() {
 }
 
 #[test]
+fn a_clock_that_is_wrong_is_waited_for_in_few_words() {
+    let (fake, _) = etcd_node();
+    fake.clock.set(std::time::Duration::from_secs(1_798_999_900));
+    run(&fake).unwrap();
+    let said = fake.said.borrow();
+    let lines: Vec<_> = said.iter().filter(|line| line.contains("the clock to reach 2027-01-03T18:13:20Z")).collect();
+    assert!(lines.len() > 5 && lines.len() < 15, "every ten seconds: {lines:?}");
+    assert!(lines[0].contains("it shows 2027-01-03T18:11:40Z"), "{}", lines[0]);
+}
+
+/// Without its instance folder cloud-init would lay the payload again at the next boot.
+#[test]
+fn cloud_init_is_off_before_its_folder_is_gone() {
+    let (whole, _) = etcd_node();
+    run(&whole).unwrap();
+    for n in 0..whole.effects.get() {
+        let (fake, _) = etcd_node();
+        fake.lives.set(Some(n));
+        let _ = run(&fake);
+        let on = fake.text("/etc/cloud/cloud-init.disabled").is_none();
+        let there = fake.text("/var/lib/cloud/instances/i-1/user-data.txt").is_some();
+        assert!(there || !on, "killed before effect {n}");
+    }
+}
+
+#[test]
 fn a_damaged_payload_changes_nothing() {
     let (fake, _) = etcd_node();
     fake.put("/pki/peer.crt", "other");
