@@ -35,7 +35,7 @@ pub use tree::{
     Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
 };
 pub use unit_text::UnitFault;
-pub use validate::{Fault, Why, validate};
+pub use validate::{Fault, Why, unit_text as unit_fault, validate};
 
 /// Encodes `tree` in the profile's format: `config.ign`, or `user-data`, `meta-data` and, for a static network,
 /// `network-config`.

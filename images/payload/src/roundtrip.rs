@@ -258,3 +258,14 @@ fn a_cloud_init_payload_cannot_be_changed_unseen() {
     artifacts[0].bytes = nodekiln_plan::Secret::from(changed);
     assert_eq!(decode(&artifacts, profile).unwrap_err(), crate::DecodeError::unexpected("user-data", "the digest"));
 }
+
+/// Its package has started containerd long before cloud-init writes its configuration, and nothing else makes it read that.
+#[test]
+fn cloud_init_restarts_the_container_runtime() {
+    let profile = Profile::find("cloud-init").unwrap();
+    for tree in [empty(), full()] {
+        let artifacts = encode(&tree, profile, &EncodeOptions::default()).unwrap();
+        let text = String::from_utf8(artifacts[0].bytes.expose().to_vec()).unwrap();
+        assert!(text.contains(r#""restart","containerd.service"]"#), "{text}");
+    }
+}

@@ -266,20 +266,27 @@ fn units(faults: &mut Faults, units: &[Unit]) {
         if unit.state == UnitState::Masked && (unit.contents.is_some() || !unit.dropins.is_empty()) {
             faults.add(&unit.name, Why::Masked);
         }
-        match unit.contents.as_deref().map(unit_text::check) {
-            Some(Err(fault)) => faults.add(&unit.name, Why::Unit(fault)),
-            Some(Ok(Install::Absent)) if unit.state == UnitState::Enabled => faults.add(&unit.name, Why::NoInstall),
-            _ => {}
+        if let Some(why) = unit.contents.as_deref().and_then(|text| unit_text(text, unit.state == UnitState::Enabled)) {
+            faults.add(&unit.name, why);
         }
         for dropin in &unit.dropins {
             let stem = dropin.name.strip_suffix(".conf").unwrap_or_default();
             if stem.is_empty() || dropin.name.contains('/') || laid::dropin_path(&unit.name, &dropin.name).is_none() {
                 faults.add(&unit.name, Why::Dropin(dropin.name.clone()));
             }
-            if let Err(fault) = unit_text::check(&dropin.contents) {
-                faults.add(format!("{}.d/{}", unit.name, dropin.name), Why::Unit(fault));
+            if let Some(why) = unit_text(&dropin.contents, false) {
+                faults.add(format!("{}.d/{}", unit.name, dropin.name), why);
             }
         }
+    }
+}
+
+/// What is wrong with the text of a unit, or of a drop-in, which is never `enabled`.
+pub fn unit_text(text: &str, enabled: bool) -> Option<Why> {
+    match unit_text::check(text) {
+        Err(fault) => Some(Why::Unit(fault)),
+        Ok(Install::Absent) if enabled => Some(Why::NoInstall),
+        Ok(_) => None,
     }
 }
 

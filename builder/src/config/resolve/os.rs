@@ -5,7 +5,7 @@ use crate::config::{
     Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, code,
     diag::Finding,
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
-    read::{At, Field, Place},
+    read::{At, Field, Hidden, Place},
 };
 use nodekiln_payload::{Format, Profile, TimeService};
 use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};
@@ -161,10 +161,12 @@ impl Cx<'_, '_> {
                 self.once(&mut seen, name.value.clone(), &name.place, "this account");
             }
             let keys = at.ssh_authorized_keys.get().map(|list| {
+                let mut seen = BTreeMap::new();
                 for key in &list.value {
                     if let Err(why) = ssh::check(&key.value) {
                         self.found.error_at(&key.place, Finding::new(code::SSH_KEY, format!("not an SSH key: {why}")));
                     }
+                    self.once(&mut seen, key.value.clone(), &key.place, "this key");
                 }
                 list.value.iter().map(|key| key.value.clone()).collect()
             });
@@ -180,8 +182,10 @@ impl Cx<'_, '_> {
                 Secret::from(text.clone())
             });
             let groups = at.groups.get().map(|list| {
+                let mut seen = BTreeMap::new();
                 for group in &list.value {
                     self.account_name(group, "a group's name");
+                    self.once(&mut seen, group.value.clone(), &group.place, "this group");
                 }
                 list.value.iter().map(|group| group.value.clone()).collect()
             });
@@ -315,8 +319,12 @@ impl Cx<'_, '_> {
                 }
                 self.once(&mut dropin_names, file.value.clone(), &file.place, "this drop-in");
                 if let Some(content) = content {
+                    self.unit_text(content, false);
                     dropins.push((file.value.clone(), content.value.0.clone()));
                 }
+            }
+            if let Some(content) = at.content.get() {
+                self.unit_text(content, at.enabled.get().is_some_and(|b| b.value));
             }
             let Some(name) = name else { continue };
             self.once(&mut seen, name.value.clone(), &name.place, "this unit");
@@ -331,6 +339,13 @@ impl Cx<'_, '_> {
             });
         }
         units
+    }
+
+    fn unit_text(&mut self, at: &At<Hidden>, enabled: bool) {
+        if let Some(why) = nodekiln_payload::unit_fault(&at.value.0, enabled) {
+            self.found
+                .error_at(&at.place, Finding::new(code::VALUE, format!("not a unit that can be laid down: {why}")));
+        }
     }
 
     fn check_units(&mut self, profile: &Profile, units: &BTreeMap<UnitName, At<OsUnit>>) {

@@ -3,7 +3,8 @@
 //! Strict, as for Ignition: a key, an argument or a script that the encoder does not write is refused.
 
 use super::{
-    FETCH, FINISH, HEADER, INTERFACE, META_DATA, NETWORK_CONFIG, PREPARE, USER_DATA, has_text, instance_id, is_exposed,
+    FETCH, FINISH, HEADER, INTERFACE, META_DATA, NETWORK_CONFIG, PREPARE, RESTART, USER_DATA, has_text, instance_id,
+    is_exposed,
     model::{Encoding, Ethernet, MetaData, NetworkConfig, User, UserData, WriteFile},
     render, sudo, word, written,
 };
@@ -43,7 +44,7 @@ pub(crate) fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTr
     }
 
     let prepared = prepared(&data.bootcmd)?;
-    let finished = finished(&data.runcmd)?;
+    let finished = finished(&data.runcmd, profile)?;
     let mut tree = NodeTree {
         node,
         directories: prepared.directories,
@@ -137,7 +138,7 @@ struct Finished {
     changed: Vec<UnitName>,
 }
 
-fn finished(commands: &[Vec<String>]) -> Result<Finished, DecodeError> {
+fn finished(commands: &[Vec<String>], profile: &Profile) -> Result<Finished, DecodeError> {
     const STATES: [UnitState; 4] = [UnitState::Enabled, UnitState::Disabled, UnitState::Masked, UnitState::Unchanged];
     let fault = || unexpected("the arguments of runcmd");
     let mut finished = Finished { fetches: Vec::new(), states: BTreeMap::new(), changed: Vec::new() };
@@ -145,8 +146,9 @@ fn finished(commands: &[Vec<String>]) -> Result<Finished, DecodeError> {
     if fetch != FETCH {
         return Err(fault());
     }
-    while !rest.is_empty() {
+    loop {
         rest = match rest {
+            [kind, unit] if kind == RESTART && unit == profile.containerd_unit.as_str() => break,
             [word, url, kind, hex, mode, path, rest @ ..] if word == "fetch" => {
                 let verification = match kind.as_str() {
                     "sha256" if is_hex(hex, 64) => Verification::Sha256(value(hex)?),

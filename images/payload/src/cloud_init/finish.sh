@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
     ;;
   # The link to /dev/null is there already.
   masked) systemctl stop "$2" 2>/dev/null || : ;;
-  changed) changed="$changed $2" ;;
+  changed | restart) changed="$changed $2" ;;
   esac
   shift 2
 done
@@ -40,4 +40,4 @@ mv $state/payload.new $state/payload.done
 sync
 # Nothing is waited for: what is started may itself wait for cloud-init.
 for unit in $changed; do systemctl try-restart --no-block "$unit" || :; done
-for unit in $enabled; do systemctl start --no-block "$unit"; done
+for unit in $enabled; do systemctl start --no-block "$unit" || echo "nodekiln: $unit is not started" >&2; done

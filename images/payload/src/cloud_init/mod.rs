@@ -12,7 +12,7 @@
 //!   payload's digest, says whether all were written; `finish.sh` does nothing without it.
 //! - Nothing is fetched with a hash: `fetch.py` does that, in the one language that every cloud-init machine has.
 //! - Units written here are unknown to the running systemd: `finish.sh` reloads, enables and starts them, without
-//!   waiting. `cloud-final.service`, in which it runs, is ordered after `multi-user.target`: what waited for either would
+//!   waiting; a container runtime that runs already is restarted. `cloud-final.service`, in which it runs, is ordered after `multi-user.target`: what waited for either would
 //!   wait for ever.
 
 mod decode;
@@ -47,6 +47,9 @@ const FETCH: &str = include_str!("fetch.py");
 
 /// The last file of `write_files`, below the state folder: the payload's digest.
 const WRITTEN: &str = "payload.written";
+
+/// What `finish.sh` calls the unit that reads its files anew if it runs.
+const RESTART: &str = "restart";
 
 /// Interface of a static network, where a MAC address tells which one it is.
 const INTERFACE: &str = "lan0";
@@ -91,13 +94,13 @@ fn user_data(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) -> Res
         ntp: (!tree.time_servers.is_empty()).then(|| Ntp { enabled: true, servers: tree.time_servers.clone() }),
         bootcmd: vec![prepare(tree, "")],
         write_files: write_files(tree, options),
-        runcmd: vec![finish(tree, "")],
+        runcmd: vec![finish(tree, profile, "")],
     };
     // Of everything but itself.
     let digest = Sha256::of(render(&data)?.as_bytes()).to_string();
     data.bootcmd = vec![prepare(tree, &digest)];
     data.write_files.push(written(&digest));
-    data.runcmd = vec![finish(tree, &digest)];
+    data.runcmd = vec![finish(tree, profile, &digest)];
     let text = render(&data)?;
     // cloud-init takes data with these words near its beginning for a MIME message (user_data.py, convert_string).
     let head = &text.as_bytes()[..text.len().min(4096)];
@@ -212,7 +215,7 @@ fn script(text: &str, digest: &str) -> Vec<String> {
 }
 
 /// The arguments of `finish.sh`.
-fn finish(tree: &NodeTree, digest: &str) -> Vec<String> {
+fn finish(tree: &NodeTree, profile: &Profile, digest: &str) -> Vec<String> {
     let mut args = script(FINISH, digest);
     args.push(FETCH.to_owned());
     let mut fetches: Vec<_> = tree.fetches.iter().collect();
@@ -232,6 +235,8 @@ fn finish(tree: &NodeTree, digest: &str) -> Vec<String> {
             args.extend(["changed", unit.name.as_str()].map(str::to_owned));
         }
     }
+    // Debian's package starts it, so that it runs since before its configuration was written.
+    args.extend([RESTART, profile.containerd_unit.as_str()].map(str::to_owned));
     args
 }
 
