@@ -231,23 +231,38 @@ fn os() {
                 "NK0301 os.units[0].name 5:39",
                 "NK0601 os.units[1].name 5:50",
                 "NK0601 os.units[2].name 5:75",
+                "NK0301 os.units[2].content 5:104",
                 "NK0601 os.units[3].name 5:115",
             ],
         ),
         (
             "profile: flatcar",
-            "profile: flatcar, units: [{name: containerd.service, dropins: [{name: a, content: ''}, {name: b.conf}, {name: 10-nodekiln.conf, content: ''}, {name: c.conf, content: ''}, {name: c.conf, content: ''}]}]",
+            "profile: flatcar, units: [{name: containerd.service, dropins: [{name: a, content: ''}, {name: b.conf}, {name: 10-nodekiln.conf, content: ''}, {name: c.conf, content: '[X]'}, {name: c.conf, content: '[X]'}]}]",
             &[
                 "NK0301 os.units[0].dropins[0].name 5:76",
                 "NK0204 os.units[0].dropins[1] 5:93",
                 "NK0601 os.units[0].dropins[2].name 5:116",
-                "NK0305 os.units[0].dropins[4].name 5:184",
+                "NK0305 os.units[0].dropins[4].name 5:187",
             ],
         ),
         (
             "profile: flatcar",
             "profile: flatcar, units: [{name: x.service}, {name: x.service}]",
             &["NK0305 os.units[1].name 5:58"],
+        ),
+        (
+            "profile: flatcar",
+            "profile: flatcar, units: [{name: x.service, enabled: true, content: '[Service]'}, {name: y.service, content: 'A=b'}, {name: z.service, dropins: [{name: a.conf, content: ''}]}]",
+            &[
+                "NK0301 os.units[0].content 5:74",
+                "NK0301 os.units[1].content 5:115",
+                "NK0301 os.units[2].dropins[0].content 5:175",
+            ],
+        ),
+        (
+            "profile: flatcar",
+            "profile: flatcar, users: [{name: x, groups: [a, b, a]}]",
+            &["NK0305 os.users[0].groups[2] 5:57"],
         ),
     ]);
 }
