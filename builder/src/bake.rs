@@ -1,7 +1,7 @@
 //! One node from draft to checked payload: fill, encode, decode again, prove placement. Pure.
 
 use crate::{
-    config::{Cluster, DeliveryMode, Node, Platform},
+    config::{Cluster, DeliveryMode, Finding, Node, Platform, code},
     draft::NodeDraft,
     output::{
         manifest::{FileRole, NodeRow},
@@ -9,7 +9,7 @@ use crate::{
     },
     pki::{self, Authority, KeyId},
 };
-use nodekiln_payload::{EncodeOptions, NodeTree, encode};
+use nodekiln_payload::{Artifact, CheckError, EncodeError, EncodeOptions, NodeTree, Pointer, encode};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
 use std::collections::BTreeMap;
 
@@ -67,10 +67,7 @@ pub enum BakeError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Placement(Vec<Violation>),
     /// The payload is larger than its platform takes.
-    #[error(
-        "{node}: the payload has {size} bytes, {platform} takes {limit}; the largest files are {largest}. \
-         Set `delivery.baseURL`, so that programs are fetched instead of carried, or `delivery.mode: pointer`"
-    )]
+    #[error("{node}: the payload has {size} bytes, {platform} takes {limit}; the largest files are {largest}")]
     Budget {
         /// The node.
         node: NodeName,
@@ -83,6 +80,37 @@ pub enum BakeError {
         /// Names and sizes.
         largest: String,
     },
+}
+
+impl BakeError {
+    /// The node that it is about.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::Fill { node, .. }
+            | Self::Encode { node, .. }
+            | Self::Check { node, .. }
+            | Self::Budget { node, .. } => Some(node),
+            Self::Placement(violations) => violations.first().map(|violation| match violation {
+                Violation::Misplaced { node, .. } | Violation::Unknown { node, .. } => node,
+            }),
+        }
+    }
+
+    /// As a finding in cluster.yaml.
+    pub fn finding(&self) -> Finding {
+        let mut message = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        match self {
+            Self::Budget { .. } => Finding::new(code::BUDGET, message).hint(
+                "set `delivery.baseURL`, so that programs are fetched instead of carried, or `delivery.mode: pointer`",
+            ),
+            _ => Finding::new(code::PLAN, message),
+        }
+    }
 }
 
 /// What all nodes share while they are baked.
@@ -119,17 +147,11 @@ impl Oven<'_> {
         };
         let holdings = placement::of_node(name, node.role, &decoded, &known).map_err(BakeError::Placement)?;
 
-        let mut files: Vec<OutputFile> = artifacts
-            .into_iter()
-            .map(|artifact| OutputFile {
-                path: format!("nodes/{name}/{}", artifact.name),
-                role: FileRole::Payload,
-                bytes: artifact.bytes,
-            })
-            .collect();
-        if self.cluster.delivery.mode == DeliveryMode::Inline {
-            budget(node, &filled.tree, &files)?;
-        }
+        let mut files = match self.cluster.delivery.mode {
+            DeliveryMode::Inline => payload(name, artifacts),
+            DeliveryMode::Pointer => self.pointed_at(name, artifacts, &options)?,
+        };
+        budget(node, &filled.tree, &files)?;
         for (path, file_name) in [(paths::PLAN, "plan.json"), (paths::API_OBJECTS, "api.ndjson")] {
             if let Some(file) = filled.tree.files.iter().find(|file| file.path.as_str() == path) {
                 files.push(OutputFile {
@@ -139,20 +161,69 @@ impl Oven<'_> {
                 });
             }
         }
-        let key = Sha256::of_parts([
-            self.base_key.as_bytes().as_slice(),
-            Sha256::of(crate::draft::render(draft).as_bytes()).as_bytes(),
-        ]);
         let row = NodeRow {
             name: name.clone(),
             role: node.role,
             profile: profile.name.clone(),
-            key,
+            key: self.key(node, draft),
             not_before: filled.plan.identity.not_before,
             boot_before: filled.plan.identity.boot_before,
         };
         Ok(Baked { row, files, holdings })
     }
+
+    /// The configuration among what is served, and a stub that finds it there.
+    fn pointed_at(
+        &self,
+        node: &NodeName,
+        artifacts: Vec<Artifact>,
+        options: &EncodeOptions,
+    ) -> Result<Vec<OutputFile>, BakeError> {
+        let delivery = &self.cluster.delivery;
+        let fault = |source| BakeError::Encode { node: node.clone(), source };
+        let (Some(base_url), Ok([config])) = (&delivery.base_url, <[Artifact; 1]>::try_from(artifacts)) else {
+            return Err(fault(EncodeError::Pointer("only one file below delivery.baseURL can be pointed at")));
+        };
+        let name = self.authority.served_name(node, &Sha256::of(config.bytes.expose()));
+        let ca = delivery.ca.as_ref().map(|ca| ca.bytes.to_vec());
+        let pointer = Pointer::to(&config, format!("{base_url}/{name}.ign"), ca);
+        let stub = pointer.encode(options).map_err(fault)?;
+        let read = Pointer::decode(stub.bytes.expose()).map_err(CheckError::from);
+        let check = read.and_then(|read| match read == pointer && read.matches(&config) {
+            true => Ok(()),
+            false => Err(CheckError::Differs(vec![stub.name.to_owned()])),
+        });
+        check.map_err(|source| BakeError::Check { node: node.clone(), source })?;
+        let mut files = payload(node, vec![stub]);
+        files.push(OutputFile { path: format!("serve/{name}.ign"), role: FileRole::Served, bytes: config.bytes });
+        Ok(files)
+    }
+
+    /// Digest of all that a payload is made from: its draft, and what reaches it past the draft.
+    fn key(&self, node: &Node, draft: &NodeDraft) -> Sha256 {
+        let Cluster { delivery, certificate_validity, algorithm, .. } = self.cluster;
+        let mode = format!("{:?} {:?} {algorithm:?} {certificate_validity}", delivery.mode, delivery.base_url);
+        let ca = delivery.ca.as_ref().map(|ca| Sha256::of(&ca.bytes).to_string()).unwrap_or_default();
+        let version = node.os.ignition_version.as_str();
+        let mut parts = vec![
+            self.base_key.as_bytes().to_vec(),
+            Sha256::of(crate::draft::render(draft).as_bytes()).as_bytes().to_vec(),
+            [mode.as_str(), &ca, version].join("\n").into_bytes(),
+        ];
+        // A draft is rendered without them.
+        parts.extend(draft.accounts.iter().map(|account| {
+            let hash = account.password_hash.as_ref();
+            hash.map(|hash| Sha256::of(hash.expose()).as_bytes().to_vec()).unwrap_or_default()
+        }));
+        Sha256::of_parts(parts.iter().map(Vec::as_slice))
+    }
+}
+
+/// `artifacts` as what `node` is given.
+fn payload(node: &NodeName, artifacts: Vec<Artifact>) -> Vec<OutputFile> {
+    let file =
+        |Artifact { name, bytes }| OutputFile { path: format!("nodes/{node}/{name}"), role: FileRole::Payload, bytes };
+    artifacts.into_iter().map(file).collect()
 }
 
 /// Refuses a payload that its platform would cut off or choke on: node-images.md section 2.2 has the sources.
@@ -165,7 +236,8 @@ fn budget(node: &Node, tree: &NodeTree, files: &[OutputFile]) -> Result<(), Bake
         Platform::Azure => ("azure", 48 * 1024),
         Platform::Gcp => ("gcp", 262_144),
     };
-    let size = files.iter().map(|file| file.bytes.expose().len()).max().unwrap_or(0);
+    let given = files.iter().filter(|file| file.role == FileRole::Payload);
+    let size = given.map(|file| file.bytes.expose().len()).max().unwrap_or(0);
     if size <= limit {
         return Ok(());
     }
@@ -174,4 +246,94 @@ fn budget(node: &Node, tree: &NodeTree, files: &[OutputFile]) -> Result<(), Bake
     let largest =
         sizes.iter().take(3).map(|(size, path)| format!("{path} ({size} bytes)")).collect::<Vec<_>>().join(", ");
     Err(BakeError::Budget { node: node.name.clone(), platform, size, limit, largest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Delivery, User},
+        node::{fixture, plan},
+        pki::fixture::authority,
+    };
+
+    fn cluster() -> Cluster {
+        let mut cluster = fixture::cluster("flatcar", &["cp1"]);
+        let base_url = Some("https://192.0.2.1/x".to_owned());
+        cluster.delivery =
+            Delivery { mode: DeliveryMode::Pointer, base_url, ca: Some(fixture::input("ca.pem", b"CA")) };
+        cluster
+    }
+
+    fn bake(cluster: &Cluster) -> Result<Baked, BakeError> {
+        let node = &cluster.nodes[0];
+        let draft = plan(cluster, node, &fixture::sources()).unwrap();
+        Oven { cluster, authority: authority(), base_key: Sha256::of(b"") }.bake(node, &draft)
+    }
+
+    #[test]
+    fn a_pointer_finds_what_is_served() {
+        let baked = bake(&cluster()).unwrap();
+        let file = |role| baked.files.iter().find(|file| file.role == role).unwrap();
+        let (stub, served) = (file(FileRole::Payload), file(FileRole::Served));
+        assert_eq!(stub.path, "nodes/cp1/pointer.ign");
+        let pointer = Pointer::decode(stub.bytes.expose()).unwrap();
+        let name = served.path.strip_prefix("serve/").unwrap();
+        assert_eq!(pointer.source, format!("https://192.0.2.1/x/{name}"));
+        assert!(name.len() == 68 && name.ends_with(".ign"), "{name}");
+        let config = Artifact { name: "config.ign", bytes: served.bytes.clone() };
+        assert!(pointer.matches(&config) && pointer.ca.as_deref() == Some(b"CA"));
+        // All keys are in what is served, and are counted as the node's.
+        assert!(String::from_utf8_lossy(config.bytes.expose()).contains("/etc/kubernetes/pki/ca.key"));
+        assert!(baked.holdings.iter().any(|holding| holding.key == "ca"));
+        // No other configuration of the node is given out.
+        assert_eq!(baked.files.iter().filter(|file| file.path.ends_with(".ign")).count(), 2);
+    }
+
+    #[test]
+    fn a_pointer_fits_where_its_configuration_does_not() {
+        let mut cluster = cluster();
+        cluster.nodes[0].os.platform = Platform::Aws;
+        assert!(bake(&cluster).is_ok());
+        cluster.delivery.mode = DeliveryMode::Inline;
+        let Err(error @ BakeError::Budget { .. }) = bake(&cluster) else { panic!("no budget") };
+        assert_eq!(error.node().map(NodeName::as_str), Some("cp1"));
+    }
+
+    /// The key is what an unchanged payload is known by.
+    #[test]
+    fn every_input_counts_in_the_key() {
+        type Change = fn(&mut Cluster);
+        let changes: [Change; 8] = [
+            |_| {},
+            |c| c.nodes[0].os.ignition_version = crate::config::IgnitionVersion::V3_4,
+            |c| c.nodes[0].os.users.push(user("$6$a$b")),
+            |c| c.nodes[0].os.users.push(user("$6$a$c")),
+            |c| c.certificate_validity += 1,
+            |c| c.delivery.mode = DeliveryMode::Inline,
+            |c| c.delivery.base_url = Some("https://192.0.2.1/y".to_owned()),
+            |c| c.delivery.ca = None,
+        ];
+        let keys: std::collections::BTreeSet<_> = changes
+            .iter()
+            .map(|change| {
+                let mut cluster = cluster();
+                change(&mut cluster);
+                // A worker's draft does not hold the cluster's settings.
+                cluster.nodes.swap(0, 1);
+                cluster.nodes[0].os = cluster.nodes[1].os.clone();
+                bake(&cluster).unwrap().row.key
+            })
+            .collect();
+        assert_eq!(keys.len(), changes.len());
+    }
+
+    fn user(hash: &str) -> User {
+        User {
+            name: "ops".to_owned(),
+            ssh_authorized_keys: vec![],
+            password_hash: Some(Secret::from(hash.to_owned())),
+            groups: vec![],
+        }
+    }
 }

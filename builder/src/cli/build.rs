@@ -81,7 +81,7 @@ impl Build {
         };
         let waiting = || terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
         let written = output::write(&built, &self.output, waiting).map_err(|error| match error {
-            WriteError::Bake(_) => Failure::input(error),
+            WriteError::Bake(errors) => plan::unbaked(&loaded, &errors),
             other => Failure::environment(other),
         })?;
         tell(terminal, &written.manifest, &self.output);

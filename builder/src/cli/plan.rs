@@ -2,7 +2,8 @@
 
 use super::terminal::Failure;
 use crate::{
-    config::{Finding, Loaded, Origin, code},
+    bake::BakeError,
+    config::{Diagnostics, Finding, Loaded, Origin, code},
     draft::NodeDraft,
     node::{self, Sources},
 };
@@ -34,4 +35,17 @@ pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Fai
         return Err(Failure::Findings(Box::new(loaded.warnings.clone())));
     }
     Ok(drafts)
+}
+
+/// Findings in cluster.yaml about payloads that could not be made: what shows only when keys are filled in.
+pub fn unbaked(loaded: &Loaded, errors: &[BakeError]) -> Failure {
+    // Its warnings have been printed.
+    let mut found = Diagnostics::new(loaded.warnings.source().clone());
+    for error in errors {
+        let index = loaded.cluster.nodes.iter().position(|node| Some(&node.name) == error.node());
+        let origin = index.and_then(|index| loaded.places.nodes.get(index)).cloned().unwrap_or_default();
+        found.error(&origin, error.finding());
+    }
+    found.sort();
+    Failure::Findings(Box::new(found))
 }

@@ -34,24 +34,11 @@ pub enum WriteError {
     #[error(transparent)]
     Stage(#[from] StageError),
     /// Payloads that could not be made, in the order of cluster.yaml.
-    #[error("{}", describe(.0))]
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Bake(Vec<BakeError>),
     /// A kubeconfig or a file of JSON could not be made.
     #[error("making {0}")]
     Other(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-fn describe(errors: &[BakeError]) -> String {
-    let chain = |error: &BakeError| {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    };
-    errors.iter().map(chain).collect::<Vec<_>>().join("\n")
 }
 
 /// All that an output is made from.

@@ -14,7 +14,7 @@ use crate::{
     secrets::Secrets,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nodekiln_plan::{Secret, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -221,6 +221,11 @@ impl Authority {
     /// Symmetric keys: no public half tells them.
     pub fn symmetric_keys(&self) -> Vec<(KeyId, &[u8])> {
         self.encryption.iter().map(|key| (KeyId::Encryption, key.expose())).collect()
+    }
+
+    /// The name under which `node`'s configuration with this digest is published.
+    pub fn served_name(&self, node: &NodeName, digest: &Sha256) -> String {
+        self.deriver.served_name(node, digest)
     }
 
     /// Every key of the cluster but those of single nodes.

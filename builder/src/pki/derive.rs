@@ -46,6 +46,15 @@ impl Deriver {
             hkdf.expand_multi_info(&[&info, &[attempt]], scalar).expect("32 bytes are less than 255 blocks");
         }))
     }
+
+    /// A name that nobody guesses without the seed, for `node`'s configuration with this digest.
+    pub fn served_name(&self, node: &NodeName, digest: &nodekiln_plan::Sha256) -> String {
+        let info = info(&[VERSION.as_bytes(), b"served-name", node.as_str().as_bytes(), digest.as_bytes()]);
+        let hkdf = Hkdf::<Sha256>::from_prk(&*self.prk).expect("a pseudo-random key has the length of the hash");
+        let mut name = [0; 32];
+        hkdf.expand(&info, &mut name).expect("32 bytes are less than 255 blocks");
+        hex::encode(name)
+    }
 }
 
 impl std::fmt::Debug for Deriver {
