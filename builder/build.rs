@@ -49,7 +49,11 @@ fn embed() -> Result<(), String> {
 fn build(out_dir: &Path) -> Result<PathBuf, String> {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let root = manifest_dir.parent().ok_or("the builder's folder has no parent")?;
-    for part in ["Cargo.lock", "Cargo.toml", "firstboot", "images/plan", "images/fs"] {
+    for part in [".cargo/config.toml", "Cargo.lock", "Cargo.toml", "firstboot", "images/plan", "images/fs"] {
+        // A file that is missing would make cargo run this at every build.
+        if !root.join(part).exists() {
+            continue;
+        }
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
     let architecture = match variable("HOST")?.split('-').next() {
@@ -80,6 +84,10 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
     if let Ok(home) = cargo_home {
         flags.push(format!("--remap-path-prefix={home}=/cargo"));
     }
+    // ring compiles C: plain gcc does. .cargo/config.toml says so too, where cargo reads it.
+    let compiler = format!("CC_{}", target.replace('-', "_"));
+    command.env(&compiler, env::var_os(&compiler).unwrap_or_else(|| "gcc".into()));
+    println!("cargo::rerun-if-env-changed={compiler}");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     let status = command.status().map_err(|e| format!("running cargo for nodekiln-firstboot: {e}"))?;
     if !status.success() {

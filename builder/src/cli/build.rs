@@ -11,7 +11,7 @@ use crate::{
     output::{self, Built, WriteError, secrets_file},
     pki::Authority,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use std::{
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -33,7 +33,7 @@ pub struct Build {
     /// The folder to write. It is replaced at once, and only if it is empty or an older output.
     #[arg(short, long, value_name = "FOLDER", default_value = "out")]
     output: PathBuf,
-    /// Static nodekiln-firstboot binary to use, one per architecture, instead of the embedded one.
+    /// Static nodekiln-firstboot binary to use, one per architecture; the embedded one serves its own otherwise.
     #[arg(long, value_name = "FILE")]
     firstboot: Vec<PathBuf>,
 }
@@ -89,20 +89,27 @@ impl Build {
     }
 }
 
-/// The node binaries to use: those given, else the embedded one.
+/// The node binaries to use: those given, and the embedded one where none is given for its architecture.
 fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
-    if given.is_empty() {
-        let embedded = Firstboot::embedded().context("reading the embedded nodekiln-firstboot");
-        return Ok(embedded.map_err(Failure::Environment)?.into_iter().collect());
-    }
-    let read = |path: &PathBuf| {
+    let mut binaries: Vec<Firstboot> = Vec::new();
+    for path in given {
         let bytes =
             std::fs::read(path).with_context(|| format!("reading {}", path.display())).map_err(Failure::Environment)?;
-        Firstboot::parse(bytes.into())
+        let binary = Firstboot::parse(bytes.into())
             .with_context(|| format!("using {} as nodekiln-firstboot", path.display()))
-            .map_err(Failure::Input)
-    };
-    given.iter().map(read).collect()
+            .map_err(Failure::Input)?;
+        if binaries.iter().any(|other| other.arch == binary.arch) {
+            return Err(Failure::Input(anyhow!("{}: a second --firstboot for this architecture", path.display())));
+        }
+        binaries.push(binary);
+    }
+    let embedded = Firstboot::embedded().context("reading the embedded nodekiln-firstboot");
+    if let Some(embedded) = embedded.map_err(Failure::Environment)?
+        && binaries.iter().all(|other| other.arch != embedded.arch)
+    {
+        binaries.push(embedded);
+    }
+    Ok(binaries)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -124,5 +131,31 @@ fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Pat
         } else if now >= node.boot_before.saturating_sub(lifetime / 10) {
             terminal.say(format!("warning: {}: this payload can only boot before {date}", node.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Arch, firstboot::tests::elf};
+
+    #[test]
+    fn one_binary_for_each_architecture() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, machine| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, elf(machine, &[], nodekiln_plan::PLAN_MARKER)).unwrap();
+            path
+        };
+        let (intel, arm, other) = (file("intel", 62), file("arm", 183), file("other", 183));
+        let archs = |given: &[PathBuf]| -> Result<Vec<Arch>, Failure> {
+            Ok(binaries(given)?.iter().map(|binary| binary.arch).collect())
+        };
+        assert_eq!(archs(&[intel.clone(), arm.clone()]).unwrap(), [Arch::Amd64, Arch::Arm64]);
+        let embedded: Vec<_> = Firstboot::embedded().unwrap().iter().map(|binary| binary.arch).collect();
+        let beside: Vec<_> =
+            [Arch::Arm64].into_iter().chain(embedded.into_iter().filter(|a| *a != Arch::Arm64)).collect();
+        assert_eq!(archs(std::slice::from_ref(&arm)).unwrap(), beside);
+        assert!(matches!(archs(&[arm, other]), Err(Failure::Input(_))));
     }
 }
