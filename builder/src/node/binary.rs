@@ -5,7 +5,7 @@ use crate::{
     component::{Site, below, constant, containerd, firstboot},
     config::{Arch, Binary, FetchHash},
 };
-use nodekiln_payload::{Format, Verification};
+use nodekiln_payload::Verification;
 use nodekiln_plan::{AbsPath, Archive, Mode, paths};
 use std::sync::Arc;
 
@@ -37,11 +37,6 @@ fn place(site: &Site, name: &str) -> AbsPath {
     below(&site.node.os.profile.bin_dir, name)
 }
 
-/// Only Ignition fetches, and checks hashes, before anything runs.
-fn fetches(site: &Site) -> bool {
-    site.node.os.profile.format == Format::Ignition
-}
-
 fn program(site: &Site, tree: &mut Tree, field: &str, name: &str, binary: &Binary) {
     if !matches!(binary, Binary::Path(_)) {
         put(site, tree, field, place(site, name), Mode::EXECUTABLE, binary);
@@ -52,24 +47,21 @@ fn put(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bin
     match binary {
         Binary::Path(_) => {}
         Binary::File(file) => bytes(site, tree, field, path, mode, &file.bytes),
-        Binary::Url { url, hash } if fetches(site) => {
+        // Ignition, or the payload's script under cloud-init, checks the hash before anything runs.
+        Binary::Url { url, hash } => {
             let verification = match hash {
                 FetchHash::Sha256(hash) => Verification::Sha256(*hash),
                 FetchHash::Sha512(hash) => Verification::Sha512(hash.clone()),
             };
             tree.fetch(path, mode, url.clone(), verification, field);
         }
-        Binary::Url { .. } => {
-            let message = format!("fetching by URL is not supported yet on {}", site.node.os.profile.name);
-            tree.refusals.push(Refusal::new(site.node, field, message).hint("use `path` or `file`"));
-        }
     }
 }
 
-/// Bytes of the build: by URL and hash where a machine can fetch them, in the payload otherwise.
+/// Bytes of the build: by URL and hash where they are served, in the payload otherwise.
 fn bytes(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>) {
     match &site.cluster.delivery.base_url {
-        Some(base_url) if fetches(site) => tree.publish(path, mode, base_url, bytes, field),
+        Some(base_url) => tree.publish(path, mode, base_url, bytes, field),
         _ => tree.bytes(path, mode, bytes, field),
     }
 }

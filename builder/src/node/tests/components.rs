@@ -325,9 +325,15 @@ fn programs_by_url_and_hash() {
     assert_eq!(blobs.len(), 3);
     assert!([&b"firstboot"[..], b"runc", b"plugins"].iter().all(|bytes| blobs.contains(bytes)));
     assert_eq!(draft.spec.archives[0].into.as_str(), "/opt/cni/bin");
-    // Nobody fetches under cloud-init: the same bytes go into the payload.
+    // The same under cloud-init, which could not hold it on platforms with small user data.
     let mut cluster = plain();
     cluster.delivery.base_url = Some("http://10.0.0.5".to_owned());
+    let draft = super::draft(&cluster, "w1");
+    assert_eq!((draft.fetches.len(), draft.blobs.len()), (1, 1));
+    assert_eq!(draft.fetches[0].into.path.as_str(), "/usr/local/bin/nodekiln-firstboot");
+    assert_eq!(draft.fetches[0].into.mode, Mode::EXECUTABLE);
+    // Without a place to fetch from it is in the payload.
+    cluster.delivery.base_url = None;
     let draft = super::draft(&cluster, "w1");
     assert!(draft.fetches.is_empty() && draft.blobs.is_empty());
     assert_eq!(file(&draft, "/usr/local/bin/nodekiln-firstboot").mode, Mode::EXECUTABLE);

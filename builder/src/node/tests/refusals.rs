@@ -32,7 +32,7 @@ type Change = fn(&mut Cluster);
 
 #[test]
 fn one_by_one() {
-    let cases: [(Change, &str); 19] = [
+    let cases: [(Change, &str); 18] = [
         (|c| c.nodes[0].os.arch = Arch::Arm64, "binaries.firstboot: this builder holds no firstboot for arm64"),
         (|c| c.nodes[0].role = Role::Etcd, "role: nodes that run etcd alone are not supported yet"),
         (|c| c.version = "v1.32.0".parse().unwrap(), "kubernetesVersion: v1.32.0 or v1.36.3 is not supported"),
@@ -55,10 +55,6 @@ fn one_by_one() {
         (
             |c| c.certificates_dir = format!("/{}", "a/".repeat(1800).trim_end_matches('/')).parse().unwrap(),
             "certificatesDir: is longer than 3500 bytes",
-        ),
-        (
-            |c| c.nodes[0].binaries.kubelet = url("https://a/kubelet"),
-            "binaries.kubelet: fetching by URL is not supported yet on cloud-init",
         ),
         (
             |c| c.nodes[0].binaries.kubelet = Binary::File(input("kubelet.tar.gz", b"")),
@@ -131,7 +127,7 @@ fn all_at_once() {
     let found = refused(|cluster| {
         let node = &mut cluster.nodes[0];
         node.os.files = vec![os_file("/etc/hostname"), os_file("/proc/x")];
-        node.binaries.runc = url("https://a/runc");
+        node.binaries.runc = url("https://a/runc.tar.gz");
         node.os.arch = Arch::Arm64;
     });
     assert_eq!(found.len(), 4, "{found:?}");
