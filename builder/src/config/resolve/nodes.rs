@@ -73,6 +73,9 @@ impl Cx<'_, '_> {
             Some(networks) => self.pod_cidrs(&facts, networks, shared.controller_manager),
             None => None,
         };
+        if cidrs.is_some() && shared.networking.is_some_and(|n| n.pods.is_some()) && shared.cni == Some(Cni::None) {
+            self.pod_cidrs_are_given_out(&facts);
+        }
         let nodes = self.assemble(raw, &list.value, &facts, cidrs, shared);
         Nodes { facts, nodes }
     }
@@ -118,6 +121,10 @@ impl Cx<'_, '_> {
                 let finding =
                     Finding::new(code::NETWORK, "`network` without `mac` on metal: the only Ethernet port is taken");
                 self.found.warning_at(place, finding.hint("name the port by `mac`: many machines have several"));
+            }
+            if let Some(uuid) = &facts.uuid {
+                let finding = Finding::new(code::UNSUPPORTED, "nothing reads `uuid` yet: it is for booting by PXE");
+                self.found.warning_at(&uuid.place, finding);
             }
             let mut kubelet = without_nulls(shared.kubelet);
             merge(&mut kubelet, &own_kubelet);

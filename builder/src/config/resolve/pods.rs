@@ -93,6 +93,14 @@ impl Cx<'_, '_> {
         sound.then_some(out)
     }
 
+    /// Without `cni: bridge` kube-controller-manager gives the networks out, as nodes come.
+    pub(super) fn pod_cidrs_are_given_out(&mut self, nodes: &[NodeFacts]) {
+        for at in nodes.iter().filter_map(|node| node.pod_cidr.as_ref()) {
+            let finding = Finding::new(code::SUBNET, "a podCIDR without `addons.cni: bridge` would not be used");
+            self.found.error_at(&at.place, finding.hint("kube-controller-manager gives them out; leave it out"));
+        }
+    }
+
     /// Rules for the networks that nodes name themselves. Whether they hold.
     fn given_cidrs(&mut self, nodes: &[NodeFacts], networks: &Networks) -> bool {
         let pods = &networks.value.pods;

@@ -29,7 +29,11 @@ fn nodes() {
             "  - {name: a, role: worker, address: 192.0.2.1}\n",
             &["NK0305 nodes[1].name 10:12", "NK0305 nodes[1].address 10:38"],
         ),
-        ("", "    mac: 52:54:00:20:00:11\n    uuid: 6BA7B810-9dad-11d1-80b4-00c04fd430c8\n", &[]),
+        (
+            "",
+            "    mac: 52:54:00:20:00:11\n    uuid: 6BA7B810-9dad-11d1-80b4-00c04fd430c8\n",
+            &["warning NK0205 nodes[0].uuid 11:11"],
+        ),
         ("", "    mac: 53:54:00:20:00:11\n", &["NK0301 nodes[0].mac 10:10"]),
         ("", "    mac: 52-54-00-20-00-11\n", &["NK0301 nodes[0].mac 10:10"]),
         ("", "    uuid: 00000000-0000-0000-0000-000000000000\n", &["NK0301 nodes[0].uuid 10:11"]),
@@ -42,7 +46,7 @@ fn nodes() {
         (
             "",
             "    uuid: 6ba7b810-9dad-11d1-80b4-00c04fd430c8\n  - {name: w, role: worker, address: 192.0.2.9, uuid: 6BA7B810-9DAD-11D1-80B4-00C04FD430C8}\n",
-            &["NK0305 nodes[1].uuid 11:55"],
+            &["warning NK0205 nodes[0].uuid 10:11", "warning NK0205 nodes[1].uuid 11:55", "NK0305 nodes[1].uuid 11:55"],
         ),
         (
             "",

@@ -140,7 +140,8 @@ fn networks() {
         ("networking: {podSubnet: 10.244.0.0/16}", "addons: {cni: bridge}", &["NK0204 addons.cni 4:15"]),
         ("10.244.0.0/16", "224.0.0.0/16", &["NK0401 networking.podSubnet 4:25"]),
         ("", "    podCIDR: 10.245.0.0/24\n", &["NK0401 nodes[0].podCIDR 10:14"]),
-        ("", "    podCIDR: 10.244.7.0/24\n", &[]),
+        ("", "    podCIDR: 10.244.7.0/24\naddons: {cni: bridge}\n", &[]),
+        ("", "    podCIDR: 10.244.7.0/24\n", &["NK0401 nodes[0].podCIDR 10:14"]),
         ("", "    podCIDR: 10.244.7.0/30\n", &["NK0404 nodes[0].podCIDR 10:14"]),
         ("", "    podCIDR: fd00::/64\n", &["NK0403 nodes[0].podCIDR 10:14"]),
         (

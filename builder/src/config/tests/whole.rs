@@ -129,6 +129,7 @@ nodes:
 fn pod_networks_skip_what_is_taken() {
     let text = format!(
         r#"{HEAD}
+addons: {{cni: bridge}}
 networking: {{podSubnet: "10.244.0.0/16,fd00:1::/56", serviceSubnet: "10.96.0.0/16,fd00:2::/112"}}
 os: {{profile: flatcar}}
 nodes:
