@@ -44,12 +44,16 @@ impl Build {
     /// # Errors
     /// Findings in the input, before anything is written; or an environment that does not let it write.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let (mut loaded, beside) = match self.example {
+        let (mut loaded, beside, source) = match self.example {
             Some(Example { name, text, .. }) => {
-                let loaded = config::load_str(&format!("{name}.yaml"), text, None)?;
-                (loaded, PathBuf::from(format!("{name}.secrets.yaml")))
+                let source = format!("{name}.yaml");
+                let loaded = config::load_str(&source, text, None)?;
+                (loaded, PathBuf::from(format!("{name}.secrets.yaml")), source)
             }
-            None => (config::load(&self.file)?, secrets_file::beside(&self.file)),
+            None => {
+                let source = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                (config::load(&self.file)?, secrets_file::beside(&self.file), source)
+            }
         };
         let firstboot = binaries(&self.firstboot)?;
         let sources =
@@ -58,12 +62,20 @@ impl Build {
         terminal.warnings(&loaded.warnings);
         let cluster = &loaded.cluster;
         // Before secrets are made: an output that cannot be replaced is refused without a trace.
-        output::existing::check(&self.output).map_err(Failure::environment)?;
+        let older = output::existing::check(&self.output).map_err(Failure::environment)?;
 
         let path = self.secrets.unwrap_or(beside);
         let secrets = if path.exists() {
             secrets_file::open(&path)?
         } else {
+            if older.is_some_and(|older| older.inputs.contains_key(&source)) {
+                return Err(Failure::Environment(anyhow!(
+                    "there is no {}, but {} holds payloads of this cluster: put its secrets back, for new ones would make \
+                     another cluster; or move {1} away",
+                    path.display(),
+                    self.output.display()
+                )));
+            }
             let secrets = secrets_file::create(&path, cluster)?;
             terminal.say(format!("made {}: keep it safe, it is all of the cluster's keys", path.display()));
             secrets
@@ -138,6 +150,35 @@ fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Pat
 mod tests {
     use super::*;
     use crate::{config::Arch, firstboot::tests::elf};
+
+    /// New keys in the place of lost ones would be another cluster under the old one's name.
+    #[test]
+    fn lost_secrets_are_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("firstboot"), elf(62, &[], nodekiln_plan::PLAN_MARKER)).unwrap();
+        let text = crate::config::examples::ALL[0].text;
+        for name in ["cluster.yaml", "other.yaml"] {
+            std::fs::write(file(name), text).unwrap();
+        }
+        let build = |cluster: &str, secrets: &str| {
+            let build = Build {
+                file: file(cluster),
+                example: None,
+                secrets: Some(file(secrets)),
+                output: file("out"),
+                firstboot: vec![file("firstboot")],
+            };
+            build.run(&Terminal::new(true))
+        };
+        build("cluster.yaml", "s1").unwrap();
+        let admin = std::fs::read(file("out/admin.conf")).unwrap();
+        assert!(matches!(build("cluster.yaml", "s2"), Err(Failure::Environment(_))));
+        assert!(!file("s2").exists() && std::fs::read(file("out/admin.conf")).unwrap() == admin);
+        build("cluster.yaml", "s1").unwrap();
+        // The output of another file is replaced as ever.
+        build("other.yaml", "s2").unwrap();
+    }
 
     #[test]
     fn one_binary_for_each_architecture() {
