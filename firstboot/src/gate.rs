@@ -48,7 +48,7 @@ pub fn gate(host: &dyn Host) -> anyhow::Result<u8> {
 /// Compares files with the plan, and the manifest with etcd's data.
 ///
 /// # Errors
-/// A file differs; the file system's.
+/// A file of Kubernetes differs; the file system's.
 pub fn check(host: &dyn Host, plan: &NodePlan, digest: &Sha256) -> anyhow::Result<Verdict> {
     if let Some(etcd) = &plan.spec.etcd
         && !may_start(host, plan, etcd)?
@@ -56,7 +56,10 @@ pub fn check(host: &dyn Host, plan: &NodePlan, digest: &Sha256) -> anyhow::Resul
         return Ok(Verdict::Again);
     }
     let found = differences(host, plan, digest, Depth::Fast)?;
-    if found.is_empty() { Ok(Verdict::Go) } else { Err(Differs(found.join("; ")).into()) }
+    for line in found.machine {
+        host.say(Level::Warning, &format!("warning: {line}"));
+    }
+    if found.kubernetes.is_empty() { Ok(Verdict::Go) } else { Err(Differs(found.kubernetes.join("; ")).into()) }
 }
 
 /// With a log etcd goes on with it. Without one the manifest must be the founding that this very life decided: anything
@@ -87,11 +90,24 @@ pub fn forget(host: &dyn Host, plan: &NodePlan) -> anyhow::Result<()> {
     }
     host.remove(etcd.manifest.as_path()).with_context(|| format!("removing {}", etcd.manifest))?;
     for process in processes(host) {
-        let program = process.args.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-        if matches!(program, "etcd" | "kube-apiserver") && process.cgroup.contains("kubepods") {
+        if process.cgroup.contains("kubepods") && is_ours(plan, etcd, &process.args) {
             // One that has just ended is as good.
             let _ = host.kill(process.pid, Kill::Force);
         }
     }
     Ok(())
+}
+
+/// Whether a program is this node's own etcd or API server, and not one that a pod of somebody's runs here.
+fn is_ours(plan: &NodePlan, etcd: &EtcdPlan, args: &[String]) -> bool {
+    let program = args.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let value = |flag: &str| args.iter().rev().find_map(|arg| arg.strip_prefix(flag)?.strip_prefix('='));
+    match program {
+        "etcd" => {
+            value("--data-dir") == Some(etcd.data_dir.as_str()) && value("--name") == Some(plan.spec.node.as_str())
+        }
+        "kube-apiserver" => value("--advertise-address")
+            .is_none_or(|text| text.parse().is_ok_and(|address| plan.spec.addresses.contains(&address))),
+        _ => false,
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     run::load,
     stage::{STAGES, marker},
 };
-use nodekiln_plan::{EtcdPlan, FileEntry, FileKind, NodePlan, Sha256, paths};
+use nodekiln_plan::{AbsPath, EtcdPlan, FileEntry, FileKind, NodePlan, Sha256, paths};
 use std::path::Path;
 
 /// How closely files are compared.
@@ -24,19 +24,32 @@ pub enum Depth {
 const LARGE: u64 = 4 << 20;
 
 /// What is not as planned, in words.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// Of Kubernetes: the kubelet must not start so.
+    pub kubernetes: Vec<String>,
+    /// Of the machine: files that its administrator, its services or its updates may have changed since.
+    pub machine: Vec<String>,
+}
+
+/// Compares all files with the plan.
 ///
 /// # Errors
 /// The file system's.
-pub fn differences(host: &dyn Host, plan: &NodePlan, digest: &Sha256, depth: Depth) -> anyhow::Result<Vec<String>> {
+pub fn differences(host: &dyn Host, plan: &NodePlan, digest: &Sha256, depth: Depth) -> anyhow::Result<Differences> {
     let finished = marker(host, "finalize", digest)?.is_some();
-    let mut found = Vec::new();
+    let mut differences = Differences::default();
     for entry in &plan.files {
+        let found = match is_of_kubernetes(plan, entry) {
+            true => &mut differences.kubernetes,
+            false => &mut differences.machine,
+        };
         // Holds join tokens: erased by the last stage.
         if finished && entry.path.as_str() == paths::API_OBJECTS {
             continue;
         }
         match entry.kind {
-            FileKind::Laid | FileKind::Staged => look(host, entry, depth, &mut found)?,
+            FileKind::Laid | FileKind::Staged => look(host, entry, depth, found)?,
             FileKind::Decided => {
                 if let Some(etcd) = &plan.spec.etcd
                     && entry.path == etcd.manifest
@@ -60,7 +73,19 @@ pub fn differences(host: &dyn Host, plan: &NodePlan, digest: &Sha256, depth: Dep
             }
         }
     }
-    Ok(found)
+    Ok(differences)
+}
+
+/// Whether a file is one of Kubernetes: what firstboot placed, keys and kubeconfigs, the kubelet's. The rest is the
+/// machine's: host name, time servers, the user's own files.
+fn is_of_kubernetes(plan: &NodePlan, entry: &FileEntry) -> bool {
+    let spec = &plan.spec;
+    let etcd = spec.etcd.as_ref().map(|etcd| &etcd.ca);
+    let beside = [Some(&spec.kubelet.static_pods), Some(&spec.kubelet.ca), etcd];
+    let folders = beside.into_iter().flatten().filter_map(AbsPath::parent);
+    entry.kind != FileKind::Laid
+        || entry.path == spec.kubelet.binary
+        || folders.chain([spec.kubelet.root_dir.clone()]).any(|folder| entry.path.is_within(&folder))
 }
 
 fn look(host: &dyn Host, entry: &FileEntry, depth: Depth, found: &mut Vec<String>) -> anyhow::Result<()> {
@@ -108,7 +133,8 @@ pub fn verify(host: &dyn Host) -> anyhow::Result<u8> {
             found.push(format!("the stage {} is not done", stage.name));
         }
     }
-    found.extend(differences(host, &plan, &digest, Depth::Full)?);
+    let differences = differences(host, &plan, &digest, Depth::Full)?;
+    found.extend(differences.kubernetes.into_iter().chain(differences.machine));
     for directory in &plan.spec.directories {
         match host.stat(directory.path.as_path())? {
             Some(stat) if stat.kind == Kind::Dir && stat.mode == directory.mode.bits() => {}

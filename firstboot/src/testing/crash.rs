@@ -97,6 +97,22 @@ fn a_later_boot_tunes_the_kernel_again() {
     assert!(fake.said.borrow().iter().any(|line| line.contains("warning: kernel: reading /proc/sys/fs/x")));
 }
 
+/// `hostnamectl`, a package's update, a user's own service: the node goes on, and says so.
+#[test]
+fn files_of_the_machine_may_change() {
+    let (fake, mut plan) = etcd_node();
+    lay(&fake, &mut plan, FileKind::Laid, "/etc/hostname", "0644", "n1\n");
+    ship(&fake, &plan);
+    run(&fake).unwrap();
+    fake.put("/etc/hostname", "n1.example.com\n");
+    assert_eq!(gate::gate(&fake).unwrap(), exit::OK);
+    run(&fake).unwrap();
+    assert!(fake.said.borrow().iter().any(|line| line == "warning: /etc/hostname has not the planned content"));
+    assert_eq!(verify::verify(&fake).unwrap(), exit::DIFFERS);
+    fake.put("/pki/peer.crt", "other");
+    assert_eq!(exit::code(&gate::gate(&fake).unwrap_err()), exit::DIFFERS);
+}
+
 #[test]
 fn a_new_payload_is_new_work() {
     let (fake, mut plan) = etcd_node();
@@ -118,9 +134,16 @@ fn the_gate_looks_for_the_log() {
     run(&fake).unwrap();
     assert_eq!(gate::gate(&fake).unwrap(), exit::OK);
     std::fs::remove_dir_all(fake.dir.path().join("var/lib/etcd/member")).unwrap();
+    // Of a pod that somebody runs here.
+    fake.put("/proc/78/cmdline", "etcd\0--name=n1\0--data-dir=/data");
+    fake.put("/proc/78/cgroup", "0::/kubepods/pod2\n");
+    fake.put("/proc/79/cmdline", "kube-apiserver\0--advertise-address=10.244.0.7");
+    fake.put("/proc/79/cgroup", "0::/kubepods/pod3\n");
     assert_eq!(gate::gate(&fake).unwrap(), exit::NOT_YET);
     assert_eq!(fake.text("/etc/kubernetes/manifests/etcd.yaml"), None);
     assert!(fake.ran.borrow().last().unwrap().contains("restart --no-block nodekiln-firstboot.service"));
+    let runs = |pid: u32| fake.text(&format!("/proc/{pid}/cmdline")).is_some();
+    assert_eq!((runs(77), runs(78), runs(79)), (false, true, true));
 }
 
 #[test]
