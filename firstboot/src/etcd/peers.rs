@@ -3,7 +3,7 @@
 use super::{
     machine::{Answer, Statement},
     state::Incarnation,
-    statement::{Identity, PATH, Wire},
+    statement::{Identity, PATH, VERSION, Wire},
 };
 use crate::{
     host::{Host, HttpError, HttpRequest},
@@ -49,6 +49,10 @@ async fn statement(
         Ok(wire) => wire,
         Err(e) => return (Answer::Silent, format!("says what is no statement: {e}")),
     };
+    if wire.version != VERSION {
+        let what = format!("its firstboot says version {} of what this one says as version {VERSION}", wire.version);
+        return (Answer::Silent, format!("{what}: boot all members with payloads of one build"));
+    }
     // The certificate is good for this address; a name that does not belong there is a mistake in some plan.
     if wire.digest != c.plan.identity.etcd_digest || wire.member != member.name {
         return (Answer::Differs, format!("has the plan {} of a member {}", wire.digest, wire.member));

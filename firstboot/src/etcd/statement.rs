@@ -15,11 +15,14 @@ use std::{
 /// Where it is asked for.
 pub const PATH: &str = "/v1/statement";
 
+/// Of the format. Raised by every change that an older firstboot would misread.
+pub const VERSION: u32 = 1;
+
 /// What a member says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wire {
-    /// Of this format.
+    /// [`VERSION`].
     pub version: u32,
     /// Who says it.
     pub member: NodeName,
@@ -107,7 +110,7 @@ impl Served {
             (map, _) => map.clone(),
         };
         let wire = Wire {
-            version: 1,
+            version: VERSION,
             member: c.plan.spec.node.clone(),
             incarnation: state.incarnation,
             digest: c.plan.identity.etcd_digest,

@@ -5,7 +5,7 @@ use crate::{
     stage::Context,
 };
 use anyhow::{Context as _, bail};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use nodekiln_plan::{AbsPath, Archive};
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,8 @@ pub(super) fn unpack(c: &Context<'_>, archive: &Archive) -> anyhow::Result<()> {
     let whole = io::Cursor::new(magic[..read].to_vec()).chain(reader);
     c.host.make_dir(archive.into.as_path(), 0o755).with_context(|| format!("making {}", archive.into))?;
     let done = match magic {
-        [0x1f, 0x8b] => members(c.host, archive, GzDecoder::new(whole)),
+        // gzip allows several streams after each other, and some tools write them.
+        [0x1f, 0x8b] => members(c.host, archive, MultiGzDecoder::new(whole)),
         _ => members(c.host, archive, whole),
     };
     done.with_context(|| format!("unpacking {}", archive.path))

@@ -2,7 +2,7 @@
 
 use super::{etcd_node, pki, run, ship};
 use crate::{
-    etcd::state,
+    etcd::{machine::Answer, peers, state, statement::Identity},
     exit,
     files::files,
     host::{HttpError, HttpResponse, Output, fake::Fake},
@@ -71,9 +71,13 @@ fn archives_with_and_without_gzip() {
         file(builder, "top/doc/x", 0o644, "words");
         link(builder, "top/again", "bridge");
     });
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    io::Write::write_all(&mut gzip, &plain).unwrap();
-    for bytes in [plain, gzip.finish().unwrap()] {
+    let gzip = |bytes: &[u8]| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        io::Write::write_all(&mut gzip, bytes).unwrap();
+        gzip.finish().unwrap()
+    };
+    let parts = [gzip(&plain[..1024]), gzip(&plain[1024..])].concat();
+    for bytes in [gzip(&plain), parts, plain] {
         let (fake, done) = unpack(&bytes, 1);
         done.unwrap();
         assert_eq!(fake.text("/opt/cni/bin/bridge").unwrap(), "program");
@@ -130,6 +134,32 @@ fn what_a_starting_etcd_makes_is_left_alone() {
     state.started = true;
     state::save(&fake, etcd, &state).unwrap();
     assert_ne!(state::open_empty(&fake, etcd).unwrap().incarnation, state.incarnation);
+}
+
+/// A statement of a later version may mean anything: it is none.
+#[test]
+fn a_statement_of_another_version_is_not_understood() {
+    let (fake, mut plan) = etcd_node();
+    let etcd = plan.spec.etcd.as_mut().unwrap();
+    etcd.members.push(serde_json::from_value(serde_json::json!({"name": "n2", "address": "10.0.0.2"})).unwrap());
+    let etcd = etcd.clone();
+    let version = Rc::new(Cell::new(1));
+    let says = Rc::clone(&version);
+    *fake.web.borrow_mut() = Box::new(move |_| {
+        let wire = serde_json::json!({
+            "version": says.get(), "member": "n2", "incarnation": "02".repeat(16), "digest": Sha256::of(b"etcd"),
+        });
+        Ok(HttpResponse { status: 200, body: wire.to_string().into_bytes() })
+    });
+    for (number, understood) in [(1, true), (2, false)] {
+        version.set(number);
+        let answer = stage(&fake, &plan, async |c| {
+            let identity = Identity::load(c.host, &etcd)?;
+            Ok(peers::statements(c, &etcd, 0, &identity).await)
+        });
+        let answer = answer.unwrap();
+        assert_eq!(answer.answers[1] != Answer::Silent, understood, "{:?}", answer.why);
+    }
 }
 
 #[test]
