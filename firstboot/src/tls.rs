@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
 use std::sync::Arc;
@@ -42,6 +42,18 @@ pub fn server(ca: &[u8], cert: &[u8], key: &[u8]) -> anyhow::Result<Arc<ServerCo
         .with_single_cert(chain(cert)?, private_key(key)?)
         .context("taking the server certificate")?;
     Ok(Arc::new(config))
+}
+
+/// Whether the pair in `pem` is good for a client now: signed by `ca`, neither too young nor too old, with its key.
+pub fn is_good_client(ca: &[u8], pem: &[u8], now: std::time::Duration) -> bool {
+    let verify = || -> anyhow::Result<()> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider()).build()?;
+        let chain = chain(pem)?;
+        let (own, others) = chain.split_first().context("no certificate")?;
+        verifier.verify_client_cert(own, others, UnixTime::since_unix_epoch(now))?;
+        private_key(pem).map(|_| ())
+    };
+    verify().is_ok()
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -48,7 +48,7 @@ fn actions<'a>(host: &dyn Host, plan: &'a NodePlan) -> anyhow::Result<Vec<Action
         plan.spec.directories.iter().map(|entry| Action::MakeDir(&entry.path, entry.mode)).collect();
     let mut faults = Vec::new();
     for entry in &plan.files {
-        if let Err(fault) = plan_file(host, entry, &mut actions) {
+        if let Err(fault) = plan_file(host, plan, entry, &mut actions) {
             faults.push(format!("{fault:#}"));
         }
     }
@@ -58,7 +58,12 @@ fn actions<'a>(host: &dyn Host, plan: &'a NodePlan) -> anyhow::Result<Vec<Action
     Ok(actions)
 }
 
-fn plan_file<'a>(host: &dyn Host, entry: &'a FileEntry, actions: &mut Vec<Action<'a>>) -> anyhow::Result<()> {
+fn plan_file<'a>(
+    host: &dyn Host,
+    plan: &NodePlan,
+    entry: &'a FileEntry,
+    actions: &mut Vec<Action<'a>>,
+) -> anyhow::Result<()> {
     match (entry.kind, &entry.staged) {
         (FileKind::Laid, _) => {
             expect(host, &entry.path, entry)?;
@@ -80,7 +85,8 @@ fn plan_file<'a>(host: &dyn Host, entry: &'a FileEntry, actions: &mut Vec<Action
         (FileKind::Seed, Some(staged)) => {
             let there = host.stat(entry.path.as_path())?.is_some();
             match host.stat(staged.as_path())? {
-                Some(_) if there => actions.push(Action::Unstage(staged)),
+                // One of an earlier cluster, or one that ran out while the machine was off, is as good as none.
+                Some(_) if there && is_good(host, plan, entry) => actions.push(Action::Unstage(staged)),
                 Some(_) => {
                     expect(host, staged, entry)?;
                     actions.push(Action::Seed(entry, staged));
@@ -92,6 +98,15 @@ fn plan_file<'a>(host: &dyn Host, entry: &'a FileEntry, actions: &mut Vec<Action
         (_, None) => bail!("{} has no staged path in the plan", entry.path),
     }
     Ok(())
+}
+
+/// Whether the API server takes the pair that is there.
+fn is_good(host: &dyn Host, plan: &NodePlan, entry: &FileEntry) -> bool {
+    let pair = host.read(entry.path.as_path()).map(zeroize::Zeroizing::new);
+    match (host.read(plan.spec.kubelet.ca.as_path()), pair) {
+        (Ok(ca), Ok(pair)) => crate::tls::is_good_client(&ca, &pair, host.now()),
+        _ => false,
+    }
 }
 
 fn apply(c: &Context<'_>, action: &Action<'_>) -> anyhow::Result<()> {

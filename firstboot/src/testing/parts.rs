@@ -162,6 +162,28 @@ fn a_statement_of_another_version_is_not_understood() {
     }
 }
 
+/// What the kubelet rotated to is kept. What the CA does not vouch for, or what leads nowhere, would keep it out for ever.
+#[test]
+fn a_client_certificate_that_is_good_is_kept() {
+    const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+    let other = pki::pki(&["10.0.0.1"]);
+    for (kept, foreign, year) in [(true, false, 2027), (false, true, 2027), (false, false, 4100)] {
+        let (fake, plan) = etcd_node();
+        fake.clock.set(Duration::from_secs((year - 1970) * 31_556_952));
+        let own = format!("{}{}", fake.text("/pki/peer.crt").unwrap(), fake.text("/pki/peer.key").unwrap());
+        let pair = if foreign { format!("{}{}", other.cert, other.key) } else { own };
+        fake.put("/var/lib/kubelet/pki/kubelet-client-2026.pem", &pair);
+        let link = fake.dir.path().join(CURRENT.trim_start_matches('/'));
+        std::os::unix::fs::symlink("kubelet-client-2026.pem", link).unwrap();
+        *fake.script.borrow_mut() =
+            Box::new(|_, _| Output { code: Some(0), stdout: "Kubernetes v1.36.3".to_owned(), ..Output::default() });
+        stage(&fake, &plan, async |c| files(c).await).unwrap();
+        let target = std::fs::read_link(fake.dir.path().join(CURRENT.trim_start_matches('/'))).unwrap();
+        assert_eq!(target.ends_with("kubelet-client-2026.pem"), kept, "{foreign} {year}: {target:?}");
+        assert_eq!(fake.text(&format!("{}{CURRENT}", paths::STAGE_DIR)), None, "not left where it was staged");
+    }
+}
+
 #[test]
 fn a_finished_member_that_lost_its_log_is_not_founded_again() {
     let (fake, _) = etcd_node();

@@ -204,7 +204,8 @@ pub enum FileKind {
     /// the stage folder for as long as the node lives.
     Decided,
     /// The kubelet's first client certificate and key in one PEM file: put at its path, a symlink to a dated file as
-    /// the kubelet's certificate manager makes it, only if nothing is there. Never verified: the kubelet rotates it.
+    /// the kubelet's certificate manager makes it, unless a pair is there that the CA vouches for now. Never
+    /// verified: the kubelet rotates it.
     Seed,
     /// The API credential: used by the stages `api` and `finalize` where it was staged, then erased.
     Credential,
