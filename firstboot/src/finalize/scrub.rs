@@ -5,21 +5,38 @@
 
 use crate::{
     host::{Host, Kind},
-    stage::Context,
+    stage::{Context, Marker, Notes, mark, marker},
 };
 use anyhow::{Context as _, bail};
 use nodekiln_plan::{AbsPath, FileKind, paths};
 use std::path::Path;
 
+/// The marker that remembers, for result.json, what runs that came to no end erased.
+const MARKER: &str = "scrub";
+
 pub(super) fn scrub(c: &Context<'_>) -> anyhow::Result<()> {
-    let mut failed = Vec::new();
+    let mut found = Vec::new();
     for path in targets(c)? {
-        match erase(c.host, &path) {
-            Ok(true) => c.notes.borrow_mut().scrubbed.push(path),
-            Ok(false) => {}
-            Err(e) => failed.push(format!("{path}: {e}")),
+        if c.host.stat(Path::new(&path)).with_context(|| format!("looking for {path}"))?.is_some() {
+            found.push(path);
         }
     }
+    let known = marker(c.host, MARKER, &c.digest)?.map(|marker| marker.notes.scrubbed).unwrap_or_default();
+    let mut scrubbed = [known.as_slice(), found.as_slice()].concat();
+    scrubbed.sort();
+    scrubbed.dedup();
+    if scrubbed.len() > known.len() {
+        let notes = Notes { scrubbed: scrubbed.clone(), ..Notes::default() };
+        let at = c.host.now().as_secs_f64();
+        mark(c.host, MARKER, &Marker { plan: c.digest, boot: c.boot.clone(), at, seconds: 0.0, notes })?;
+    }
+    let mut failed = Vec::new();
+    for path in found {
+        if let Err(e) = erase(c.host, &path) {
+            failed.push(format!("{path}: {e}"));
+        }
+    }
+    c.notes.borrow_mut().scrubbed = scrubbed;
     if failed.is_empty() {
         return Ok(());
     }
@@ -92,13 +109,12 @@ fn fits(pattern: &str, name: &str) -> bool {
     rest.is_empty()
 }
 
-/// Whether there was something.
-fn erase(host: &dyn Host, path: &str) -> std::io::Result<bool> {
+fn erase(host: &dyn Host, path: &str) -> std::io::Result<()> {
     let path = Path::new(path);
     match host.stat(path)?.map(|stat| stat.kind) {
-        None => Ok(false),
-        Some(Kind::Dir) => host.remove_tree(path).map(|()| true),
-        Some(_) => host.remove(path).map(|()| true),
+        None => Ok(()),
+        Some(Kind::Dir) => host.remove_tree(path),
+        Some(_) => host.remove(path),
     }
 }
 

@@ -57,6 +57,8 @@ fn a_run_that_is_killed_anywhere_ends_the_same() {
         life(&mut found);
         life(&mut wanted);
         assert_eq!(found, wanted, "after a kill before effect {n}");
+        let result: crate::report::Outcome = serde_json::from_str(&fake.text(paths::RESULT).unwrap()).unwrap();
+        assert_eq!(result.scrubbed.len(), 4, "after a kill before effect {n}: {:?}", result.scrubbed);
     }
 }
 
