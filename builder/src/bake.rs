@@ -143,7 +143,10 @@ impl Oven<'_> {
         let known = Known {
             keys: &|spki| own.get(spki).map(|id| (*id).clone()).or_else(|| self.authority.identify(spki)),
             symmetric: &self.authority.symmetric_keys(),
-            user_files: &|path| node.os.files.iter().any(|file| file.path.as_str() == path),
+            user_files: &|path| {
+                node.os.files.iter().any(|file| file.path.as_str() == path)
+                    || node.os.units.iter().any(|unit| unit.name.as_str() == path)
+            },
         };
         let holdings = placement::of_node(name, node.role, &decoded, &known).map_err(BakeError::Placement)?;
 
@@ -252,7 +255,8 @@ fn budget(node: &Node, tree: &NodeTree, files: &[OutputFile]) -> Result<(), Bake
 mod tests {
     use super::*;
     use crate::{
-        config::{Delivery, User},
+        config::{Delivery, OsUnit, User},
+        draft::Shared,
         node::{fixture, plan},
         pki::fixture::authority,
     };
@@ -298,6 +302,20 @@ mod tests {
         cluster.delivery.mode = DeliveryMode::Inline;
         let Err(error @ BakeError::Budget { .. }) = bake(&cluster) else { panic!("no budget") };
         assert_eq!(error.node().map(NodeName::as_str), Some("cp1"));
+    }
+
+    /// A unit is searched as files are: its text is in the payload too.
+    #[test]
+    fn no_key_hides_in_a_unit() {
+        let mut cluster = cluster();
+        cluster.nodes.swap(0, 1);
+        let key = authority().shared(Shared::CaKey).value.bytes.expose();
+        let text = format!("[Service]\nEnvironment=KEY={}\n", String::from_utf8_lossy(key).replace('\n', "\\n"));
+        let dropins = vec![("key.conf".to_owned(), text)];
+        let unit = OsUnit { name: "x.service".parse().unwrap(), enabled: false, content: None, dropins };
+        cluster.nodes[0].os.units = vec![unit];
+        let Err(BakeError::Placement(violations)) = bake(&cluster) else { panic!("it was not found") };
+        assert_eq!(violations[0].to_string(), "w1: x.service holds the key `ca`, which this node must not have");
     }
 
     /// The key is what an unchanged payload is known by.

@@ -72,19 +72,24 @@ pub fn of_node(
 ) -> Result<Vec<Holding>, Vec<Violation>> {
     let mut holdings = Vec::new();
     let mut violations = Vec::new();
-    for file in &tree.files {
-        let path = file.path.as_str();
+    let files = tree.files.iter().map(|file| (file.path.as_str(), file.contents.expose()));
+    // Everybody may read these: what they hold is the user's own affair only as long as it is no key of the cluster's.
+    let units = tree.units.iter().flat_map(|unit| {
+        let texts = unit.contents.iter().chain(unit.dropins.iter().map(|dropin| &dropin.contents));
+        texts.map(|text| (unit.name.as_str(), text.as_bytes()))
+    });
+    for (path, contents) in files.chain(units) {
         let mut found: Vec<(Sha256, Option<KeyId>)> = Vec::new();
-        for key in scan::private_keys(file.contents.expose()) {
+        for key in scan::private_keys(contents) {
             match key {
                 Found::Key(spki) => found.push((spki, (known.keys)(&spki))),
                 // A program that reads keys holds the words that begin one.
-                Found::Unreadable if file.contents.expose().starts_with(b"\x7fELF") => {}
+                Found::Unreadable if contents.starts_with(b"\x7fELF") => {}
                 Found::Unreadable => found.push((Sha256::of(b""), None)),
             }
         }
         for (id, bytes) in known.symmetric {
-            if scan::holds(file.contents.expose(), bytes) {
+            if scan::holds(contents, bytes) {
                 found.push((Sha256::of(bytes), Some(id.clone())));
             }
         }
