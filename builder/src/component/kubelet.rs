@@ -10,7 +10,7 @@ use crate::{
     pki::kubeconfig::{self, Credentials},
     release::Behaviour,
 };
-use nodekiln_payload::{Dropin, Unit, UnitState};
+use nodekiln_payload::{Dropin, Format, Unit, UnitState};
 use nodekiln_plan::{AbsPath, Endpoint, KubeletPlan, Role, UnitName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -180,6 +180,7 @@ pub(crate) fn label_is_free(key: &str) -> bool {
 /// `kubelet.service`, whole: where the image has one, ours in /etc wins. firstboot starts it, nothing else does.
 pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
     let containerd = site.node.os.profile.containerd_unit.as_str();
+    let resolver = resolver(site).map(|script| format!("-{}", command("/bin/sh", ["-c", &script])));
     let contents = UnitFile::default()
         .section("Unit")
         .set("Description", "Kubernetes kubelet")
@@ -190,6 +191,7 @@ pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
         .section("Service")
         // Runs at every restart too: a kubelet must not start etcd over a data directory that lost its log.
         .set("ExecStartPre", &command(firstboot.as_str(), ["gate"]))
+        .each("ExecStartPre", resolver)
         .set("ExecStart", &command(binary(site).as_str(), arguments(site)))
         .set("Restart", "always")
         .set("RestartSec", "5")
@@ -199,6 +201,18 @@ pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
     let shadow = "# In place of the drop-in of kubeadm's packages: kubelet.service says all.\n[Service]\n".to_owned();
     let dropins = vec![Dropin { name: "10-kubeadm.conf".to_owned(), contents: shadow }];
     Unit { name: name(UNIT), state: UnitState::Disabled, contents: Some(contents), dropins }
+}
+
+/// Some of the systems under cloud-init run no systemd-resolved, and pods do not start without the file that it writes.
+/// kubeadm looks for the service on the machine; here the file leads to the system's own unless it is there.
+fn resolver(site: &Site) -> Option<String> {
+    let profile = site.node.os.profile;
+    if profile.format != Format::CloudInit || site.node.kubelet.contains_key("resolvConf") {
+        return None;
+    }
+    let file = &profile.resolv_conf;
+    let folder = file.parent()?;
+    Some(format!("test -e {file} || {{ mkdir -p {folder} && ln -sf /etc/resolv.conf {file}; }}"))
 }
 
 fn name(unit: &str) -> UnitName {

@@ -211,6 +211,21 @@ fn kubelet_configuration() {
     }
 }
 
+/// Debian's images have systemd-resolved or not; the other systems always do.
+#[test]
+fn a_resolver_file_for_pods() {
+    let starts = |cluster: &Cluster| {
+        let draft = super::draft(cluster, "cp1");
+        let unit = draft.units.iter().find(|unit| unit.name.as_str() == "kubelet.service").unwrap();
+        unit.contents.as_deref().unwrap().contains("ln -sf /etc/resolv.conf /run/systemd/resolve/resolv.conf")
+    };
+    let mut cluster = plain();
+    assert!(starts(&cluster));
+    cluster.nodes[0].kubelet = json!({"resolvConf": "/etc/resolv.conf"}).as_object().unwrap().clone();
+    assert!(!starts(&cluster));
+    assert!(!starts(&super::cluster("flatcar", &["cp1"])));
+}
+
 #[test]
 fn kubelet_arguments() {
     let mut cluster = plain();
