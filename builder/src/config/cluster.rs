@@ -347,8 +347,8 @@ pub struct OsFile {
     pub contents: InputFile,
 }
 
-/// os.units[].
-#[derive(Debug, Clone)]
+/// os.units[]. Texts may be secret: they are not shown by `Debug`.
+#[derive(Clone)]
 pub struct OsUnit {
     /// name.
     pub name: UnitName,
@@ -358,6 +358,12 @@ pub struct OsUnit {
     pub content: Option<String>,
     /// dropins, (name, content).
     pub dropins: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for OsUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OsUnit({:?})", self.name)
+    }
 }
 
 /// binaries.

@@ -132,6 +132,8 @@ pub(super) const KUBELET_FLAGS: &[Owned] = &[
     all("config", "it names the KubeletConfiguration that nodekiln writes"),
     all("config-dir", "what it holds would be merged over the KubeletConfiguration that nodekiln writes"),
     all("container-runtime-endpoint", KUBELET_CONFIG),
+    all("enable-server", KUBELET_CONFIG),
+    all("fail-swap-on", "it follows from `kernel.swap`"),
     all("healthz-*", KUBELET_CONFIG),
     all("hostname-override", "it is the node's name"),
     all("kubeconfig", KUBECONFIG),
@@ -140,6 +142,8 @@ pub(super) const KUBELET_FLAGS: &[Owned] = &[
     all("node-labels", "labels stand in the node's `labels`"),
     all("pod-cidr", "it is the node's `podCIDR`"),
     all("pod-manifest-path", KUBELET_CONFIG),
+    all("port", KUBELET_CONFIG),
+    all("read-only-port", KUBELET_CONFIG),
     only("register-node", FALSE, "the API objects of the node expect it"),
     all("register-with-taints", "taints stand in the node's `taints`"),
     all("root-dir", "firstboot expects /var/lib/kubelet"),
@@ -193,5 +197,9 @@ mod tests {
         assert!(find(ETCD, "quota-backend-bytes", "1").is_none());
         assert!(find(API_SERVER, "audit-log-path", "/x").is_none());
         assert!(find(KUBELET_FLAGS, "cloud-provider", "external").is_none());
+        // What the configuration may not say, no flag may either: flags win.
+        for flag in ["port", "read-only-port", "enable-server", "fail-swap-on", "healthz-port", "tls-cert-file"] {
+            assert!(find(KUBELET_FLAGS, flag, "1").is_some(), "{flag}");
+        }
     }
 }
