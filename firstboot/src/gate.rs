@@ -3,7 +3,7 @@
 use crate::{
     etcd::{manifest, state},
     exit::{self, Differs},
-    host::{Host, Kill, Level, processes, run},
+    host::{Host, Level, processes, run},
     run::load,
     stage::{marker, unmark},
     verify::{Depth, differences},
@@ -92,7 +92,7 @@ pub fn forget(host: &dyn Host, plan: &NodePlan) -> anyhow::Result<()> {
     for process in processes(host) {
         if process.cgroup.contains("kubepods") && is_ours(plan, etcd, &process.args) {
             // One that has just ended is as good.
-            let _ = host.kill(process.pid, Kill::Force);
+            let _ = host.kill(process.pid);
         }
     }
     Ok(())

@@ -51,26 +51,30 @@ pub async fn hold<T>(
         }
     }
     c.status.arrived();
-    tokio::pin!(work);
-    let mut lost_since = None;
-    let done = loop {
-        tokio::select! {
-            done = &mut work => break done,
-            () = c.host.sleep(RENEWAL) => {}
-        }
-        let now = c.host.monotonic();
-        match renew(server, &api, &term).await {
-            Ok(()) => lost_since = None,
-            // The API server may be away for a moment: while etcd restarts, for one.
-            Err(Lost::Away(why)) => {
-                let since = *lost_since.get_or_insert(now);
-                if now.saturating_sub(since) > good {
-                    c.status.info(&format!("the Lease {} cannot be renewed: {why}", plan.lease));
-                    lost_since = Some(now);
+    // Beside the work, never in its way: the work may be to bring back the API server that a renewal waits for.
+    let renewed = async {
+        let mut lost_since = None;
+        loop {
+            c.host.sleep(RENEWAL).await;
+            let now = c.host.monotonic();
+            match renew(server, &api, &term).await {
+                Ok(()) => lost_since = None,
+                // The API server may be away for a moment: while etcd restarts, for one.
+                Err(Lost::Away(why)) => {
+                    let since = *lost_since.get_or_insert(now);
+                    if now.saturating_sub(since) > good {
+                        c.status.info(&format!("the Lease {} cannot be renewed: {why}", plan.lease));
+                        lost_since = Some(now);
+                    }
                 }
+                Err(Lost::Taken(by)) => return by,
             }
-            Err(Lost::Taken(by)) => bail!("the Lease {} was taken by {by} meanwhile", plan.lease),
         }
+    };
+    let done = tokio::select! {
+        biased;
+        done = work => done,
+        by = renewed => bail!("the Lease {} was taken by {by} meanwhile", plan.lease),
     };
     // Not released, it ends by itself.
     let _ = release(server, &api, &term).await;

@@ -9,7 +9,7 @@ use super::lock;
 use crate::{
     api::{connect_for_lease, lease},
     etcd::{self, manifest::Start, peers, state, statement::Identity},
-    host::{HttpRequest, Kill, Process, processes, read_text, run},
+    host::{HttpRequest, Process, processes, read_text, run},
     kubelet,
     stage::Context,
     tls,
@@ -81,36 +81,32 @@ async fn others_are_up(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) ->
     }
 }
 
-/// How long etcd may take to end by itself: a leader hands over first.
-const ENDS: Duration = Duration::from_secs(10);
+/// How long a killed process may take to be gone.
+const GONE: Duration = Duration::from_secs(20);
 
 /// Writes the last form while neither the kubelet nor etcd runs, and starts the kubelet again. Each step finds its work
 /// done when a run that was killed did it.
+///
+/// etcd is killed, not asked to end: asked, it refuses new requests and waits seven seconds for the API server's
+/// watches, which never end. What it has acknowledged is in its log.
 async fn restart(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
     run(c.host, "systemctl", &["stop", c.plan.spec.kubelet.unit.as_str()])?;
     etcd::write(c, plan, Start::Existing)?;
     let start = c.host.monotonic();
-    let mut asked = false;
     loop {
         let members = own_members(c, plan);
         if members.is_empty() {
-            break;
+            return kubelet::start(c).await;
         }
-        let waited = c.host.monotonic().saturating_sub(start);
-        if waited > ENDS * 2 {
+        if c.host.monotonic().saturating_sub(start) > GONE {
             bail!("etcd does not end, not even by SIGKILL");
         }
-        let how = if waited > ENDS { Kill::Force } else { Kill::Ask };
-        if !asked || how == Kill::Force {
-            for process in members {
-                // One that has just ended is as good.
-                let _ = c.host.kill(process.pid, how);
-            }
-            asked = true;
+        for process in members {
+            // One that has just ended is as good.
+            let _ = c.host.kill(process.pid);
         }
         c.host.sleep(Duration::from_millis(20)).await;
     }
-    kubelet::start(c).await
 }
 
 /// This node's etcd: a container of a pod with this member's name.

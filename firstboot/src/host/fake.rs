@@ -1,6 +1,6 @@
 //! A machine in a temporary folder, with scripted programs and peers, that can die before any of its effects.
 
-use super::{Answer, Fut, Host, HttpError, HttpRequest, HttpResponse, Kill, Level, Machine, Output, Real, Stat};
+use super::{Answer, Fut, Host, HttpError, HttpRequest, HttpResponse, Level, Machine, Output, Real, Stat};
 use nodekiln_plan::Sha256;
 use std::{
     cell::{Cell, RefCell},
@@ -230,7 +230,7 @@ impl Host for Fake {
         Ok((self.script.borrow())(program, args))
     }
 
-    fn kill(&self, pid: i32, _: Kill) -> io::Result<()> {
+    fn kill(&self, pid: i32) -> io::Result<()> {
         self.effect()?;
         self.real.remove_tree(Path::new(&format!("/proc/{pid}")))
     }

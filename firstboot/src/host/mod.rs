@@ -53,15 +53,6 @@ pub struct Stat {
     pub mtime: i128,
 }
 
-/// How a process is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kill {
-    /// SIGTERM: it may clean up, and an etcd leader hands over.
-    Ask,
-    /// SIGKILL.
-    Force,
-}
-
 /// How loud a line is: the journal's priorities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -134,8 +125,8 @@ pub trait Host {
     fn program(&self, name: &str) -> Option<PathBuf>;
     /// Runs a program to its end, stdin closed.
     fn command(&self, program: &str, args: &[&str]) -> io::Result<Output>;
-    /// Ends a process.
-    fn kill(&self, pid: i32, how: Kill) -> io::Result<()>;
+    /// Ends a process at once.
+    fn kill(&self, pid: i32) -> io::Result<()>;
     /// Time since the epoch.
     fn now(&self) -> Duration;
     /// Time since boot.

@@ -1,8 +1,6 @@
 //! The machine this process runs on.
 
-use super::{
-    Answer, Fut, Host, HttpError, HttpRequest, HttpResponse, Kill, Kind, Level, Machine, Output, Stat, http, serve,
-};
+use super::{Answer, Fut, Host, HttpError, HttpRequest, HttpResponse, Kind, Level, Machine, Output, Stat, http, serve};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::time::{ClockId, clock_gettime};
 use nodekiln_plan::Sha256;
@@ -204,13 +202,8 @@ impl Host for Real {
         })
     }
 
-    fn kill(&self, pid: i32, how: Kill) -> io::Result<()> {
-        use nix::sys::signal::{Signal, kill};
-        let signal = match how {
-            Kill::Ask => Signal::SIGTERM,
-            Kill::Force => Signal::SIGKILL,
-        };
-        Ok(kill(nix::unistd::Pid::from_raw(pid), signal)?)
+    fn kill(&self, pid: i32) -> io::Result<()> {
+        Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?)
     }
 
     fn now(&self) -> Duration {

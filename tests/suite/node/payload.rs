@@ -111,11 +111,17 @@ impl Output {
     pub fn cloud_init(&self, node: &str, address: &str) -> Result<NodeSpec> {
         let file = |name: &str| self.path(&format!("nodes/{node}/{name}"));
         let network_config = file("network-config");
-        Ok(spec(node, address)?.payload(Payload::NoCloud {
-            user_data: file("user-data"),
-            meta_data: file("meta-data"),
-            network_config: network_config.exists().then_some(network_config),
-        }))
+        // As Debian's package has it: its own place for the configuration, and running since before cloud-init.
+        let unit = "[Service]\nEnvironment=CONTAINERD_CONFIG=/etc/containerd/config.toml\n";
+        let mut spec = spec(node, address)?
+            .payload(Payload::NoCloud {
+                user_data: file("user-data"),
+                meta_data: file("meta-data"),
+                network_config: network_config.exists().then_some(network_config),
+            })
+            .file("/etc/systemd/system/containerd.service.d/10-debian.conf", 0o644, unit);
+        spec.enabled.push("containerd.service".to_owned());
+        Ok(spec)
     }
 }
 

@@ -93,9 +93,8 @@ spec:
     cluster.wait_until("a Service by name", READY, POLL, |_| {
         let found = inside(&["nslookup", "web.default.svc.cluster.local"])?;
         ensure!(found.contains(&service), "nslookup says {found}");
-        // By address: a static busybox cannot load the resolver's plugins, which its wget asks for names.
-        let page = inside(&["wget", "-q", "-T", "2", "-O", "-", &format!("http://{service}")])?;
-        ensure!(page.trim() == "hello from web", "wget says {page}");
+        let page = inside(&["fetch", "http://web"])?;
+        ensure!(page.trim() == "hello from web", "fetch says {page}");
         Ok(Some(()))
     })?;
     let logs = cluster.kubectl(&["logs", "web"])?.ok()?;

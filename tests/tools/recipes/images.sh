@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Container images without a registry: OCI layouts in tars, with the names and tags
 # that kubeadm of this minor gives.
-# needs: pause kubernetes etcd coredns debian
+# needs: pause fetch kubernetes etcd coredns debian
 # inputs: lib.sh mkimage.py
 # reads: IMAGE_REPOSITORY KUBERNETES_VERSION ETCD_TAGS COREDNS_VERSION PAUSE_VERSION TOOLS_IMAGE HAPROXY_IMAGE
 # gives: images=.
@@ -67,10 +67,10 @@ mkdir -p "$WORK/haproxy/usr/local/etc/haproxy"
 with_libraries "$debian" "$WORK/haproxy" /usr/sbin/haproxy
 image haproxy "{$path,\"Entrypoint\":[\"haproxy\"],\"Cmd\":[\"-f\",\"/usr/local/etc/haproxy/haproxy.cfg\"]}" "$HAPROXY_IMAGE"
 
-# For pods of the tests: sh, sleep, nslookup, wget, httpd, nc and the rest.
+# For pods of the tests: sh, sleep, nslookup, httpd and the rest, and a client that resolves names.
 base "$WORK/tools"
 mkdir -p "$WORK/tools"/{bin,usr/bin,usr/sbin,sbin,root,var/www}
-install -t "$WORK/tools/bin" "$debian/bin/busybox"
+install -t "$WORK/tools/bin" "$debian/bin/busybox" "$(art fetch)/fetch"
 "$debian/bin/busybox" --list-full | while read -r applet; do
 	[ "$applet" = bin/busybox ] || ln -sf /bin/busybox "$WORK/tools/$applet"
 done
