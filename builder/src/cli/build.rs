@@ -94,6 +94,7 @@ impl Build {
         let waiting = || terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
         let written = output::write(&built, &self.output, waiting).map_err(|error| match error {
             WriteError::Bake(errors) => plan::unbaked(&loaded, &errors),
+            refused @ WriteError::Served(_) => Failure::input(refused),
             other => Failure::environment(other),
         })?;
         tell(terminal, &written.manifest, &self.output);
@@ -178,6 +179,14 @@ mod tests {
         build("cluster.yaml", "s1").unwrap();
         // The output of another file is replaced as ever.
         build("other.yaml", "s2").unwrap();
+
+        // Nor are they published as if they were a program.
+        let served =
+            format!("{text}\ndelivery: {{baseURL: 'https://192.0.2.1'}}\nbinaries: {{kubelet: {{file: s3}}}}\n");
+        std::fs::copy(file("s2"), file("s3")).unwrap();
+        std::fs::write(file("other.yaml"), served).unwrap();
+        assert!(matches!(build("other.yaml", "s2"), Err(Failure::Input(_))));
+        assert!(!file("out/serve").exists());
     }
 
     #[test]

@@ -119,6 +119,16 @@ pub fn of_node(
     if violations.is_empty() { Ok(holdings) } else { Err(violations) }
 }
 
+/// The first key of the cluster in a file that anybody may fetch.
+pub fn of_served(bytes: &[u8], known: &Known<'_>) -> Option<KeyId> {
+    let keys = scan::private_keys(bytes).into_iter().filter_map(|key| match key {
+        Found::Key(spki) => (known.keys)(&spki),
+        Found::Unreadable => None,
+    });
+    let symmetric = known.symmetric.iter().filter(|(_, key)| scan::holds(bytes, key)).map(|(id, _)| id.clone());
+    keys.chain(symmetric).next()
+}
+
 /// The proof as a file: for each key its holders, for each node its keys.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

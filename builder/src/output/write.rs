@@ -4,14 +4,14 @@
 use super::{
     existing::{self, ExistingError},
     manifest::{FileRole, FileRow, MANIFEST, Manifest, NodeRow},
-    placement::{Holding, Placement},
+    placement::{self, Holding, Known, Placement},
 };
 use crate::{
     bake::{BakeError, Oven},
     config::{Cluster, NamedInput},
     draft::NodeDraft,
     firstboot::Firstboot,
-    pki::{Authority, Ca},
+    pki::{Authority, Ca, KeyId},
 };
 use nodekiln_fs::{StageError, StagedTree};
 use nodekiln_plan::{NodeName, Sha256};
@@ -36,6 +36,9 @@ pub enum WriteError {
     /// Payloads that could not be made, in the order of cluster.yaml.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Bake(Vec<BakeError>),
+    /// A key in a file for everybody.
+    #[error("a file of `binaries` holds the key `{0}` and would be published with `delivery.baseURL`")]
+    Served(KeyId),
     /// A kubeconfig or a file of JSON could not be made.
     #[error("making {0}")]
     Other(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
@@ -105,7 +108,17 @@ pub fn write(built: &Built<'_>, target: &Path, waiting: impl FnOnce()) -> Result
     put("ca.crt", FileRole::Ca, built.authority.bundle(Ca::Kubernetes).as_bytes())?;
     let blobs: BTreeMap<Sha256, _> =
         built.drafts.iter().flat_map(|draft| &draft.blobs).map(|blob| (blob.sha256, &blob.bytes)).collect();
+    let known = Known {
+        keys: &|spki| built.authority.identify(spki),
+        symmetric: &built.authority.symmetric_keys(),
+        user_files: &|_| false,
+    };
     for (digest, bytes) in blobs {
+        // The node's own program was checked when it was read.
+        let is_ours = firstboot.values().any(|ours| *ours == digest);
+        if let Some(key) = (!is_ours).then(|| placement::of_served(bytes, &known)).flatten() {
+            return Err(WriteError::Served(key));
+        }
         put(&format!("serve/blobs/{digest}"), FileRole::Served, bytes)?;
     }
     let placement = Placement::new(holdings, built.authority.key_ids());
