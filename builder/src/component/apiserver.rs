@@ -5,7 +5,7 @@ use super::{
     static_pod::{Probes, StaticPod, ca_folders, host_path, volumes},
     url,
 };
-use crate::config::{Arg, Cluster};
+use crate::config::{Arg, Cluster, Volume};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -23,12 +23,17 @@ pub(crate) fn port(cluster: &Cluster) -> u16 {
         .unwrap_or(PORT)
 }
 
+/// The volumes that it has of itself.
+pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
+    let mut ours = vec![host_path("k8s-certs", &site.cluster.certificates_dir, "DirectoryOrCreate", true)];
+    ours.extend(ca_folders(site));
+    ours
+}
+
 /// `kube-apiserver.yaml`.
 pub(crate) fn manifest(site: &Site) -> String {
     let user = &site.cluster.api_server;
     let address = site.node.address();
-    let mut ours = vec![host_path("k8s-certs", &site.cluster.certificates_dir, "DirectoryOrCreate", true)];
-    ours.extend(ca_folders(site));
     let pod = StaticPod {
         name: "kube-apiserver",
         image: image::component(site, "kube-apiserver"),
@@ -39,7 +44,7 @@ pub(crate) fn manifest(site: &Site) -> String {
             site.own_server().to_string(),
         )]),
         env: user.extra_envs.clone(),
-        volumes: volumes(ours, &user.extra_volumes),
+        volumes: volumes(own_volumes(site), &user.extra_volumes),
         probes: Probes {
             scheme: "HTTPS",
             host: address.to_string(),

@@ -4,7 +4,10 @@ use super::{
     Site, arg, comma, constant, image,
     static_pod::{Probes, StaticPod, ca_folders, host_path, volumes},
 };
-use crate::{config::Cni, release::Behaviour};
+use crate::{
+    config::{Cni, Volume},
+    release::Behaviour,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -15,19 +18,25 @@ pub(crate) const PORT: u16 = 10257;
 /// Where FlexVolume plugins lie unless told otherwise.
 const FLEXVOLUME_DIR: &str = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec";
 
-/// `kube-controller-manager.yaml`.
-pub(crate) fn manifest(site: &Site) -> String {
-    let user = &site.cluster.controller_manager;
+/// The volumes that it has of itself.
+pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
     let mut ours = vec![
         host_path("k8s-certs", &site.cluster.certificates_dir, "DirectoryOrCreate", true),
         host_path("kubeconfig", &constant(KUBECONFIG), "FileOrCreate", true),
     ];
     ours.extend(ca_folders(site));
     if site.release.has(Behaviour::FlexvolumeMount) {
-        let folder = arg::last(&user.extra_args, "flex-volume-plugin-dir").and_then(|value| value.parse().ok());
+        let folder = arg::last(&site.cluster.controller_manager.extra_args, "flex-volume-plugin-dir")
+            .and_then(|value| value.parse().ok());
         let folder = folder.unwrap_or_else(|| flexvolume_dir(site).unwrap_or_else(|| constant(FLEXVOLUME_DIR)));
         ours.push(host_path("flexvolume-dir", &folder, "DirectoryOrCreate", false));
     }
+    ours
+}
+
+/// `kube-controller-manager.yaml`.
+pub(crate) fn manifest(site: &Site) -> String {
+    let user = &site.cluster.controller_manager;
     let pod = StaticPod {
         name: "kube-controller-manager",
         image: image::component(site, "kube-controller-manager"),
@@ -35,7 +44,7 @@ pub(crate) fn manifest(site: &Site) -> String {
         requests: json!({"cpu": "200m"}),
         annotations: BTreeMap::new(),
         env: user.extra_envs.clone(),
-        volumes: volumes(ours, &user.extra_volumes),
+        volumes: volumes(own_volumes(site), &user.extra_volumes),
         probes: Probes {
             scheme: "HTTPS",
             host: arg::last(&user.extra_args, "bind-address").unwrap_or("127.0.0.1").to_owned(),

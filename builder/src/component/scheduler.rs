@@ -4,6 +4,7 @@ use super::{
     Site, arg, constant, image,
     static_pod::{Probes, StaticPod, host_path, volumes},
 };
+use crate::config::Volume;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -11,6 +12,11 @@ use std::collections::BTreeMap;
 pub(crate) const KUBECONFIG: &str = "/etc/kubernetes/scheduler.conf";
 /// Its port.
 pub(crate) const PORT: u16 = 10259;
+
+/// The volumes that it has of itself.
+pub(crate) fn own_volumes() -> Vec<Volume> {
+    vec![host_path("kubeconfig", &constant(KUBECONFIG), "FileOrCreate", true)]
+}
 
 /// `kube-scheduler.yaml`.
 pub(crate) fn manifest(site: &Site) -> String {
@@ -24,7 +30,6 @@ pub(crate) fn manifest(site: &Site) -> String {
     ];
     let mut command = vec!["kube-scheduler".to_owned()];
     command.extend(arg::arguments(&defaults, &user.extra_args, site.release));
-    let ours = vec![host_path("kubeconfig", &constant(KUBECONFIG), "FileOrCreate", true)];
     let pod = StaticPod {
         name: "kube-scheduler",
         image: image::component(site, "kube-scheduler"),
@@ -32,7 +37,7 @@ pub(crate) fn manifest(site: &Site) -> String {
         requests: json!({"cpu": "100m"}),
         annotations: BTreeMap::new(),
         env: user.extra_envs.clone(),
-        volumes: volumes(ours, &user.extra_volumes),
+        volumes: volumes(own_volumes(), &user.extra_volumes),
         probes: Probes {
             scheme: "HTTPS",
             host: arg::last(&user.extra_args, "bind-address").unwrap_or("127.0.0.1").to_owned(),

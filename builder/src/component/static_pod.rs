@@ -72,6 +72,12 @@ pub(crate) fn volumes(ours: Vec<Volume>, users: &[Volume]) -> BTreeMap<String, V
     ours.into_iter().chain(users.iter().cloned()).map(|volume| (volume.name.clone(), volume)).collect()
 }
 
+/// A path at which the user mounts something beside ours: the kubelet refuses a pod with two mounts at one path.
+pub(crate) fn clash<'a>(ours: &[Volume], users: &'a [Volume]) -> Option<&'a AbsPath> {
+    let kept = || ours.iter().filter(|own| users.iter().all(|user| user.name != own.name));
+    users.iter().map(|user| &user.mount_path).find(|path| kept().any(|own| own.mount_path == **path))
+}
+
 impl StaticPod {
     /// The manifest.
     pub fn render(&self, site: &Site) -> String {

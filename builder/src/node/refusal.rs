@@ -1,7 +1,7 @@
 //! What cannot be planned, and the checks that say so before anything is rendered.
 
 use crate::{
-    component::{Site, etcd, kubelet},
+    component::{Site, apiserver, controller_manager, etcd, kubelet, scheduler, static_pod},
     config::{Cluster, Node},
 };
 use nodekiln_plan::{NodeName, Role};
@@ -81,7 +81,32 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
         refuse(Refusal::new(node, "kubernetesVersion", message).hint(format!("supported are {known}")));
     }
     match releases {
-        Some((release, kubelet)) if refusals.is_empty() => Ok(Site { cluster, node, release, kubelet }),
+        Some((release, kubelet)) if refusals.is_empty() => {
+            let site = Site { cluster, node, release, kubelet };
+            let refusals = volumes(&site);
+            if refusals.is_empty() { Ok(site) } else { Err(refusals) }
+        }
         _ => Err(refusals),
     }
+}
+
+/// extraVolumes that would keep a static pod from starting.
+fn volumes(site: &Site) -> Vec<Refusal> {
+    if site.node.role != Role::ControlPlane {
+        return Vec::new();
+    }
+    let cluster = site.cluster;
+    [
+        ("apiServer", apiserver::own_volumes(site), &cluster.api_server),
+        ("controllerManager", controller_manager::own_volumes(site), &cluster.controller_manager),
+        ("scheduler", scheduler::own_volumes(), &cluster.scheduler),
+    ]
+    .into_iter()
+    .filter_map(|(name, ours, component)| {
+        let path = static_pod::clash(&ours, &component.extra_volumes)?;
+        let message = format!("`{path}` is mounted already");
+        let refusal = Refusal::new(site.node, format!("{name}.extraVolumes"), message);
+        Some(refusal.hint("a volume of the same name as kubeadm's takes its place"))
+    })
+    .collect()
 }

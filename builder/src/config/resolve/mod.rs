@@ -50,6 +50,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let dns = cx.dns(&raw.dns);
     let proxy = !raw.proxy.get().and_then(|p| p.disabled.get()).is_some_and(|b| b.value);
     let certificates_dir = cx.certificates_dir(&raw.certificates_dir);
+    cx.folders_apart(raw, certificates_dir.as_ref(), etcd.as_ref().map(|etcd| &etcd.data_dir));
     let image_repository = match &raw.image_repository {
         field if field.is_unset() => Some("registry.k8s.io".to_owned()),
         field => field.get().and_then(|at| cx.image_repository(at)),
@@ -179,6 +180,20 @@ impl Cx<'_, '_> {
             self.found.error_at(&at.place, finding.hint("the default is /etc/kubernetes/pki"));
         }
         Some(path)
+    }
+
+    /// An empty member clears its data folder, and whatever else were in it.
+    fn folders_apart(&mut self, raw: &RawCluster, certificates: Option<&AbsPath>, data: Option<&AbsPath>) {
+        let (Some(certificates), Some(data)) = (certificates, data) else { return };
+        if !certificates.is_within(data) && !data.is_within(certificates) {
+            return;
+        }
+        let local = raw.etcd.get().and_then(|etcd| etcd.local.get());
+        let said = local.and_then(|local| local.data_dir.get()).or_else(|| raw.certificates_dir.get());
+        if let Some(at) = said {
+            let message = format!("etcd's data at `{data}` and the certificates at `{certificates}` lie in each other");
+            self.found.error_at(&at.place, Finding::new(code::RESERVED, message).hint("give each a folder of its own"));
+        }
     }
 
     fn validity(&mut self, raw: &RawCluster) -> (Option<i64>, Option<i64>) {

@@ -5,6 +5,9 @@ use super::findings::table;
 #[test]
 fn components() {
     table(&[
+        ("", "etcd: {local: {dataDir: /etc/kubernetes/pki/etcd}}\n", &["NK0601 etcd.local.dataDir 10:25"]),
+        ("", "certificatesDir: /var/lib/etcd/pki\n", &["NK0601 certificatesDir 10:18"]),
+        ("", "certificatesDir: /data/pki\netcd: {local: {dataDir: /data/pk}}\n", &[]),
         (
             "",
             "apiServer: {extraArgs: [{name: audit-log-maxage, value: '30'}], certSANs: [Api.Example, '*.example', 192.0.2.3]}\n",

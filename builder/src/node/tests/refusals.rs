@@ -32,7 +32,11 @@ type Change = fn(&mut Cluster);
 
 #[test]
 fn one_by_one() {
-    let cases: [(Change, &str); 18] = [
+    let cases: [(Change, &str); 19] = [
+        (
+            |c| c.api_server.extra_volumes = vec![volume("mine", "/etc/ssl/certs")],
+            "apiServer.extraVolumes: `/etc/ssl/certs` is mounted already",
+        ),
         (|c| c.nodes[0].os.arch = Arch::Arm64, "binaries.firstboot: this builder holds no firstboot for arm64"),
         (|c| c.nodes[0].role = Role::Etcd, "role: nodes that run etcd alone are not supported yet"),
         (|c| c.version = "v1.32.0".parse().unwrap(), "kubernetesVersion: v1.32.0 or v1.36.3 is not supported"),
@@ -148,4 +152,22 @@ fn a_unit_of_ones_own_is_taken_as_it_is() {
     assert!(kubelet.contents.is_some());
     let names: Vec<_> = kubelet.dropins.iter().map(|dropin| dropin.name.as_str()).collect();
     assert_eq!(names, ["10-kubeadm.conf", "50-mine.conf"]);
+}
+
+fn volume(name: &str, mount: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        host_path: "/data".parse().unwrap(),
+        mount_path: mount.parse().unwrap(),
+        read_only: true,
+        path_type: String::new(),
+    }
+}
+
+/// A volume of the same name takes the place of ours, as kubeadm has it.
+#[test]
+fn a_volume_may_be_replaced() {
+    let mut cluster = plain();
+    cluster.api_server.extra_volumes = vec![volume("ca-certs", "/etc/ssl/certs")];
+    assert!(plan(&cluster, &cluster.nodes[0], &sources()).is_ok());
 }
