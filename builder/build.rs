@@ -99,8 +99,11 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
 /// Whether a variable belongs to the outer build and would change the inner one.
 fn is_outer(name: &str) -> bool {
     const KEPT: [&str; 4] = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR"];
-    const CLEARED: [&str; 10] =
-        ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTDOC", "DEP_", "CFLAGS", "CC_", "AR_", "CXX", "SOURCE_DATE_EPOCH"];
+    // The crate `cc` reads HOST_CFLAGS and TARGET_CFLAGS too.
+    #[rustfmt::skip]
+    const CLEARED: [&str; 12] = [
+        "CARGO", "RUSTC", "RUSTFLAGS", "RUSTDOC", "DEP_", "CFLAGS", "CC_", "AR_", "CXX", "HOST_", "TARGET_", "SOURCE_DATE_EPOCH",
+    ];
     const EXACT: [&str; 9] = ["TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "OUT_DIR", "CC", "AR"];
     !KEPT.iter().any(|kept| name.starts_with(kept))
         && (CLEARED.iter().any(|prefix| name.starts_with(prefix)) || EXACT.contains(&name))
