@@ -83,6 +83,9 @@ impl Build {
         let authority = Authority::open(&secrets, cluster)
             .with_context(|| format!("opening the keys of {}", path.display()))
             .map_err(Failure::Input)?;
+        if let Some(warning) = period_is_past(&authority, secrets.created_at(), cluster.ca_certificate_validity) {
+            terminal.say(warning);
+        }
         let built = Built {
             cluster,
             drafts: &drafts,
@@ -125,6 +128,14 @@ fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
     Ok(binaries)
 }
 
+/// caCertificateValidityPeriod counts when the CAs are made, and never again.
+fn period_is_past(authority: &Authority, created: i64, period: i64) -> Option<String> {
+    let hours = authority.ca_validity().not_after.saturating_sub(created) / 3600;
+    (hours != period / 3600).then(|| {
+        format!("warning: caCertificateValidityPeriod has no effect: the CAs in the secrets were made for {hours}h")
+    })
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
@@ -151,6 +162,14 @@ fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Pat
 mod tests {
     use super::*;
     use crate::{config::Arch, firstboot::tests::elf};
+
+    #[test]
+    fn a_period_that_comes_too_late_is_told() {
+        let authority = crate::pki::fixture::authority();
+        let (created, end) = (1_000_000, authority.ca_validity().not_after);
+        assert_eq!(period_is_past(authority, created, end - created), None);
+        assert!(period_is_past(authority, created, end - created + 7200).is_some());
+    }
 
     /// New keys in the place of lost ones would be another cluster under the old one's name.
     #[test]
