@@ -7,12 +7,14 @@ use crate::{
     draft::NodeDraft,
     node::{self, Sources},
 };
+use std::collections::BTreeSet;
 
 /// Plans every node.
 ///
 /// # Errors
 /// All findings of all nodes at once, with the warnings that `loaded` had.
 pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Failure> {
+    let mut told = BTreeSet::new();
     let mut drafts = Vec::with_capacity(loaded.cluster.nodes.len());
     for (index, node) in loaded.cluster.nodes.iter().enumerate() {
         match node::plan(&loaded.cluster, node, sources) {
@@ -20,7 +22,13 @@ pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Fai
             Err(refusals) => {
                 let place = loaded.places.nodes.get(index).cloned().unwrap_or_default();
                 for refusal in refusals {
-                    let origin = Origin { span: place.span, path: format!("{}.{}", place.path, refusal.field) };
+                    let path = match is_clusters_own(&refusal.field) {
+                        // Every node says the same about it.
+                        true if !told.insert((refusal.field.clone(), refusal.message.clone())) => continue,
+                        true => refusal.field,
+                        false => format!("{}.{}", place.path, refusal.field),
+                    };
+                    let origin = Origin { span: place.span, path };
                     let mut finding = Finding::new(code::PLAN, refusal.message);
                     if let Some(hint) = refusal.hint {
                         finding = finding.hint(hint);
@@ -37,6 +45,12 @@ pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Fai
     Ok(drafts)
 }
 
+/// Whether no node says this field itself.
+fn is_clusters_own(field: &str) -> bool {
+    const OWN: [&str; 5] = ["certificatesDir", "etcd", "apiServer", "controllerManager", "scheduler"];
+    OWN.contains(&field.split('.').next().unwrap_or_default())
+}
+
 /// Findings in cluster.yaml about payloads that could not be made: what shows only when keys are filled in.
 pub fn unbaked(loaded: &Loaded, errors: &[BakeError]) -> Failure {
     // Its warnings have been printed.
@@ -48,4 +62,24 @@ pub fn unbaked(loaded: &Loaded, errors: &[BakeError]) -> Failure {
     }
     found.sort();
     Failure::Findings(Box::new(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, node::fixture};
+
+    #[test]
+    fn the_clusters_own_fields_are_told_once() {
+        let text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            controlPlaneEndpoint: api.example:6443\nos: {profile: cloud-init}\n\
+            apiServer: {extraVolumes: [{name: x, hostPath: /x, mountPath: /etc/ssl/certs}]}\nnodes:\n\
+            \x20 - {name: a, role: control-plane, address: 192.0.2.1}\n\
+            \x20 - {name: b, role: control-plane, address: 192.0.2.2}\n\
+            \x20 - {name: w, role: worker, address: 192.0.2.3, os: {arch: arm64}}\n";
+        let mut loaded = config::load_str("cluster.yaml", text, None).unwrap();
+        let Err(Failure::Findings(found)) = all(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let paths: Vec<_> = found.iter().filter(|f| f.code == code::PLAN).map(|f| f.path.as_str()).collect();
+        assert_eq!(paths, ["apiServer.extraVolumes", "nodes[2].binaries.firstboot"]);
+    }
 }
