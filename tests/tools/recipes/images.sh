@@ -54,6 +54,9 @@ base "$WORK/kube-proxy"
 install -t "$WORK/kube-proxy/usr/local/bin" "$(art kubernetes)/kube-proxy"
 with_libraries "$debian" "$WORK/kube-proxy" /usr/sbin/{xtables-nft-multi,nft,conntrack,ip} /usr/bin/kmod
 cp -a "$debian"/usr/lib/*/xtables "$WORK/kube-proxy"/usr/lib/*-linux-gnu*/
+# The plugins need more than the program: libxt_statistic wants libm.
+mapfile -t plugins < <(cd "$debian" && printf '/%s\n' usr/lib/*/xtables/*.so)
+with_libraries "$debian" "$WORK/kube-proxy" "${plugins[@]}"
 for variant in iptables ip6tables; do
 	for suffix in '' -save -restore; do
 		ln -s xtables-nft-multi "$WORK/kube-proxy/usr/sbin/$variant$suffix"
