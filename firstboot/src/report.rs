@@ -36,6 +36,9 @@ pub struct Outcome {
     pub runs: u32,
     /// The stages of the last boot.
     pub stages: Vec<StageStatus>,
+    /// The most memory that the last run held, in KiB (`VmHWM` of proc(5)); 0 where the kernel does not tell.
+    #[serde(default)]
+    pub peak_rss_kib: u64,
     /// What should be looked at.
     pub warnings: Vec<String>,
     /// What was decided and done.
@@ -92,12 +95,19 @@ pub fn write(c: &Context<'_>) -> anyhow::Result<()> {
         finished: Moment::now(c.host),
         runs: report.runs,
         stages: report.stages,
+        peak_rss_kib: peak_rss_kib(c.host),
         warnings: all.warnings,
         facts: all.facts,
         scrubbed: all.scrubbed,
         beyond_reach: spec.finalize.beyond_reach.clone(),
     };
     save(c.host, &outcome)
+}
+
+fn peak_rss_kib(host: &dyn Host) -> u64 {
+    let status = read_text(host, "/proc/self/status").ok().flatten().unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 /// Whether firstboot came to its end with this payload before.

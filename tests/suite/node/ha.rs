@@ -117,8 +117,8 @@ fn three_control_planes_and_a_worker_in_any_order() -> Result<()> {
     let (mut cluster, _balancer) = machines(&cache, &output)?;
     let order = random_order()?;
     cluster.power_on(&order)?;
-    let last = order.last().context("no machine")?.0;
-    let mut times = Timeline::of(cluster.node(last)?)?;
+    let first = order.first().context("no machine")?.0;
+    let mut times = Timeline::of(cluster.node(first)?)?;
     finished(&cluster, &output)?;
     times.mark("one etcd cluster, four nodes Ready, firstboot done everywhere")?;
     probe::workload(&cluster)?;

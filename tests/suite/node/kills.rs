@@ -29,6 +29,9 @@ fn killer(stages: &[&str]) -> String {
         r#"[Unit]
 DefaultDependencies=no
 [Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=infinity
 ExecStart=/bin/bash -c 'for stage in {stages}; do until [ -e /var/lib/nodekiln/done/$stage ]; do read -t 0.002 <> <(:) || :; done; pkill -KILL -x nodekiln-firstb && echo killed after $stage || echo was gone after $stage; done'
 "#
     )

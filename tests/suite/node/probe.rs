@@ -212,8 +212,10 @@ pub fn print_times(cluster: &Cluster, node: &str, mut times: Timeline, result: &
     })?;
     eprintln!("{times}");
     eprintln!("{}", Memory::of(node)?);
-    if let Some(peak) = result.get("peakRssKiB") {
-        eprintln!("firstboot: peak RSS {peak} KiB");
-    }
+    let size = node
+        .exec(&["sh", "-c", "stat -c %s /opt/bin/nodekiln-firstboot /usr/local/bin/nodekiln-firstboot 2>/dev/null"])?
+        .output()?
+        .stdout;
+    eprintln!("firstboot: {} bytes, peak RSS {} KiB", size.trim(), result["peakRssKib"]);
     Ok(())
 }
