@@ -1,4 +1,6 @@
 //! The command as users run it: pure, refusing, leaving old outputs whole. And how fast it is.
+// What was measured is printed: a developer reads it there.
+#![allow(clippy::print_stderr)]
 
 use anyhow::{Context as _, Result, ensure};
 use nodekiln_tests::{
