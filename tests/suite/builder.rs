@@ -111,7 +111,7 @@ fn refused_input_leaves_no_trace() -> Result<()> {
     };
     let refused = build(&["build"])?;
     ensure!(refused.status.and_then(|status| status.code()) == Some(1), "{refused:?}");
-    ensure!(refused.stderr.contains("cluster.yaml:3:8"), "no position in {}", refused.stderr);
+    ensure!(refused.stderr.contains("cluster.yaml:3:1"), "no position in {}", refused.stderr);
     ensure!(refused.stdout.is_empty(), "words on stdout: {}", refused.stdout);
     let names: Vec<_> = fs::read_dir(folder.path())?.map(|entry| entry.map(|entry| entry.file_name())).collect();
     ensure!(names.len() == 1, "a refused build left {names:?}");
