@@ -91,6 +91,8 @@ kind: KubeletConfiguration
 failCgroupV1: false
 failSwapOn: false
 resolvConf: /etc/resolv.conf
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1

@@ -32,7 +32,7 @@ DefaultDependencies=no
 Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec=infinity
-ExecStart=/bin/bash -c 'for stage in {stages}; do until [ -e /var/lib/nodekiln/done/$stage ]; do read -t 0.002 <> <(:) || :; done; pkill -KILL -x nodekiln-firstb && echo killed after $stage || echo was gone after $stage; done'
+ExecStart=/bin/bash -c 'for stage in {stages}; do until [ -e /var/lib/nodekiln/done/$stage ] && pkill -KILL -x nodekiln-firstb; do read -t 0.002 <> <(:) || :; done; echo killed after $stage; done'
 "#
     )
 }
@@ -59,7 +59,7 @@ fn boot(output: &Output, stages: &[&str]) -> Result<Option<State>> {
         let journal = node.journal("killer.service", 40);
         let killed = journal.lines().filter(|line| line.contains("killed after")).count();
         eprintln!("{journal}");
-        ensure!(killed + 1 >= stages.len(), "firstboot was killed {killed} times for {} stages", stages.len());
+        ensure!(killed == stages.len(), "firstboot was killed {killed} times for {} stages", stages.len());
     }
     Ok(Some(state))
 }

@@ -14,6 +14,8 @@ const HARNESS: &str = r#"
 kubelet:
   failCgroupV1: false
   resolvConf: /etc/resolv.conf
+  imageGCHighThresholdPercent: 100
+  imageGCLowThresholdPercent: 99
   evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 kubeProxy:
   conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
