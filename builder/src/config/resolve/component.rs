@@ -71,7 +71,10 @@ impl Cx<'_, '_> {
                 continue;
             }
             if let Some(row) = owned::find(table, name, value) {
-                let finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {}", name.value, row.why));
+                let mut finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {}", name.value, row.why));
+                if let Some(allowed) = row.allowed {
+                    finding = finding.hint(format!("leave it out: it is `{allowed}`"));
+                }
                 self.found.error_at(&name.place, finding);
                 continue;
             }
@@ -236,6 +239,7 @@ impl Cx<'_, '_> {
     /// A KubeletConfiguration fragment, without the header that kubeadm's documents have.
     pub(super) fn kubelet(&mut self, field: &Field<Object>, services: &[Cidr]) -> Fragment {
         self.cluster_dns(field, services);
+        self.cgroup_driver(field);
         self.fragment(field, "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration", owned::KUBELET_FIELDS)
     }
 
@@ -252,6 +256,17 @@ impl Cx<'_, '_> {
             let finding =
                 Finding::new(code::OWNED, "`clusterDNS` has to be a list of addresses in `networking.serviceSubnet`");
             self.found.error_at(&place, finding.hint("leave it out for the cluster's own DNS"));
+        }
+    }
+
+    /// The kubelet's cgroup driver is containerd's.
+    fn cgroup_driver(&mut self, field: &Field<Object>) {
+        let (allowed, why) = owned::CGROUP_DRIVER;
+        let Some(at) = field.get() else { return };
+        if at.value.value.get("cgroupDriver").is_some_and(|given| !given.is_null() && given != allowed) {
+            let place = at.find(self.tree, &at.place, &["cgroupDriver"]).unwrap_or_else(|| at.place.clone());
+            let finding = Finding::new(code::OWNED, format!("`cgroupDriver` has to be `{allowed}`: {why}"));
+            self.found.error_at(&place, finding.hint("leave it out"));
         }
     }
 

@@ -5,15 +5,21 @@ pub(super) struct Owned {
     name: &'static str,
     /// The only values that are refused; empty: all are.
     values: &'static [&'static str],
+    /// The only value that is not.
+    pub(super) allowed: Option<&'static str>,
     pub(super) why: &'static str,
 }
 
 const fn all(name: &'static str, why: &'static str) -> Owned {
-    Owned { name, values: &[], why }
+    Owned { name, values: &[], allowed: None, why }
 }
 
 const fn only(name: &'static str, values: &'static [&'static str], why: &'static str) -> Owned {
-    Owned { name, values, why }
+    Owned { name, values, allowed: None, why }
+}
+
+const fn all_but(name: &'static str, allowed: &'static str, why: &'static str) -> Owned {
+    Owned { name, values: &[], allowed: Some(allowed), why }
 }
 
 /// The row that refuses argument `name` with `value`. A row's name may end in `*`.
@@ -25,7 +31,7 @@ pub(super) fn find(table: &'static [Owned], name: &str, value: &str) -> Option<&
             Some(prefix) => name.starts_with(prefix),
             None => name == row.name,
         };
-        matches && (row.values.is_empty() || row.values.contains(&value))
+        matches && row.allowed != Some(value) && (row.values.is_empty() || row.values.contains(&value))
     })
 }
 
@@ -119,6 +125,9 @@ pub(super) const ETCD: &[Owned] = &[
 
 const KUBELET_CONFIG: &str = "it is a field of the KubeletConfiguration that nodekiln writes";
 
+/// The only cgroup driver, and why.
+pub(super) const CGROUP_DRIVER: (&str, &str) = ("systemd", "containerd is configured with SystemdCgroup");
+
 /// kubelet flags.
 pub(super) const KUBELET_FLAGS: &[Owned] = &[
     all("anonymous-auth", KUBELET_CONFIG),
@@ -126,6 +135,7 @@ pub(super) const KUBELET_FLAGS: &[Owned] = &[
     all("authorization-*", KUBELET_CONFIG),
     all("bootstrap-kubeconfig", "nodes have their identity from the start"),
     all("cert-dir", "the kubelet's certificates are placed by nodekiln"),
+    all_but("cgroup-driver", CGROUP_DRIVER.0, CGROUP_DRIVER.1),
     all("client-ca-file", KUBELET_CONFIG),
     all("cluster-dns", KUBELET_CONFIG),
     all("cluster-domain", KUBELET_CONFIG),
@@ -197,6 +207,8 @@ mod tests {
         assert!(find(ETCD, "quota-backend-bytes", "1").is_none());
         assert!(find(API_SERVER, "audit-log-path", "/x").is_none());
         assert!(find(KUBELET_FLAGS, "cloud-provider", "external").is_none());
+        assert!(find(KUBELET_FLAGS, "cgroup_driver", "cgroupfs").is_some());
+        assert!(find(KUBELET_FLAGS, "cgroup-driver", "systemd").is_none());
         // What the configuration may not say, no flag may either: flags win.
         for flag in ["port", "read-only-port", "enable-server", "fail-swap-on", "healthz-port", "tls-cert-file"] {
             assert!(find(KUBELET_FLAGS, flag, "1").is_some(), "{flag}");

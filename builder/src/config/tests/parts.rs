@@ -111,6 +111,15 @@ fn components() {
             &["NK0801 kubelet.authentication.anonymous 10:67", "NK0801 kubelet.staticPodPath 10:121"],
         ),
         ("", "kubelet: {clusterDNS: [10.96.0.53]}\n", &[]),
+        ("", "kubelet: {cgroupDriver: cgroupfs}\n", &["NK0801 kubelet.cgroupDriver 10:11"]),
+        ("", "    kubelet: {cgroupDriver: 1}\n", &["NK0801 nodes[0].kubelet.cgroupDriver 10:15"]),
+        ("", "kubelet: {cgroupDriver: systemd}\n", &[]),
+        ("", "kubeletExtraArgs: [{name: cgroup-driver, value: systemd}]\n", &[]),
+        (
+            "",
+            "kubeletExtraArgs: [{name: cgroup-driver, value: cgroupfs}]\n",
+            &["NK0801 kubeletExtraArgs[0].name 10:27"],
+        ),
         ("", "kubelet: {apiVersion: kubelet.config.k8s.io/v1beta1, kind: KubeletConfiguration}\n", &[]),
         (
             "",
