@@ -56,9 +56,7 @@ impl Build {
             }
         };
         let firstboot = binaries(&self.firstboot)?;
-        let sources =
-            Sources { firstboot: firstboot.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect() };
-        let drafts = plan::all(&mut loaded, &sources)?;
+        let drafts = plan::all(&mut loaded, &sources(&firstboot))?;
         terminal.warnings(&loaded.warnings);
         let cluster = &loaded.cluster;
         // Before secrets are made: an output that cannot be replaced is refused without a trace.
@@ -106,7 +104,7 @@ impl Build {
 }
 
 /// The node binaries to use: those given, and the embedded one where none is given for its architecture.
-fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
+pub(super) fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
     let mut binaries: Vec<Firstboot> = Vec::new();
     for path in given {
         let bytes =
@@ -126,6 +124,11 @@ fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
         binaries.push(embedded);
     }
     Ok(binaries)
+}
+
+/// Them, for planning.
+pub(super) fn sources(binaries: &[Firstboot]) -> Sources {
+    Sources { firstboot: binaries.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect() }
 }
 
 /// caCertificateValidityPeriod counts when the CAs are made, and never again.

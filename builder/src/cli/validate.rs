@@ -1,7 +1,7 @@
 //! `nodekiln validate`: everything that is wrong with a cluster.yaml, at once.
 
 use super::{
-    plan,
+    build, plan,
     terminal::{Failure, Terminal},
 };
 use crate::{
@@ -19,6 +19,10 @@ pub struct Validate {
     /// Print the findings as JSON on stdout.
     #[arg(long)]
     json: bool,
+    /// Static nodekiln-firstboot binary that `build` will use, one per architecture; the embedded one serves its own
+    /// otherwise.
+    #[arg(long, value_name = "FILE")]
+    firstboot: Vec<PathBuf>,
 }
 
 impl Validate {
@@ -27,12 +31,10 @@ impl Validate {
     /// # Errors
     /// Findings, or a file that cannot be read.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let planned = config::load(&self.file).map_err(Failure::from).and_then(|mut loaded| {
-            // Any program will do: none is carried anywhere.
-            let any: Arc<[u8]> = Arc::from([].as_slice());
-            let sources = Sources { firstboot: [(Arch::Amd64, any.clone()), (Arch::Arm64, any)].into() };
-            plan::all(&mut loaded, &sources).map(|_| loaded)
-        });
+        let sources = sources(&self.firstboot)?;
+        let planned = config::load(&self.file)
+            .map_err(Failure::from)
+            .and_then(|mut loaded| plan::all(&mut loaded, &sources).map(|_| loaded));
         if self.json {
             let findings = match &planned {
                 Ok(loaded) => Some(&loaded.warnings),
@@ -49,5 +51,58 @@ impl Validate {
         terminal.warnings(&loaded.warnings);
         terminal.say(format!("{}: {} nodes, no errors", self.file.display(), loaded.cluster.nodes.len()));
         Ok(())
+    }
+}
+
+/// What `build` would have. A builder that holds no binary, as those for development do, does not ask for one: any
+/// program will do, since none is carried anywhere.
+fn sources(given: &[PathBuf]) -> Result<Sources, Failure> {
+    let binaries = build::binaries(given)?;
+    if binaries.is_empty() {
+        let any: Arc<[u8]> = Arc::from([].as_slice());
+        return Ok(Sources { firstboot: [(Arch::Amd64, any.clone()), (Arch::Arm64, any)].into() });
+    }
+    Ok(build::sources(&binaries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::code,
+        firstboot::{Firstboot, tests::elf},
+    };
+
+    /// What `build` refuses with the same arguments is refused here.
+    #[test]
+    fn a_node_without_firstboot_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for (name, machine) in [("intel", 62), ("arm", 183)] {
+            std::fs::write(file(name), elf(machine, &[], nodekiln_plan::PLAN_MARKER)).unwrap();
+        }
+        let text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: cloud-init, arch: arm64}\nnodes: [{name: a, role: control-plane, address: 192.0.2.1}]\n";
+        std::fs::write(file("cluster.yaml"), text).unwrap();
+        let validate = |given: &[&str]| {
+            let firstboot = given.iter().map(|name| file(name)).collect();
+            Validate { file: file("cluster.yaml"), json: false, firstboot }.run(&Terminal::new(true))
+        };
+        let embedded = Firstboot::embedded().unwrap().map(|binary| binary.arch);
+        for (given, sound) in [
+            (&[][..], embedded.is_none_or(|arch| arch == Arch::Arm64)),
+            (&["intel"], embedded == Some(Arch::Arm64)),
+            (&["arm"], true),
+            (&["intel", "arm"], true),
+        ] {
+            match validate(given) {
+                Ok(()) => assert!(sound, "{given:?}"),
+                Err(Failure::Findings(found)) => {
+                    let codes: Vec<_> = found.iter().map(|f| f.code).collect();
+                    assert!(!sound && codes == [code::PLAN], "{given:?}: {codes:?}");
+                }
+                Err(other) => panic!("{given:?}: {other:?}"),
+            }
+        }
     }
 }
