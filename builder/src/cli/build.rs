@@ -59,13 +59,12 @@ impl Build {
         let drafts = plan::all(&mut loaded, &sources(&firstboot))?;
         terminal.warnings(&loaded.warnings);
         let cluster = &loaded.cluster;
-        // Before secrets are made: an output that cannot be replaced is refused without a trace.
+        // Before anything is made: an output that cannot be replaced is refused without a trace.
         let older = output::existing::check(&self.output).map_err(Failure::environment)?;
 
         let path = self.secrets.unwrap_or(beside);
-        let secrets = if path.exists() {
-            secrets_file::open(&path)?
-        } else {
+        let is_new = !path.exists();
+        let secrets = if is_new {
             if older.is_some_and(|older| older.inputs.contains_key(&source)) {
                 return Err(Failure::Environment(anyhow!(
                     "there is no {}, but {} holds payloads of this cluster: put its secrets back, for new ones would make \
@@ -74,9 +73,9 @@ impl Build {
                     self.output.display()
                 )));
             }
-            let secrets = secrets_file::create(&path, cluster)?;
-            terminal.say(format!("made {}: keep it safe, it is all of the cluster's keys", path.display()));
-            secrets
+            secrets_file::make(cluster)?
+        } else {
+            secrets_file::open(&path)?
         };
         let authority = Authority::open(&secrets, cluster)
             .with_context(|| format!("opening the keys of {}", path.display()))
@@ -93,7 +92,14 @@ impl Build {
             firstboot: &firstboot,
         };
         let waiting = || terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
-        let written = output::write(&built, &self.output, waiting).map_err(|error| match error {
+        let keep = || {
+            if is_new {
+                secrets_file::create(&path, &secrets).map_err(|error| WriteError::Secrets(path.clone(), error))?;
+                terminal.say(format!("made {}: keep it safe, it is all of the cluster's keys", path.display()));
+            }
+            Ok(())
+        };
+        let written = output::write(&built, &self.output, waiting, keep).map_err(|error| match error {
             WriteError::Bake(errors) => plan::unbaked(&loaded, &errors),
             refused @ WriteError::Served(_) => Failure::input(refused),
             other => Failure::environment(other),
@@ -209,6 +215,41 @@ mod tests {
         std::fs::write(file("other.yaml"), served).unwrap();
         assert!(matches!(build("other.yaml", "s2"), Err(Failure::Input(_))));
         assert!(!file("out/serve").exists());
+    }
+
+    /// Secrets are left behind with an output, or with nothing that could be lost.
+    #[test]
+    fn secrets_are_kept_when_all_is_baked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("firstboot"), elf(62, &[], nodekiln_plan::PLAN_MARKER)).unwrap();
+        std::fs::create_dir(file("out")).unwrap();
+        let text = crate::config::examples::ALL[0].text;
+        let build = |text: &str, secrets: &str| {
+            std::fs::write(file("cluster.yaml"), text).unwrap();
+            let build = Build {
+                file: file("cluster.yaml"),
+                example: None,
+                secrets: Some(file(secrets)),
+                output: file("out"),
+                firstboot: vec![file("firstboot")],
+            };
+            build.run(&Terminal::new(true))
+        };
+        let is_empty = || std::fs::read_dir(file("out")).unwrap().next().is_none();
+        // Too large for a payload, which shows when it is baked.
+        let large = text.replace("\nos:\n", "\nos:\n  platform: aws\n");
+        assert!(matches!(build(&large, "s"), Err(Failure::Findings(_))));
+        assert!(!file("s").exists() && is_empty());
+        // Secrets that cannot be written.
+        assert!(matches!(build(text, "missing/s"), Err(Failure::Environment(_))));
+        assert!(is_empty());
+        // Secrets where the output goes: they are not replaced by it.
+        assert!(matches!(build(text, "out/s"), Err(Failure::Environment(_))));
+        assert!(file("out/s").exists() && !file("out/admin.conf").exists());
+        std::fs::remove_file(file("out/s")).unwrap();
+        build(text, "s").unwrap();
+        assert!(file("s").exists() && file("out/admin.conf").exists());
     }
 
     #[test]

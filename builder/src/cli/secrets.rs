@@ -2,6 +2,7 @@
 
 use super::terminal::{Failure, Terminal};
 use crate::{config, output::secrets_file};
+use anyhow::Context as _;
 use std::path::PathBuf;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -43,7 +44,10 @@ impl Secrets {
             Secrets::New(new) => {
                 let loaded = config::load(&new.file)?;
                 let path = new.secrets.unwrap_or_else(|| secrets_file::beside(&new.file));
-                secrets_file::create(&path, &loaded.cluster)?;
+                let secrets = secrets_file::make(&loaded.cluster)?;
+                secrets_file::create(&path, &secrets)
+                    .with_context(|| format!("writing {}", path.display()))
+                    .map_err(Failure::Environment)?;
                 terminal.say(format!("wrote {}: keep it safe, it is all of the cluster's keys", path.display()));
                 Ok(())
             }

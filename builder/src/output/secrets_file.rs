@@ -4,6 +4,7 @@ use crate::{cli::Failure, config::Cluster, secrets::Secrets};
 use anyhow::{Context as _, anyhow};
 use nodekiln_plan::Mode;
 use std::{
+    io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,22 +14,25 @@ pub fn beside(cluster_file: &Path) -> PathBuf {
     cluster_file.with_file_name("secrets.yaml")
 }
 
-/// Makes the secrets of a new cluster and writes them to `path`.
+/// Makes the secrets of a new cluster. They are nowhere but in memory until [`create`] has written them.
 ///
 /// # Errors
-/// The file exists, cannot be written, or the machine has no random numbers or no clock.
-pub fn create(path: &Path, cluster: &Cluster) -> Result<Secrets, Failure> {
+/// The machine has no random numbers or no clock.
+pub fn make(cluster: &Cluster) -> Result<Secrets, Failure> {
     let now =
         SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let secrets = Secrets::new(now, cluster.ca_certificate_validity, getrandom::fill)
+    Secrets::new(now, cluster.ca_certificate_validity, getrandom::fill)
         .context("making the cluster's keys")
-        .map_err(Failure::Environment)?;
-    let bytes = secrets.to_vec();
-    nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), bytes.expose())
-        .with_context(|| format!("writing {}", path.display()))
-        .map_err(Failure::Environment)?;
-    Ok(secrets)
+        .map_err(Failure::Environment)
+}
+
+/// Writes new secrets to `path`, to stay through a power cut.
+///
+/// # Errors
+/// The file exists, or cannot be written.
+pub fn create(path: &Path, secrets: &Secrets) -> io::Result<()> {
+    nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())
 }
 
 /// Reads the secrets at `path`.

@@ -17,7 +17,8 @@ use nodekiln_fs::{StageError, StagedTree};
 use nodekiln_plan::{NodeName, Sha256};
 use std::{
     collections::BTreeMap,
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -39,6 +40,9 @@ pub enum WriteError {
     /// A key in a file for everybody.
     #[error("a file of `binaries` holds the key `{0}` and would be published with `delivery.baseURL`")]
     Served(KeyId),
+    /// The secrets that it was made with could not be written.
+    #[error("writing {}", .0.display())]
+    Secrets(PathBuf, #[source] io::Error),
     /// A kubeconfig or a file of JSON could not be made.
     #[error("making {0}")]
     Other(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
@@ -67,11 +71,17 @@ pub struct Written {
     pub manifest: Manifest,
 }
 
-/// Writes the output folder `target` and puts it in the place of an older one.
+/// Writes the output folder `target` and puts it in the place of an older one. `keep` runs between the two, when
+/// nothing was found wrong: it writes new secrets, so that no output is ever there without those that it was made with.
 ///
 /// # Errors
 /// See [`WriteError`]. Whatever stood at `target` still does.
-pub fn write(built: &Built<'_>, target: &Path, waiting: impl FnOnce()) -> Result<Written, WriteError> {
+pub fn write(
+    built: &Built<'_>,
+    target: &Path,
+    waiting: impl FnOnce(),
+    keep: impl FnOnce() -> Result<(), WriteError>,
+) -> Result<Written, WriteError> {
     existing::check(target)?;
     let staged = StagedTree::begin(target, waiting)?;
     // Once more under the lock: another build may have ended in between.
@@ -136,6 +146,9 @@ pub fn write(built: &Built<'_>, target: &Path, waiting: impl FnOnce()) -> Result
         files,
     };
     staged.write(MANIFEST, &json(MANIFEST, &manifest)?)?;
+    keep()?;
+    // Whoever keeps the secrets in the output folder would lose them.
+    existing::check(target)?;
     staged.commit()?;
     Ok(Written { manifest })
 }
