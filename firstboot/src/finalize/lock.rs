@@ -30,7 +30,7 @@ pub(super) async fn hold<T>(
         endpoint: Endpoint::at(own.address, plan.client_port),
         tls: Arc::clone(&identity.etcd),
     };
-    let limit = Duration::from_secs(c.plan.spec.timeouts.etcd_api_call) + Duration::from_secs(u64::from(TTL)) * 4;
+    let limit = limit(c.plan.spec.timeouts.etcd_api_call);
     let start = c.host.monotonic();
     let lease = loop {
         let why = match acquire(&gateway, c.plan.spec.node.as_str()).await {
@@ -49,6 +49,11 @@ pub(super) async fn hold<T>(
     // Not revoked, it ends by itself.
     let _ = gateway.call("/v3/lease/revoke", &json!({"ID": lease})).await;
     done
+}
+
+/// How long the lock is tried for: the others may hold it one after the other, and one of them may have crashed.
+fn limit(etcd_api_call: u64) -> Duration {
+    Duration::from_secs(etcd_api_call.saturating_add(u64::from(TTL) * 4))
 }
 
 /// The lease's ID, or `None` if another holds the lock.
@@ -90,5 +95,16 @@ impl Gateway<'_> {
             bail!("etcd answers {path} with status {}", response.status);
         }
         serde_json::from_slice(&response.body).with_context(|| format!("reading etcd's answer to {path}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_timeout_is_no_overflow() {
+        assert_eq!(limit(60), Duration::from_secs(540));
+        assert_eq!(limit(u64::MAX), Duration::from_secs(u64::MAX));
     }
 }
