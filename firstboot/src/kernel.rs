@@ -20,10 +20,12 @@ enum Action<'a> {
 /// The stage.
 ///
 /// # Errors
-/// A module that is not there, a setting that the kernel does not take, a check of the machine after it.
+/// All that failed, after everything was tried: modules that are not there, settings that the kernel does not take,
+/// swap that stays. Then a check of the machine.
 pub async fn kernel(c: &Context<'_>) -> anyhow::Result<()> {
     let plan = &c.plan.spec.kernel;
     let mut unloaded = Vec::new();
+    let mut failed: Vec<anyhow::Error> = Vec::new();
     for action in actions(c.host, plan) {
         match action {
             Action::Load(module) => {
@@ -32,16 +34,19 @@ pub async fn kernel(c: &Context<'_>) -> anyhow::Result<()> {
                     unloaded.push((module, e));
                 }
             }
-            Action::Set(sysctl) => set(c.host, sysctl)?,
+            Action::Set(sysctl) => failed.extend(set(c.host, sysctl).err()),
             Action::SwapOff(units) => {
-                run(c.host, "swapoff", &["-a"])?;
+                let off = run(c.host, "swapoff", &["-a"]);
                 for unit in &units {
                     // A unit file in /etc cannot be masked. Swap is turned off at every boot anyway.
                     if let Err(e) = run(c.host, "systemctl", &["mask", "--now", unit]) {
                         c.warn(format!("swap may come back for a moment at the next boot: {e:#}"));
                     }
                 }
-                c.fact("swap was turned off");
+                match off {
+                    Ok(_) => c.fact("swap was turned off"),
+                    Err(e) => failed.push(e),
+                }
             }
         }
     }
@@ -52,7 +57,15 @@ pub async fn kernel(c: &Context<'_>) -> anyhow::Result<()> {
             // A kernel that loads none: built in, or not to be had. What needs it will say so.
             c.warn(format!("the kernel loads no modules; whether it has {module} built in is not known"));
         } else {
-            return Err(error.context(format!("loading the module {module}")));
+            failed.push(error.context(format!("loading the module {module}")));
+        }
+    }
+    match failed.len() {
+        0 => {}
+        1 => return Err(failed.remove(0)),
+        n => {
+            let all: Vec<_> = failed.iter().map(|e| format!("{e:#}")).collect();
+            bail!("{n} failures: {}", all.join(" | "));
         }
     }
     preflight::at(c, preflight::Moment::Kernel)

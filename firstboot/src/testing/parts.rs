@@ -260,6 +260,26 @@ fn a_setting_that_the_kernel_does_not_take() {
     assert!(format!("{error:#}").contains("/proc/sys/net/ipv4/missing"), "{error:#}");
 }
 
+/// One thing that fails keeps nothing else from being done, and all that failed is told at once.
+#[test]
+fn the_kernel_gets_all_that_it_takes() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.kernel.modules = vec!["br_netfilter".parse().unwrap()];
+    plan.spec
+        .kernel
+        .sysctls
+        .insert(0, serde_json::from_value(serde_json::json!({"name": "a.b", "value": "1"})).unwrap());
+    fake.put("/proc/modules", "");
+    fake.put("/proc/swaps", "Filename Type\n/dev/sda2 partition\n");
+    *fake.script.borrow_mut() =
+        Box::new(|program, _| Output { code: Some(i32::from(program == "modprobe")), ..Output::default() });
+    let error = format!("{:#}", stage(&fake, &plan, async |c| kernel(c).await).unwrap_err());
+    assert!(error.starts_with("2 failures: ") && error.contains("/proc/sys/a/b"), "{error}");
+    assert!(error.contains("loading the module br_netfilter"), "{error}");
+    assert_eq!(fake.text("/proc/sys/net/ipv4/ip_forward").unwrap(), "1\n");
+    assert!(fake.ran.borrow().iter().any(|command| command == "swapoff -a"));
+}
+
 /// A worker waits for the API server without a deadline, saying for what, then for its Node.
 #[test]
 fn a_worker_waits_as_long_as_it_takes() {
