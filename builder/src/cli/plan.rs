@@ -22,13 +22,17 @@ pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Fai
             Err(refusals) => {
                 let place = loaded.places.nodes.get(index).cloned().unwrap_or_default();
                 for refusal in refusals {
-                    let path = match is_clusters_own(&refusal.field) {
+                    let said = loaded.places.field(index, &refusal.field);
+                    let for_all = said.as_ref().is_some_and(|origin| origin.path == refusal.field);
+                    let origin = match for_all || is_clusters_own(&refusal.field) {
                         // Every node says the same about it.
                         true if !told.insert((refusal.field.clone(), refusal.message.clone())) => continue,
-                        true => refusal.field,
-                        false => format!("{}.{}", place.path, refusal.field),
+                        true => said.unwrap_or(Origin { span: place.span, path: refusal.field }),
+                        false => said.unwrap_or_else(|| Origin {
+                            span: place.span,
+                            path: format!("{}.{}", place.path, refusal.field),
+                        }),
                     };
-                    let origin = Origin { span: place.span, path };
                     let mut finding = Finding::new(code::PLAN, refusal.message);
                     if let Some(hint) = refusal.hint {
                         finding = finding.hint(hint);
@@ -81,5 +85,31 @@ mod tests {
         let Err(Failure::Findings(found)) = all(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
         let paths: Vec<_> = found.iter().filter(|f| f.code == code::PLAN).map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["apiServer.extraVolumes", "nodes[2].binaries.firstboot"]);
+    }
+
+    #[test]
+    fn findings_point_at_what_was_said() {
+        let archive = format!("{{url: 'https://files.example/a.tgz', sha256: '{}'}}", "0".repeat(64));
+        let text = format!(
+            "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+             os: {{profile: cloud-init}}\nbinaries:\n  runc: {archive}\n  kubelet: {archive}\nnodes:\n\
+             \x20 - {{name: a, role: control-plane, address: 192.0.2.1}}\n\
+             \x20 - name: b\n    role: worker\n    address: 192.0.2.2\n    binaries:\n      kubelet: {archive}\n\
+             \x20     containerd: {archive}\n"
+        );
+        let mut loaded = config::load_str("cluster.yaml", &text, None).unwrap();
+        let Err(Failure::Findings(found)) = all(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let places: Vec<_> =
+            found.iter().filter(|f| f.code == code::PLAN).map(|f| format!("{} {}", f.path, f.line)).collect();
+        assert_eq!(
+            places,
+            [
+                // What the cluster says for all is told once.
+                "binaries.runc 6",
+                "binaries.kubelet 7",
+                "nodes[1].binaries.kubelet 10",
+                "nodes[1].binaries.containerd 15",
+            ]
+        );
     }
 }

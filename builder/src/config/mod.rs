@@ -27,6 +27,7 @@ pub use source::{Position, Source, Span};
 
 use nodekiln_plan::Sha256;
 use std::{
+    collections::BTreeMap,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -51,6 +52,66 @@ pub struct Places {
     pub nodes: Vec<Origin>,
     /// `delivery`, or the whole file without it.
     pub delivery: Origin,
+    /// Fields that planning may refuse, by path, where they are said.
+    fields: BTreeMap<String, Span>,
+}
+
+impl Places {
+    /// Where `field` of the node `index` is said: by the node, or by the cluster for all of them. `None` if neither says
+    /// it, or both do, for a list may be made of the two.
+    pub fn field(&self, index: usize, field: &str) -> Option<Origin> {
+        let own = format!("nodes[{index}].{field}");
+        let (path, span) = match (self.fields.get(&own), self.fields.get(field)) {
+            (Some(span), None) => (own, *span),
+            (None, Some(span)) => (field.to_owned(), *span),
+            _ => return None,
+        };
+        Some(Origin { span, path })
+    }
+}
+
+/// [`Places`]' `fields`.
+fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
+    const FIELDS: [&[&str]; 14] = [
+        &["apiServer", "extraVolumes"],
+        &["controllerManager", "extraVolumes"],
+        &["scheduler", "extraVolumes"],
+        &["certificatesDir"],
+        &["etcd", "local", "dataDir"],
+        &["etcd", "local", "extraArgs"],
+        &["kubernetesVersion"],
+        &["binaries", "kubelet"],
+        &["binaries", "runc"],
+        &["binaries", "containerd"],
+        &["binaries", "cniPlugins"],
+        &["binaries", "firstboot"],
+        &["os", "files"],
+        &["os", "units"],
+    ];
+    let entry = |node, key: &str| match tree.view(node) {
+        yaml::View::Map(entries) => entries.iter().find(|entry| entry.key == key),
+        _ => None,
+    };
+    let mut found = BTreeMap::new();
+    let mut add = |top, above: &str| {
+        for path in FIELDS {
+            let (last, parents) = path.split_last().unwrap_or((&"", &[]));
+            let parent = parents.iter().try_fold(top, |node, key| entry(node, key).map(|entry| entry.value));
+            let Some(entry) = parent.and_then(|parent| entry(parent, last)) else { continue };
+            let span = match tree.view(entry.value) {
+                yaml::View::Scalar { .. } => tree.span(entry.value),
+                _ => entry.key_span,
+            };
+            found.insert(format!("{above}{}", path.join(".")), span);
+        }
+    };
+    add(tree.root, "");
+    if let Some(yaml::View::List(nodes)) = entry(tree.root, "nodes").map(|entry| tree.view(entry.value)) {
+        for (index, node) in nodes.iter().enumerate() {
+            add(*node, &format!("nodes[{index}]."));
+        }
+    }
+    found
 }
 
 /// Why a cluster.yaml was not loaded.

@@ -87,6 +87,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let places = Places {
         nodes: nodes.facts.iter().map(|node| node.place.origin()).collect(),
         delivery: raw.delivery.get().map_or_else(|| top.origin(), |at| at.place.origin()),
+        fields: crate::config::refusable(cx.tree),
     };
     let cluster = Cluster {
         name: name?,
