@@ -45,7 +45,7 @@ pub struct Outcome {
     pub facts: Vec<String>,
     /// Paths that were erased.
     pub scrubbed: Vec<String>,
-    /// Copies of the payload that nothing on the node can erase.
+    /// Copies of the payload that nothing on the node can erase, and leftovers that it failed to.
     pub beyond_reach: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ pub fn write(c: &Context<'_>) -> anyhow::Result<()> {
         warnings: all.warnings,
         facts: all.facts,
         scrubbed: all.scrubbed,
-        beyond_reach: spec.finalize.beyond_reach.clone(),
+        beyond_reach: [spec.finalize.beyond_reach.as_slice(), all.beyond_reach.as_slice()].concat(),
     };
     save(c.host, &outcome)
 }
@@ -137,4 +137,5 @@ fn merge(all: &mut Notes, more: Notes) {
     add(&mut all.warnings, more.warnings);
     add(&mut all.facts, more.facts);
     add(&mut all.scrubbed, more.scrubbed);
+    add(&mut all.beyond_reach, more.beyond_reach);
 }

@@ -41,6 +41,9 @@ pub struct Notes {
     /// Paths that were erased.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scrubbed: Vec<String>,
+    /// Paths that could not be erased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beyond_reach: Vec<String>,
 }
 
 impl Context<'_> {

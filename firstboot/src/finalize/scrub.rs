@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use nodekiln_plan::{AbsPath, FileKind, paths};
-use std::path::Path;
+use std::{io, path::Path};
 
 /// The marker that remembers, for result.json, what runs that came to no end erased.
 const MARKER: &str = "scrub";
@@ -31,16 +31,37 @@ pub(super) fn scrub(c: &Context<'_>) -> anyhow::Result<()> {
         mark(c.host, MARKER, &Marker { plan: c.digest, boot: c.boot.clone(), at, seconds: 0.0, notes })?;
     }
     let mut failed = Vec::new();
+    let mut beyond_reach = Vec::new();
     for path in found {
-        if let Err(e) = erase(c.host, &path) {
-            failed.push(format!("{path}: {e}"));
+        match erase(c.host, &path) {
+            Ok(()) => {}
+            Err(e) if is_read_only(&e) && !holds_credential(c, &path) => {
+                c.status.warn(&format!("{path} cannot be erased: {e}"));
+                beyond_reach.push(format!("{path} ({e})"));
+                scrubbed.retain(|erased| *erased != path);
+            }
+            Err(e) => failed.push(format!("{path}: {e}")),
         }
     }
-    c.notes.borrow_mut().scrubbed = scrubbed;
+    let mut notes = c.notes.borrow_mut();
+    notes.scrubbed = scrubbed;
+    notes.beyond_reach = beyond_reach;
+    drop(notes);
     if failed.is_empty() {
         return Ok(());
     }
     bail!("erasing {}", failed.join(", "))
+}
+
+/// What another try does not erase either: a read-only file system, a file that may not be changed.
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+/// Whether the API credential is there, or below. It must never stay.
+fn holds_credential(c: &Context<'_>, path: &str) -> bool {
+    let credentials = c.plan.files.iter().filter(|entry| entry.kind == FileKind::Credential);
+    credentials.filter_map(|entry| entry.staged.as_ref()).any(|staged| staged.as_path().starts_with(path))
 }
 
 /// Everything to erase: the plan's leftovers, the credential, the API objects (they hold join tokens), and the stage
@@ -109,7 +130,7 @@ fn fits(pattern: &str, name: &str) -> bool {
     rest.is_empty()
 }
 
-fn erase(host: &dyn Host, path: &str) -> std::io::Result<()> {
+fn erase(host: &dyn Host, path: &str) -> io::Result<()> {
     let path = Path::new(path);
     match host.stat(path)?.map(|stat| stat.kind) {
         None => Ok(()),

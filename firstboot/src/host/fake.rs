@@ -45,6 +45,8 @@ pub struct Fake {
     pub printed: RefCell<String>,
     /// Refuses to rename out of this folder: a mount point.
     pub mount: Option<PathBuf>,
+    /// Refuses to remove what is in this folder: a read-only file system.
+    pub read_only: Option<PathBuf>,
 }
 
 impl Fake {
@@ -75,6 +77,7 @@ impl Fake {
             seed: Cell::new(1),
             printed: RefCell::default(),
             mount: None,
+            read_only: None,
             dir,
         };
         fake.put("/proc/sys/kernel/random/boot_id", "boot-1\n");
@@ -121,6 +124,13 @@ impl Fake {
         let mut out = Vec::new();
         walk(self.dir.path(), self.dir.path(), without, &mut out);
         out
+    }
+
+    fn removal(&self, path: &Path) -> io::Result<()> {
+        match &self.read_only {
+            Some(folder) if path.starts_with(folder) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            _ => self.effect(),
+        }
     }
 
     /// Counts an effect, or dies: then nothing has an effect any more.
@@ -207,12 +217,12 @@ impl Host for Fake {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.effect()?;
+        self.removal(path)?;
         self.real.remove(path)
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        self.effect()?;
+        self.removal(path)?;
         self.real.remove_tree(path)
     }
 

@@ -189,6 +189,27 @@ fn a_clock_that_is_wrong_is_waited_for_in_few_words() {
     assert!(lines[0].contains("it shows 2027-01-03T18:11:40Z"), "{}", lines[0]);
 }
 
+/// A read-only file system must not keep a node from its end; the API credential must never stay.
+#[test]
+fn leftovers_that_cannot_be_erased_are_told() {
+    let (mut fake, _) = etcd_node();
+    fake.put("/oem/config.ign", "payload");
+    fake.read_only = Some("/oem".into());
+    run(&fake).unwrap();
+    let text = fake.text(paths::RESULT).unwrap();
+    let result: crate::report::Outcome = serde_json::from_str(&text).unwrap();
+    assert!(!text.contains("\"/oem/config.ign\""), "not among those that were erased: {text}");
+    assert_eq!(result.scrubbed.len(), 4, "{text}");
+    assert_eq!(result.beyond_reach.len(), 2, "{text}");
+    assert!(result.describe().contains("not erased: /oem/config.ign (read-only"), "{}", result.describe());
+
+    let (mut fake, _) = etcd_node();
+    fake.read_only = Some(paths::API_CREDENTIAL.into());
+    let error = format!("{:#}", run(&fake).unwrap_err());
+    assert!(error.contains("erasing") && error.contains(paths::API_CREDENTIAL), "{error}");
+    assert!(fake.text(paths::RESULT).is_none());
+}
+
 /// Without its instance folder cloud-init would lay the payload again at the next boot.
 #[test]
 fn cloud_init_is_off_before_its_folder_is_gone() {
