@@ -20,7 +20,7 @@ pub use terminal::{Failure, exit};
 #[derive(Debug, Parser)]
 #[command(name = "nodekiln", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
-    /// Say only what went wrong.
+    /// Say only what is or may be wrong.
     #[arg(short, long, global = true)]
     quiet: bool,
 

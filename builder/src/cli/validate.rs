@@ -16,7 +16,7 @@ pub struct Validate {
     /// The cluster file.
     #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
     file: PathBuf,
-    /// Print the findings as JSON on stdout.
+    /// Print the findings as JSON on stdout too; as text they stay on stderr.
     #[arg(long)]
     json: bool,
     /// Static nodekiln-firstboot binary that `build` will use, one per architecture; the embedded one serves its own
