@@ -2,9 +2,14 @@
 
 use anyhow::{Context as _, bail};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    server::{ParsedCertificate, WebPkiClientVerifier},
 };
 use std::sync::Arc;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
@@ -25,6 +30,75 @@ pub fn client(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> anyhow::Result<Arc
         None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
+}
+
+/// Takes every server whose certificate `ca` has signed, whatever its dates and names say.
+///
+/// # Errors
+/// What is no PEM, or does not fit together.
+pub fn client_of_any_age(ca: &[u8]) -> anyhow::Result<Arc<ClientConfig>> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .context("choosing TLS versions")?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(SignedBy { roots: roots(ca)?, provider: provider() }))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Verifies who signed a chain, and that the server has its key; no dates, no names.
+#[derive(Debug)]
+struct SignedBy {
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for SignedBy {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(own)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let verify = |at| verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, others, at, algorithms);
+        // Dates are looked at before signatures: so at a date that the certificate is good for.
+        let verdict = match verify(now) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after: at, .. })) => {
+                verify(at)
+            }
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before: at, .. })) => {
+                verify(at)
+            }
+            verdict => verdict,
+        };
+        verdict.map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Presents a certificate, and asks for one by the same CA.
@@ -56,7 +130,7 @@ pub fn is_good_client(ca: &[u8], pem: &[u8], now: std::time::Duration) -> bool {
     verify().is_ok()
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

@@ -15,7 +15,6 @@ use crate::{
     host::read_text,
     report,
     stage::{Context, unmark},
-    tls,
 };
 use anyhow::Context as _;
 use machine::{Answer, Decision, Own, Statement, View, decide};
@@ -202,9 +201,9 @@ async fn api_in_the_way(c: &Context<'_>) -> anyhow::Result<Option<String>> {
     let Some(api) = &c.plan.spec.api else { return Ok(None) };
     let ca = &c.plan.spec.kubelet.ca;
     let ca_bytes = c.host.read(ca.as_path()).with_context(|| format!("reading {ca}"))?;
-    let tls = tls::client(&ca_bytes, None).with_context(|| format!("using {ca}"))?;
     let endpoint = &api.control_plane_endpoint;
-    Ok(peers::api_answers(c.host, endpoint, tls).await.then(|| endpoint.to_string()))
+    let answers = peers::api_answers(c.host, endpoint, &ca_bytes).await.with_context(|| format!("using {ca}"))?;
+    Ok(answers.then(|| endpoint.to_string()))
 }
 
 /// Writes the manifest, if it is not there as wanted.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     host::{Host, HttpError, HttpRequest},
     stage::Context,
+    tls,
 };
 use nodekiln_plan::{Endpoint, EtcdMember, EtcdPlan};
 use std::{pin::Pin, time::Duration};
@@ -104,13 +105,29 @@ pub async fn without_peer_port(c: &Context<'_>, plan: &EtcdPlan, members: &[usiz
     all(asked).await.into_iter().flatten().collect()
 }
 
-/// Whether an API server of this cluster answers at the control-plane endpoint: TLS with its CA is enough.
-pub async fn api_answers(host: &dyn Host, endpoint: &Endpoint, tls: std::sync::Arc<rustls::ClientConfig>) -> bool {
-    let request = HttpRequest::get(endpoint.clone(), "/readyz", Some(tls), PATIENCE);
-    match host.http(&request).await {
-        Ok(_) | Err(HttpError::Exchange(_)) => true,
-        Err(HttpError::Connect(_) | HttpError::Timeout(_) | HttpError::Tls(_)) => false,
+/// How often a control-plane endpoint that says nothing is asked, and until when it is asked again.
+const TRIES: (u32, Duration) = (3, Duration::from_secs(4));
+
+/// Whether a server whose certificate `ca` has signed answers at the control-plane endpoint. An expired certificate, or
+/// one for other names, is of this cluster all the same.
+///
+/// # Errors
+/// `ca` is no PEM.
+pub async fn api_answers(host: &dyn Host, endpoint: &Endpoint, ca: &[u8]) -> anyhow::Result<bool> {
+    let request = HttpRequest::get(endpoint.clone(), "/readyz", Some(tls::client_of_any_age(ca)?), PATIENCE);
+    let start = host.monotonic();
+    for _ in 0..TRIES.0 {
+        match host.http(&request).await {
+            Ok(_) | Err(HttpError::Exchange(_)) => return Ok(true),
+            Err(HttpError::Connect(_) | HttpError::Tls(_)) => return Ok(false),
+            // A machine under load, or one that drops what it is asked.
+            Err(HttpError::Timeout(_)) => {}
+        }
+        if host.monotonic().saturating_sub(start) >= TRIES.1 {
+            break;
+        }
     }
+    Ok(false)
 }
 
 /// Runs futures side by side and gives their results in order.

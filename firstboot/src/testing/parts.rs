@@ -217,6 +217,28 @@ fn a_founding_after_a_lost_one_does_the_api_steps_again() {
     }
 }
 
+/// An API server under load, or a balancer before one, may be slow to take a session; one that never does is nobody.
+#[test]
+fn a_silent_endpoint_is_asked_again() {
+    let ca = pki::pki(&["10.0.0.1"]).ca;
+    for (silent, answers) in [(0, true), (2, true), (u32::MAX, false)] {
+        let (fake, plan) = etcd_node();
+        let asked = Rc::new(Cell::new(0u32));
+        let count = Rc::clone(&asked);
+        *fake.web.borrow_mut() = Box::new(move |request| {
+            count.set(count.get() + 1);
+            if count.get() <= silent {
+                return Err(HttpError::Timeout(request.timeout));
+            }
+            Ok(HttpResponse { status: 200, body: Vec::new() })
+        });
+        let endpoint = "10.0.0.9:6443".parse().unwrap();
+        let found = stage(&fake, &plan, async |c| peers::api_answers(c.host, &endpoint, ca.as_bytes()).await);
+        assert_eq!(found.unwrap(), answers, "after {silent}");
+        assert!(asked.get() <= 3);
+    }
+}
+
 #[test]
 fn modules_that_cannot_be_loaded() {
     let (fake, mut plan) = etcd_node();

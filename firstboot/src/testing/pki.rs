@@ -1,6 +1,8 @@
 //! Certificates for tests.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
+};
 
 /// One CA, and a certificate that is server and client.
 pub struct Pki {
@@ -19,6 +21,11 @@ pub fn pki(names: &[&str]) -> Pki {
 
 /// A certificate for each list of addresses, by one CA.
 pub fn many(nodes: &[&[&str]]) -> Vec<Pki> {
+    until(nodes, 4000)
+}
+
+/// Good until that year.
+pub fn until(nodes: &[&[&str]], year: i32) -> Vec<Pki> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -26,6 +33,7 @@ pub fn many(nodes: &[&[&str]]) -> Vec<Pki> {
         .iter()
         .map(|names| {
             let mut leaf = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+            leaf.not_after = date_time_ymd(year, 1, 1);
             leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
             let key = KeyPair::generate().unwrap();
             let cert = leaf.signed_by(&key, &ca).unwrap();

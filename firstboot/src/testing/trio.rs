@@ -2,14 +2,23 @@
 
 use super::pki::{self, Pki};
 use crate::{
-    etcd,
+    etcd::{self, peers},
     exit::{self, Refused},
-    host::Real,
+    host::{Host as _, Real},
     stage::Context,
     status::Status,
+    tls,
 };
 use nodekiln_plan::{FileKind, NodePlan, Sha256, paths};
-use std::{cell::RefCell, fs, path::Path, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 const TEMPLATE: &str = r#"{"spec":{"containers":[{"command":["etcd"]}]}}"#;
 
@@ -145,4 +154,32 @@ fn another_plan_and_another_ca_are_not_listened_to() {
     for error in errors {
         assert!(error.contains("[EtcdPlansDiffer]") && error.contains("n1") && error.contains("n2"), "{error}");
     }
+}
+
+/// What a server of ours says of its age and name does not make it another cluster's.
+#[test]
+fn an_api_server_of_ours_is_in_the_way_whatever_its_certificate_says() {
+    let good = pki::pki(&["127.0.0.1"]);
+    let other_name = pki::pki(&["10.9.9.9"]);
+    let expired = pki::until(&[&["127.0.0.1"]], 2001).remove(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let host = Real::new(Path::new("/"));
+    runtime.block_on(async {
+        for (server, ours) in [(&good, true), (&other_name, true), (&expired, true), (&good, false), (&expired, false)]
+        {
+            let config = tls::server(server.ca.as_bytes(), server.cert.as_bytes(), server.key.as_bytes()).unwrap();
+            let port = free_port();
+            let address: SocketAddr = ([127, 0, 0, 1], port).into();
+            host.serve(address, config, Arc::new(|_| Some(Vec::new()))).unwrap();
+            let foreign = pki::pki(&["127.0.0.1"]).ca;
+            let ca = if ours { &server.ca } else { &foreign };
+            let endpoint = address.to_string().parse().unwrap();
+            assert_eq!(peers::api_answers(&host, &endpoint, ca.as_bytes()).await.unwrap(), ours);
+        }
+        // Nobody, at once.
+        let start = Instant::now();
+        let endpoint = format!("127.0.0.1:{}", free_port()).parse().unwrap();
+        assert!(!peers::api_answers(&host, &endpoint, good.ca.as_bytes()).await.unwrap());
+        assert!(start.elapsed() < Duration::from_secs(1));
+    });
 }
