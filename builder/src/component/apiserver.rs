@@ -5,23 +5,15 @@ use super::{
     static_pod::{Probes, StaticPod, ca_folders, host_path, volumes},
     url,
 };
-use crate::config::{Arg, Cluster, Volume};
+use crate::config::{Arg, Volume};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// kubeadm's `bindPort`, where extraArgs do not say otherwise.
-const PORT: u16 = 6443;
+/// The port that all API servers of the cluster listen on: kubeadm's `bindPort`.
+pub(crate) const PORT: u16 = 6443;
 
 /// The modes that `--authorization-mode` knows.
 const AUTHORIZATION_MODES: [&str; 6] = ["Node", "RBAC", "ABAC", "AlwaysAllow", "AlwaysDeny", "Webhook"];
-
-/// The port that all API servers of the cluster listen on.
-pub(crate) fn port(cluster: &Cluster) -> u16 {
-    arg::last(&cluster.api_server.extra_args, "secure-port")
-        .and_then(|value| value.parse().ok())
-        .filter(|port| *port != 0)
-        .unwrap_or(PORT)
-}
 
 /// The volumes that it has of itself.
 pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
@@ -48,7 +40,7 @@ pub(crate) fn manifest(site: &Site) -> String {
         probes: Probes {
             scheme: "HTTPS",
             host: address.to_string(),
-            port: port(site.cluster),
+            port: PORT,
             liveness: "/livez",
             readiness: Some("/readyz"),
             startup: "/livez",

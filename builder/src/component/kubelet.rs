@@ -27,7 +27,7 @@ pub(crate) const SERVING_CERT: &str = "/var/lib/kubelet/pki/kubelet.crt";
 pub(crate) const SERVING_KEY: &str = "/var/lib/kubelet/pki/kubelet.key";
 /// Its unit.
 pub(crate) const UNIT: &str = "kubelet.service";
-/// Its own folder, unless `--root-dir` moves it.
+/// Its own folder.
 const ROOT_DIR: &str = "/var/lib/kubelet";
 
 /// Arguments that would take the node's identity or configuration from under nodekiln.
@@ -221,13 +221,12 @@ fn name(unit: &str) -> UnitName {
 
 /// What firstboot knows of it.
 pub(crate) fn plan(site: &Site, config: &Value) -> KubeletPlan {
-    let root_dir = arg::last(&site.node.kubelet_extra_args, "root-dir").and_then(|value| value.parse().ok());
     KubeletPlan {
         unit: name(UNIT),
         binary: binary(site),
         after: vec![site.node.os.profile.containerd_unit.clone()],
         healthz: healthz(config),
-        root_dir: root_dir.unwrap_or_else(|| constant(ROOT_DIR)),
+        root_dir: constant(ROOT_DIR),
         static_pods: constant(MANIFESTS_DIR),
         ca: site.pki("ca.crt"),
         client_certificate: constant(CLIENT_PEM),

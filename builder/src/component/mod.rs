@@ -69,7 +69,7 @@ impl Site<'_> {
 
     /// The node's own API server.
     pub fn own_server(&self) -> Endpoint {
-        Endpoint::at(self.node.address(), apiserver::port(self.cluster))
+        Endpoint::at(self.node.address(), apiserver::PORT)
     }
 }
 

@@ -64,12 +64,6 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
             refuse(Refusal::new(node, "kubeletExtraArgs", message));
         }
     }
-    let port = |args: &[crate::config::Arg], name: &str| {
-        args.iter().find(|arg| arg.name == name && !arg.value.parse::<u16>().is_ok_and(|port| port != 0)).cloned()
-    };
-    if let Some(arg) = port(&cluster.api_server.extra_args, "secure-port") {
-        refuse(Refusal::new(node, "apiServer.extraArgs", format!("`{}` is no port for `secure-port`", arg.value)));
-    }
     if node.kubelet.get("healthzPort").and_then(serde_json::Value::as_u64) == Some(0) {
         let refusal = Refusal::new(node, "kubelet.healthzPort", "0 turns off the endpoint that firstboot waits for");
         refuse(refusal.hint("leave it out, or give a port on the loopback address"));

@@ -63,7 +63,7 @@ fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
     let mut ports = vec![kubelet::port(kubelet_config)];
     if site.node.role == Role::ControlPlane {
         ports.extend([
-            apiserver::port(site.cluster),
+            apiserver::PORT,
             controller_manager::PORT,
             scheduler::PORT,
             etcd::CLIENT_PORT,

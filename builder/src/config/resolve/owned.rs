@@ -207,6 +207,8 @@ mod tests {
         assert!(find(ETCD, "quota-backend-bytes", "1").is_none());
         assert!(find(API_SERVER, "audit-log-path", "/x").is_none());
         assert!(find(KUBELET_FLAGS, "cloud-provider", "external").is_none());
+        // Components hold these for constants.
+        assert!(find(API_SERVER, "secure-port", "6443").is_some() && find(KUBELET_FLAGS, "root-dir", "/x").is_some());
         assert!(find(KUBELET_FLAGS, "cgroup_driver", "cgroupfs").is_some());
         assert!(find(KUBELET_FLAGS, "cgroup-driver", "systemd").is_none());
         // What the configuration may not say, no flag may either: flags win.

@@ -66,7 +66,6 @@ fn users_arguments() {
     cluster.api_server.extra_args = args(&[
         ("authorization-config", "/etc/authz.yaml"),
         ("audit-log-maxage", "30"),
-        ("secure-port", "7443"),
         ("encryption-provider-config", "/etc/mine.yaml"),
     ]);
     cluster.etcd.extra_args = args(&[
@@ -79,21 +78,15 @@ fn users_arguments() {
     let tail = [
         "--authorization-config=/etc/authz.yaml",
         "--audit-log-maxage=30",
-        "--secure-port=7443",
         "--encryption-provider-config=/etc/mine.yaml",
     ];
-    assert_eq!(api_server[api_server.len() - 4..], tail);
+    assert_eq!(api_server[api_server.len() - 3..], tail);
     assert!(api_server.contains(&"--etcd-servers=https://e:1".to_owned()));
     assert!(!api_server.iter().any(|arg| arg.starts_with("--authorization-mode")));
     assert!(!draft.files.iter().any(|file| file.path.file_name() == "encryption-config.json"));
-    // The port moves everywhere.
-    assert!(draft.spec.preflight.ports.contains(&7443));
-    assert_eq!(draft.spec.kubelet.server.as_ref().unwrap().to_string(), "10.0.0.11:7443");
-    assert_eq!(draft.spec.api.as_ref().unwrap().server.port, 7443);
     let pod = |name: &str| {
         json_file(&draft, &format!("/etc/kubernetes/manifests/{name}.yaml"))["spec"]["containers"][0].clone()
     };
-    assert_eq!(pod("kube-apiserver")["ports"][0]["containerPort"], 7443);
     let get = &pod("etcd")["livenessProbe"]["httpGet"];
     assert_eq!((&get["scheme"], &get["host"]), (&json!("HTTPS"), &json!("0.0.0.0")));
     assert_eq!(pod("etcd")["ports"][0]["containerPort"], 2399);
