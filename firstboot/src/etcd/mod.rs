@@ -13,6 +13,7 @@ pub mod statement;
 use crate::{
     exit::Refused,
     host::read_text,
+    preflight::{Finding, judge},
     report,
     stage::{Context, unmark},
 };
@@ -45,6 +46,7 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
     let Some(plan) = &c.plan.spec.etcd else { return Ok(()) };
     c.host.make_dir(plan.data_dir.as_path(), 0o700).with_context(|| format!("making {}", plan.data_dir))?;
     if state::has_wal(c.host, &plan.data_dir)? {
+        foreign(c, plan)?;
         state::mark_started(c.host, plan)?;
         serve_if_wanted(c).await;
         return keep(c, plan);
@@ -180,6 +182,20 @@ async fn found(
         }
         c.host.sleep(PAUSE).await;
     }
+}
+
+/// A log that no member of ours wrote, before this payload was finished: a disk of another cluster, perhaps. kubeadm
+/// refuses a data directory that is not empty.
+fn foreign(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
+    if state::is_ours(c.host, plan)? || report::is_finished(c)? {
+        return Ok(());
+    }
+    let dir = &plan.data_dir;
+    let name = format!("DirAvailable-{}", dir.as_str().replace('/', "-"));
+    let what = format!("{dir} holds the log of an etcd that nodekiln did not found");
+    let hint =
+        format!("wipe it if it is another cluster's; to go on with its data put {name} into ignorePreflightErrors");
+    judge(c, vec![Finding::error(name, what, hint)])
 }
 
 /// Why this member, which holds no log, may have no part in a founding: its data was lost, or is not mounted. To others

@@ -97,6 +97,15 @@ pub fn load(host: &dyn Host, plan: &EtcdPlan) -> anyhow::Result<Option<State>> {
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
+/// Whether the file is there, damaged or not: a member of ours wrote the log beside it.
+///
+/// # Errors
+/// The file system's.
+pub fn is_ours(host: &dyn Host, plan: &EtcdPlan) -> anyhow::Result<bool> {
+    let path = file(plan);
+    Ok(host.stat(Path::new(&path)).with_context(|| format!("looking for {path}"))?.is_some())
+}
+
 /// Writes the file durably.
 ///
 /// # Errors

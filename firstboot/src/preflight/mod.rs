@@ -112,7 +112,10 @@ pub async fn runtime(c: &Context<'_>) -> anyhow::Result<()> {
 }
 
 /// Applies the ignore list, tells the findings, refuses by the errors among them.
-fn judge(c: &Context<'_>, mut found: Vec<Finding>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// A finding of severity error that is not ignored.
+pub(crate) fn judge(c: &Context<'_>, mut found: Vec<Finding>) -> anyhow::Result<()> {
     for finding in &mut found {
         if finding.severity == Severity::Error && ignored(&c.plan.spec.preflight.ignore, &finding.name) {
             finding.severity = Severity::Warning;

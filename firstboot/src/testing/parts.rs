@@ -194,6 +194,30 @@ fn a_finished_member_that_lost_its_log_is_not_founded_again() {
     assert!(format!("{error:#}").contains("[EtcdDataLost]"), "{error:#}");
 }
 
+/// A disk that served another cluster.
+#[test]
+fn the_log_of_another_cluster_is_refused_by_name() {
+    const NAME: &str = "DirAvailable--var-lib-etcd";
+    let (fake, mut plan) = etcd_node();
+    fake.put("/var/lib/etcd/member/wal/0-0.wal", "");
+    let error = run(&fake).unwrap_err();
+    assert_eq!(exit::code(&error), exit::REFUSED);
+    assert!(format!("{error:#}").contains(&format!("[{NAME}]")), "{error:#}");
+    assert_eq!(fake.text("/etc/kubernetes/manifests/etcd.yaml"), None);
+    plan.spec.preflight.ignore = vec![NAME.to_owned()];
+    ship(&fake, &plan);
+    run(&fake).unwrap();
+
+    // The machine is made anew, the disk is the member's own.
+    let (old, _) = etcd_node();
+    run(&old).unwrap();
+    let (fake, _) = etcd_node();
+    fake.put("/var/lib/etcd/member/wal/0-0.wal", "");
+    let file = "/var/lib/etcd/nodekiln-incarnation.json";
+    fake.put(file, &old.text(file).unwrap());
+    run(&fake).unwrap();
+}
+
 /// The log went after the API-side steps and before the end: the new cluster has none of the objects.
 #[test]
 fn a_founding_after_a_lost_one_does_the_api_steps_again() {
