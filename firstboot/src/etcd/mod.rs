@@ -134,11 +134,13 @@ async fn found(
                     .iter()
                     .map(|index| format!("{} ({})", name(index), sweep.why.get(*index).map_or("", String::as_str)))
                     .collect();
-                c.status.waiting(
-                    &format!("the etcd members {}", who.join(", ")),
-                    "all planned members have to be on for the first start",
+                let (answering, closed) = tokio::join!(
+                    peers::running(c, plan, &silent, identity),
+                    peers::without_peer_port(c, plan, &silent, identity),
                 );
-                running = peers::running(c, plan, &silent, identity).await;
+                running = answering;
+                let started: Vec<_> = silent.iter().filter(|index| !closed.contains(index)).map(name).collect();
+                c.status.waiting(&format!("the etcd members {}", who.join(", ")), &hint(&started));
             }
             Decision::Exists(member) => {
                 let now = c.host.monotonic();
@@ -182,6 +184,20 @@ async fn found(
         }
         c.host.sleep(PAUSE).await;
     }
+}
+
+/// The way out for who waits for silent members, of which these run etcd.
+fn hint(started: &[&str]) -> String {
+    if started.is_empty() {
+        return "a first start takes all planned members, on and in reach; if the cluster has started before, turn them on: \
+                then this one is told so"
+            .to_owned();
+    }
+    format!(
+        "etcd of {} runs already, but firstboot there does not say what was decided: turn on enough members for a \
+         quorum, and see firstboot's log there",
+        started.join(", ")
+    )
 }
 
 /// A log that no member of ours wrote, before this payload was finished: a disk of another cluster, perhaps. kubeadm

@@ -136,6 +136,42 @@ fn what_a_starting_etcd_makes_is_left_alone() {
     assert_ne!(state::open_empty(&fake, etcd).unwrap().incarnation, state.incarnation);
 }
 
+/// Who waits for silent members is told what is the case: is one of them only off, or does its etcd run?
+#[test]
+fn a_member_whose_etcd_runs_is_no_first_start() {
+    for (peer_port, told) in [(false, "a first start takes all planned members"), (true, "etcd of n2 runs already")] {
+        let (fake, mut plan) = etcd_node();
+        let etcd = plan.spec.etcd.as_mut().unwrap();
+        for (name, address) in [("n2", "10.0.0.2"), ("n3", "10.0.0.3")] {
+            let member = serde_json::json!({"name": name, "address": address});
+            etcd.members.push(serde_json::from_value(member).unwrap());
+        }
+        let rounds = Rc::new(Cell::new(0));
+        let asked = Rc::clone(&rounds);
+        *fake.web.borrow_mut() = Box::new(move |request| {
+            asked.set(asked.get() + 1);
+            let n2 = request.endpoint.to_string() == "10.0.0.2:2380";
+            match asked.get() {
+                // Long enough to be told; then one that differs ends it.
+                200.. => Ok(HttpResponse { status: 200, body: other_plan() }),
+                _ if peer_port && n2 => Ok(HttpResponse { status: 200, body: Vec::new() }),
+                _ => Err(HttpError::Connect(io::ErrorKind::ConnectionRefused.into())),
+            }
+        });
+        let error = stage(&fake, &plan, async |c| crate::etcd::stage(c).await).unwrap_err();
+        assert!(error.to_string().contains("EtcdPlansDiffer"), "{error:#}");
+        let said = fake.said.borrow();
+        assert!(said.iter().any(|line| line.contains(told)), "{said:?}");
+    }
+}
+
+fn other_plan() -> Vec<u8> {
+    let wire = serde_json::json!({
+        "version": 1, "member": "n2", "incarnation": "02".repeat(16), "digest": Sha256::of(b"another"),
+    });
+    wire.to_string().into_bytes()
+}
+
 /// A statement of a later version may mean anything: it is none.
 #[test]
 fn a_statement_of_another_version_is_not_understood() {
