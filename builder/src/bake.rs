@@ -229,7 +229,8 @@ fn payload(node: &NodeName, artifacts: Vec<Artifact>) -> Vec<OutputFile> {
     artifacts.into_iter().map(file).collect()
 }
 
-/// Refuses a payload that its platform would cut off or choke on: node-images.md section 2.2 has the sources.
+/// Refuses a payload that its platform would cut off or choke on: the limits are those of the platforms' own documentation,
+/// fw_cfg's is where its reading takes minutes (coreos/ignition#1259).
 fn budget(node: &Node, tree: &NodeTree, files: &[OutputFile]) -> Result<(), BakeError> {
     let (platform, limit) = match node.os.platform {
         Platform::Metal => return Ok(()),

@@ -81,7 +81,7 @@ impl Build {
             .with_context(|| format!("opening the keys of {}", path.display()))
             .map_err(Failure::Input)?;
         if let Some(warning) = period_is_past(&authority, secrets.created_at(), cluster.ca_certificate_validity) {
-            terminal.say(warning);
+            terminal.warn(warning);
         }
         let built = Built {
             cluster,
@@ -140,9 +140,8 @@ pub(super) fn sources(binaries: &[Firstboot]) -> Sources {
 /// caCertificateValidityPeriod counts when the CAs are made, and never again.
 fn period_is_past(authority: &Authority, created: i64, period: i64) -> Option<String> {
     let hours = authority.ca_validity().not_after.saturating_sub(created) / 3600;
-    (hours != period / 3600).then(|| {
-        format!("warning: caCertificateValidityPeriod has no effect: the CAs in the secrets were made for {hours}h")
-    })
+    (hours != period / 3600)
+        .then(|| format!("caCertificateValidityPeriod has no effect: the CAs in the secrets were made for {hours}h"))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -152,7 +151,12 @@ fn parent(path: &Path) -> &Path {
 /// What was made, and until when it can boot. The clock only warns: it never changes a byte.
 fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Path) {
     let payloads = manifest.nodes.len();
-    terminal.say(format!("wrote {}: payloads for {payloads} nodes, {} files", folder.display(), manifest.files.len()));
+    let nodes = if payloads == 1 { "node" } else { "nodes" };
+    terminal.say(format!(
+        "wrote {}: payloads for {payloads} {nodes}, {} files",
+        folder.display(),
+        manifest.files.len()
+    ));
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     for node in &manifest.nodes {
@@ -160,9 +164,9 @@ fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Pat
         let date = time::OffsetDateTime::from_unix_timestamp(node.boot_before).map(|time| time.date());
         let date = date.map_or_else(|_| node.boot_before.to_string(), |date| date.to_string());
         if now >= node.boot_before {
-            terminal.say(format!("warning: {}: this payload could only boot before {date}", node.name));
+            terminal.warn(format!("{}: this payload could only boot before {date}", node.name));
         } else if now >= node.boot_before.saturating_sub(lifetime / 10) {
-            terminal.say(format!("warning: {}: this payload can only boot before {date}", node.name));
+            terminal.warn(format!("{}: this payload can only boot before {date}", node.name));
         }
     }
 }

@@ -77,6 +77,11 @@ impl Terminal {
         }
     }
 
+    /// Says what should be looked at, even when quiet.
+    pub fn warn(&self, words: impl fmt::Display) {
+        print(&format!("warning: {words}"));
+    }
+
     /// Warnings are said even when quiet.
     pub fn warnings(&self, warnings: &Diagnostics) {
         if !warnings.is_empty() {

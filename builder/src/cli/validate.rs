@@ -49,7 +49,9 @@ impl Validate {
         }
         let loaded = planned?;
         terminal.warnings(&loaded.warnings);
-        terminal.say(format!("{}: {} nodes, no errors", self.file.display(), loaded.cluster.nodes.len()));
+        let count = loaded.cluster.nodes.len();
+        let nodes = if count == 1 { "node" } else { "nodes" };
+        terminal.say(format!("{}: {count} {nodes}, no errors", self.file.display()));
         Ok(())
     }
 }

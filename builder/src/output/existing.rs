@@ -39,24 +39,28 @@ pub enum ExistingError {
 /// # Errors
 /// Anything that would be lost, by name.
 pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
-    let mut files = BTreeSet::new();
-    match list(folder, "", &mut files) {
-        Err(ExistingError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    }
-    if files.is_empty() {
-        return Ok(None);
+    let failed = |source| ExistingError::Io { path: folder.to_owned(), source };
+    let not_ours = || ExistingError::NotOurs(folder.to_owned());
+    // The manifest first: a home directory is not walked to learn that it is none of ours.
+    match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => return Ok(None),
+        Ok(false) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
     }
     let path = folder.join(MANIFEST);
-    let not_ours = || ExistingError::NotOurs(folder.to_owned());
-    if !files.remove(MANIFEST) {
-        return Err(not_ours());
-    }
-    let bytes = fs::read(&path).map_err(|source| ExistingError::Io { path, source })?;
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_ours()),
+        Err(source) => return Err(ExistingError::Io { path, source }),
+    };
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
     if manifest.made_by != Manifest::MADE_BY {
         return Err(not_ours());
     }
+    let mut files = BTreeSet::new();
+    list(folder, "", &mut files)?;
+    files.remove(MANIFEST);
     let listed: BTreeSet<&str> = manifest.files.iter().map(|row| row.path.as_str()).collect();
     match files.iter().find(|file| !listed.contains(file.as_str())) {
         Some(file) => Err(ExistingError::Foreign { folder: folder.to_owned(), file: file.clone() }),
