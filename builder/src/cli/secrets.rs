@@ -46,7 +46,7 @@ impl Secrets {
                 let path = new.secrets.unwrap_or_else(|| secrets_file::beside(&new.file));
                 let secrets = secrets_file::make(&loaded.cluster)?;
                 secrets_file::create(&path, &secrets)
-                    .with_context(|| format!("writing {}", path.display()))
+                    .with_context(|| format!("making {}, which is never replaced where it exists", path.display()))
                     .map_err(Failure::Environment)?;
                 terminal.say(format!("wrote {}: keep it safe, it is all of the cluster's keys", path.display()));
                 Ok(())
