@@ -140,6 +140,29 @@ impl Diagnostics {
         self.push(Severity::Error, place.span, &place.path.to_string(), finding);
     }
 
+    /// Reports a key that is not among `known`; `otherwise` is the hint where none of them is near.
+    pub(super) fn unknown_key<'k>(
+        &mut self,
+        key: &str,
+        place: &Place,
+        known: impl Iterator<Item = &'k str>,
+        otherwise: impl FnOnce() -> String,
+    ) {
+        let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
+        if !self.has_room() {
+            self.error_at(place, finding);
+            return;
+        }
+        let finding = match nearest(key, known) {
+            _ if key == "<<" => {
+                finding.hint("YAML 1.2 has no merge keys: lay nodes over the cluster's own values instead")
+            }
+            Some(name) => finding.hint(format!("did you mean `{name}`?")),
+            None => finding.hint(otherwise()),
+        };
+        self.error_at(place, finding);
+    }
+
     pub(super) fn warning_at(&mut self, place: &Place, finding: Finding) {
         self.push(Severity::Warning, place.span, &place.path.to_string(), finding);
     }
@@ -206,20 +229,8 @@ impl<'a, 't> Reader<'a, 't> {
             self.found.error_at(place, unsupported(&format!("`{key}`")));
             return;
         }
-        let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
-        if !self.found.has_room() {
-            self.found.error_at(place, finding);
-            return;
-        }
-        let all = || keys.known.iter().chain(keys.later).copied();
-        let finding = match nearest(key, all()) {
-            _ if key == "<<" => {
-                finding.hint("YAML 1.2 has no merge keys: lay nodes over the cluster's own values instead")
-            }
-            Some(name) => finding.hint(format!("did you mean `{name}`?")),
-            None => finding.hint(format!("known here: {}", keys.known.join(", "))),
-        };
-        self.found.error_at(place, finding);
+        let all = keys.known.iter().chain(keys.later).copied();
+        self.found.unknown_key(key, place, all, || format!("known here: {}", keys.known.join(", ")));
     }
 
     /// Reads a field.

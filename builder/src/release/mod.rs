@@ -4,7 +4,10 @@
 
 use nodekiln_plan::KubernetesVersion;
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// Something that one release does and another does not. Each has a row in `kubernetes.toml`, where it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -42,6 +45,19 @@ struct Tags {
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     toml::from_str(include_str!("kubernetes.toml")).expect("kubernetes.toml parses: a test reads it all")
 });
+
+/// The fields of a component's configuration by path, such as `authentication.webhook.cacheTTL`. A field with others
+/// below it has no more than those; what stands in lists and maps is open.
+pub type Fields = BTreeSet<&'static str>;
+
+fn fields(text: &'static str) -> Fields {
+    text.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+/// KubeletConfiguration, kubelet.config.k8s.io/v1beta1.
+pub static KUBELET_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include_str!("kubelet-fields.txt")));
+/// KubeProxyConfiguration, kubeproxy.config.k8s.io/v1alpha1.
+pub static KUBE_PROXY_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include_str!("kube-proxy-fields.txt")));
 
 fn minor(version: KubernetesVersion) -> String {
     format!("{}.{}", version.major, version.minor)
@@ -129,6 +145,18 @@ mod tests {
         assert_eq!(Release::minors(), ["1.33", "1.34", "1.35", "1.36"]);
         for unknown in ["v1.32.9", "v1.37.0", "v2.36.0"] {
             assert!(Release::find(unknown.parse().unwrap()).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn fields_are_whole() {
+        for (fields, some) in
+            [(&*KUBELET_FIELDS, "logging.options.json.splitStream"), (&*KUBE_PROXY_FIELDS, "clientConnection.qps")]
+        {
+            assert!(fields.contains("apiVersion") && fields.contains(some) && !fields.contains(""));
+            for field in fields {
+                assert!(field.rsplit_once('.').is_none_or(|(above, _)| fields.contains(above)), "{field}");
+            }
         }
     }
 

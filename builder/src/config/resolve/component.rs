@@ -9,8 +9,10 @@ use crate::config::{
     diag::{Finding, clean},
     object::Object,
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
-    read::{At, Field},
+    read::{At, Field, Place},
+    yaml::{NodeId, View},
 };
+use crate::release::{Fields, KUBE_PROXY_FIELDS, KUBELET_FIELDS};
 use nodekiln_plan::{AbsPath, Cidr};
 use serde_json::Value;
 use std::{collections::BTreeMap, net::IpAddr};
@@ -240,7 +242,13 @@ impl Cx<'_, '_> {
     pub(super) fn kubelet(&mut self, field: &Field<Object>, services: &[Cidr]) -> Fragment {
         self.cluster_dns(field, services);
         self.cgroup_driver(field);
-        self.fragment(field, "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration", owned::KUBELET_FIELDS)
+        self.fragment(
+            field,
+            "kubelet.config.k8s.io/v1beta1",
+            "KubeletConfiguration",
+            owned::KUBELET_FIELDS,
+            &KUBELET_FIELDS,
+        )
     }
 
     /// clusterDNS may name other services than the tenth address, such as a DNS add-on's, but no other network.
@@ -272,7 +280,13 @@ impl Cx<'_, '_> {
 
     /// A KubeProxyConfiguration fragment.
     pub(super) fn kube_proxy(&mut self, field: &Field<Object>) -> Fragment {
-        self.fragment(field, "kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration", owned::KUBE_PROXY_FIELDS)
+        self.fragment(
+            field,
+            "kubeproxy.config.k8s.io/v1alpha1",
+            "KubeProxyConfiguration",
+            owned::KUBE_PROXY_FIELDS,
+            &KUBE_PROXY_FIELDS,
+        )
     }
 
     fn fragment(
@@ -281,6 +295,7 @@ impl Cx<'_, '_> {
         api_version: &str,
         kind: &str,
         owned: &[(&[&str], &'static str)],
+        fields: &Fields,
     ) -> Fragment {
         let Some(at) = field.get() else { return Fragment::new() };
         let mut value = at.value.value.clone();
@@ -292,6 +307,7 @@ impl Cx<'_, '_> {
                 self.found.error_at(&place, Finding::new(code::VALUE, format!("`{name}` has to be `{due}` here")));
             }
         }
+        self.known_fields(at.value.node, &at.place, "", fields, &format!("{kind} ({api_version})"));
         for (path, why) in owned {
             if let Some(place) = at.find(self.tree, &at.place, path) {
                 let finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {why}", path.join(".")));
@@ -299,6 +315,27 @@ impl Cx<'_, '_> {
             }
         }
         value
+    }
+
+    /// Reports what the mapping at `node` has and `fields` have not, below `above` and further down.
+    fn known_fields(&mut self, node: NodeId, place: &Place, above: &str, fields: &Fields, kind: &str) {
+        let View::Map(entries) = self.tree.view(node) else { return };
+        for entry in entries {
+            let key = entry.key.as_ref();
+            let at = Place { span: entry.key_span, path: place.path.key(key) };
+            if key.contains('.') || !fields.contains(format!("{above}{key}").as_str()) {
+                let known = || fields.iter().filter_map(|f| f.strip_prefix(above)).filter(|f| !f.contains('.'));
+                self.found.unknown_key(key, &at, known(), || match above {
+                    "" => format!("the fields are those of {kind}, case included"),
+                    _ => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
+                });
+                continue;
+            }
+            let below = format!("{above}{key}.");
+            if fields.range(below.as_str()..).next().is_some_and(|field| field.starts_with(&below)) {
+                self.known_fields(entry.value, &at, &below, fields, kind);
+            }
+        }
     }
 }
 

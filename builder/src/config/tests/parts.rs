@@ -147,6 +147,42 @@ fn components() {
 }
 
 #[test]
+fn fragments() {
+    table(&[
+        ("", "kubelet: {maxpods: 60}\n", &["NK0201 kubelet.maxpods 10:11"]),
+        (
+            "",
+            "kubelet: {maxPods: 60, evictionHard: {a: b}, featureGates: {X: true}, maxPodss: 1}\n",
+            &["NK0201 kubelet.maxPodss 10:71"],
+        ),
+        (
+            "",
+            "    kubelet: {x.y: 1, logging: {verbosity: 2, format: json, options: {json: {split: true}}}}\n",
+            &["NK0201 nodes[0].kubelet[\"x.y\"] 10:15", "NK0201 nodes[0].kubelet.logging.options.json.split 10:78"],
+        ),
+        (
+            "",
+            "kubelet: {maxPod: null, memorySwap: {SwapBehavior: x}, shutdownGracePeriodByPodPriority: [{a: 1}]}\n",
+            &["NK0201 kubelet.maxPod 10:11", "NK0201 kubelet.memorySwap.SwapBehavior 10:38"],
+        ),
+        (
+            "",
+            "kubeProxy: {Mode: nftables, nftables: {masquerade: true, syncPeriod: 1s}, maxPods: 1}\n",
+            &[
+                "NK0201 kubeProxy.Mode 10:13",
+                "NK0201 kubeProxy.nftables.masquerade 10:40",
+                "NK0201 kubeProxy.maxPods 10:75",
+            ],
+        ),
+        (
+            "",
+            "kubeProxy: {apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, conntrack: {min: 1}}\n",
+            &[],
+        ),
+    ]);
+}
+
+#[test]
 fn kernel() {
     table(&[
         (

@@ -93,13 +93,13 @@ fn shape() {
         ("", "<<: {a: b}\n", &["NK0201 [\"<<\"] 10:1"]),
         (
             "",
-            "kubelet: {a: 0644, b: off, c: .nan, d: 99999999999999999999, e: [no]}\n",
+            "kubelet: {evictionHard: {a: 0644, b: off, c: .nan, d: 99999999999999999999, e: [no]}}\n",
             &[
-                "NK0206 kubelet.a 10:14",
-                "NK0206 kubelet.b 10:23",
-                "NK0301 kubelet.c 10:31",
-                "NK0301 kubelet.d 10:40",
-                "NK0206 kubelet.e[0] 10:66",
+                "NK0206 kubelet.evictionHard.a 10:29",
+                "NK0206 kubelet.evictionHard.b 10:38",
+                "NK0301 kubelet.evictionHard.c 10:46",
+                "NK0301 kubelet.evictionHard.d 10:55",
+                "NK0206 kubelet.evictionHard.e[0] 10:81",
             ],
         ),
     ]);
