@@ -5,7 +5,7 @@
 
 use super::{
     object::Object,
-    read::{Field, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts},
+    read::{Field, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts, Version},
     yaml::NodeId,
 };
 
@@ -44,7 +44,7 @@ raw! {
         api_version: String = "apiVersion",
         kind: String = "kind",
         cluster_name: String = "clusterName",
-        kubernetes_version: String = "kubernetesVersion",
+        kubernetes_version: Version = "kubernetesVersion",
         control_plane_endpoint: String = "controlPlaneEndpoint",
         networking: RawNetworking = "networking",
         api_server: RawApiServer = "apiServer",
@@ -172,7 +172,7 @@ raw! {
         labels: Texts = "labels",
         taints: List<String> = "taints",
         identity: String = "identity",
-        kubernetes_version: String = "kubernetesVersion",
+        kubernetes_version: Version = "kubernetesVersion",
         pod_cidr: String = "podCIDR",
         kubelet: Object = "kubelet",
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",

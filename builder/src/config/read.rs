@@ -123,16 +123,30 @@ impl<T> Field<T> {
             Field::Given(at) => Some(at),
             Field::Faulty => None,
             Field::Absent => {
-                let finding = Finding::new(code::MISSING, format!("`{name}` is missing"));
-                found.error_at(parent, finding);
+                found.error_at(parent, written(name, Finding::new(code::MISSING, format!("`{name}` is missing"))));
                 None
             }
             Field::Null(place) => {
-                found.error_at(place, Finding::new(code::MISSING, format!("`{name}` has no value")));
+                let finding = Finding::new(code::MISSING, format!("`{name}` has no value"));
+                found.error_at(place, written(name, finding));
                 None
             }
         }
     }
+}
+
+/// `finding` with how a required field is written, where a line says it.
+fn written(name: &str, finding: Finding) -> Finding {
+    let example = match name {
+        "apiVersion" => "apiVersion: nodekiln/v1alpha1",
+        "kind" => "kind: Cluster",
+        "kubernetesVersion" => "kubernetesVersion: v1.36.3",
+        "nodes" => "nodes: [{name: box1, role: control-plane, address: 192.0.2.10}]",
+        "role" => "role: control-plane` or `role: worker",
+        "address" => "address: 192.0.2.10",
+        _ => return finding,
+    };
+    finding.hint(format!("write `{example}`"))
 }
 
 impl Diagnostics {
@@ -269,6 +283,7 @@ impl<'a, 't> Reader<'a, 't> {
 /// The finding about something that a later version will support.
 pub(super) fn unsupported(what: &str) -> Finding {
     Finding::new(code::UNSUPPORTED, format!("{what} is not supported yet by this version"))
+        .hint("remove it, or wait for a version of nodekiln that supports it")
 }
 
 impl Read for String {
@@ -281,6 +296,28 @@ impl Read for String {
                 reader.found.error_at(place, finding.hint(format!("quote it: \"{}\"", clean(text))));
                 None
             }
+            _ => {
+                reader.wrong_type(node, place, "a text");
+                None
+            }
+        }
+    }
+}
+
+/// A version. Scalars of every kind are read: quotes would not help a number that is no version.
+#[derive(Debug, Clone)]
+pub(super) struct Version(pub(super) String);
+
+impl AsRef<str> for Version {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Read for Version {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::Scalar { text, .. } => Some(Self(text.to_owned())),
             _ => {
                 reader.wrong_type(node, place, "a text");
                 None

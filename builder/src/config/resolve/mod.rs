@@ -22,7 +22,7 @@ use super::{
     diag::{Diagnostics, Finding},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
-    read::{Field, Place, unsupported},
+    read::{Field, Place, Version, unsupported},
     yaml::Tree,
 };
 use nodekiln_plan::{AbsPath, ClusterName, KubernetesVersion, Timeouts};
@@ -123,20 +123,29 @@ impl Cx<'_, '_> {
             && at.value != "nodekiln/v1alpha1"
         {
             let finding = Finding::new(code::CHOICE, "`apiVersion` has to be `nodekiln/v1alpha1`");
+            let finding = if at.value.starts_with("kubeadm.k8s.io/") {
+                finding.hint("this is kubeadm's configuration; `nodekiln init` writes a cluster.yaml to start from")
+            } else {
+                finding.hint("write `apiVersion: nodekiln/v1alpha1`")
+            };
             self.found.error_at(&at.place, finding);
         }
         if let Some(at) = raw.kind.required("kind", top, self.found)
             && at.value != "Cluster"
         {
-            self.found.error_at(&at.place, Finding::new(code::CHOICE, "`kind` has to be `Cluster`"));
+            self.found.error_at(
+                &at.place,
+                Finding::new(code::CHOICE, "`kind` has to be `Cluster`").hint("write `kind: Cluster`"),
+            );
         }
     }
 
-    /// A Kubernetes version that this nodekiln renders.
-    fn version(&mut self, at: &At<String>) -> Option<KubernetesVersion> {
-        let Ok(version) = at.value.parse::<KubernetesVersion>() else {
-            let label = at.value.starts_with("stable") || at.value.starts_with("latest") || at.value.starts_with("ci/");
-            let message = format!("`{}` is not a version", super::diag::clean(&at.value));
+    /// A version of the form vMAJOR.MINOR.PATCH.
+    fn version_text(&mut self, at: &At<Version>) -> Option<KubernetesVersion> {
+        let text = at.value.0.as_str();
+        let Ok(version) = text.parse() else {
+            let label = text.starts_with("stable") || text.starts_with("latest") || text.starts_with("ci/");
+            let message = format!("`{}` is not a version", super::diag::clean(text));
             let hint = match label {
                 true => "a label means another version tomorrow: write the version itself, such as v1.36.3",
                 false => "a Kubernetes version is written vMAJOR.MINOR.PATCH, such as v1.36.3",
@@ -144,6 +153,12 @@ impl Cx<'_, '_> {
             self.found.error_at(&at.place, Finding::new(code::VERSION, message).hint(hint));
             return None;
         };
+        Some(version)
+    }
+
+    /// A Kubernetes version that this nodekiln renders.
+    fn version(&mut self, at: &At<Version>) -> Option<KubernetesVersion> {
+        let version = self.version_text(at)?;
         match (version.major, version.minor) {
             (1, 36) => Some(version),
             (1, 33..=35 | 37) => {

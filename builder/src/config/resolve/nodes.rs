@@ -10,7 +10,7 @@ use crate::config::{
     Cni, ControlPlaneComponent, Fragment, Node, Platform, StaticNetwork, code,
     diag::Finding,
     raw::{RawCluster, RawNode},
-    read::{At, Place, unsupported},
+    read::{At, Place, Version, unsupported},
 };
 use nodekiln_payload::Format;
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
@@ -153,10 +153,10 @@ impl Cx<'_, '_> {
         (nodes.len() == list.len()).then_some(nodes)
     }
 
-    fn node_version(&mut self, at: &At<String>, cluster: Option<KubernetesVersion>) -> Option<KubernetesVersion> {
-        let version = self.parse::<KubernetesVersion>(at)?.value;
+    fn node_version(&mut self, at: &At<Version>, cluster: Option<KubernetesVersion>) -> Option<KubernetesVersion> {
+        let version = self.version_text(at)?;
         if cluster.is_some_and(|cluster| cluster != version) {
-            self.found.error_at(&at.place, unsupported("another version than the cluster's"));
+            self.found.error_at(&at.place, unsupported("another version than the cluster's").hint("leave it out"));
             return None;
         }
         Some(version)

@@ -4,6 +4,7 @@ use super::Cx;
 use crate::config::{
     San, code,
     diag::{Finding, clean},
+    nearest::nearest,
     read::{At, Field, unsupported},
 };
 use nodekiln_plan::DnsName;
@@ -47,13 +48,20 @@ impl Cx<'_, '_> {
             return Some(*value);
         }
         if later.contains(&at.value.as_str()) {
-            self.found.error_at(&at.place, unsupported(&format!("`{}`", at.value)));
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            let finding = unsupported(&format!("`{}`", at.value)).hint(format!("supported: {}", names.join(", ")));
+            self.found.error_at(&at.place, finding);
             return None;
         }
-        let names = choices.iter().map(|(name, _)| *name).chain(later.iter().copied());
-        let finding = match crate::config::nearest::nearest(&at.value, names.clone()) {
-            Some(name) => choice_finding(at, names).hint(format!("did you mean `{name}`?")),
-            None => choice_finding(at, names),
+        // What this version refuses is not offered.
+        let names = || choices.iter().map(|(name, _)| *name).filter(|name| !name.is_empty());
+        let other = OTHER_NAMES.iter().find(|(other, _)| at.value.eq_ignore_ascii_case(other));
+        let meant = other.map(|(_, name)| *name).filter(|name| names().any(|own| own == *name));
+        let message = format!("`{}` is not one of: {}", clean(&at.value), names().collect::<Vec<_>>().join(", "));
+        let finding = Finding::new(code::CHOICE, message);
+        let finding = match meant.or_else(|| nearest(&at.value, names())) {
+            Some(name) => finding.hint(format!("did you mean `{name}`?")),
+            None => finding,
         };
         self.found.error_at(&at.place, finding);
         None
@@ -148,10 +156,20 @@ impl Cx<'_, '_> {
     }
 }
 
-fn choice_finding<'a>(at: &At<String>, names: impl Iterator<Item = &'a str>) -> Finding {
-    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
-    Finding::new(code::CHOICE, format!("`{}` is not one of: {}", clean(&at.value), names.join(", ")))
-}
+/// What others call a choice of ours.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("master", "control-plane"),
+    ("server", "control-plane"),
+    ("agent", "worker"),
+    ("node", "worker"),
+    ("debian", "cloud-init"),
+    ("ubuntu", "cloud-init"),
+    ("fcos", "fedora-coreos"),
+    ("coreos", "fedora-coreos"),
+    ("x86_64", "amd64"),
+    ("aarch64", "arm64"),
+    ("bare-metal", "metal"),
+];
 
 /// Why no machine of a cluster can have this address.
 pub(super) fn unusable(ip: IpAddr) -> Option<&'static str> {

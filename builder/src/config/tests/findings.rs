@@ -56,6 +56,50 @@ pub(super) fn table(rows: &[(&str, &str, &[&str])]) {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// Rows of a change, the first finding as in `findings`, and a part of its message or hint; `!` before a part: it must
+/// not be there.
+pub(super) fn said(rows: &[(&str, &str, &str, &str)]) {
+    let mut wrong = String::new();
+    for (from, to, finding, part) in rows {
+        let text = edited(from, to);
+        let at = findings(&text).into_iter().next().unwrap_or_default();
+        let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("{to} is taken") };
+        let first = found.iter().next().map(|d| format!("{} | {}", d.message, d.hint.as_deref().unwrap_or("")));
+        let first = first.unwrap_or_default();
+        let sound = match part.strip_prefix('!') {
+            Some(part) => !first.contains(part),
+            None => first.contains(part),
+        };
+        if at != *finding || !sound {
+            wrong.push_str(&format!("{to:?}: {at}: {first}\n  due {finding}: {part}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn choices_and_versions_help() {
+    said(&[
+        ("role: control-plane", "role: wroker", "NK0302 nodes[0].role 8:11", "!etcd"),
+        ("role: control-plane", "role: wroker", "NK0302 nodes[0].role 8:11", "did you mean `worker`"),
+        ("role: control-plane", "role: Master", "NK0302 nodes[0].role 8:11", "did you mean `control-plane`"),
+        ("role: control-plane", "role: etcd", "NK0205 nodes[0].role 8:11", "supported: control-plane, worker"),
+        ("", "addons: {cni: flanel}\n", "NK0302 addons.cni 10:15", "!flannel"),
+        ("", "    identity: token\n", "NK0302 nodes[0].identity 10:15", "!bootstrap"),
+        ("", "loadBalancer: metallb\n", "NK0302 loadBalancer 10:15", "!kube-vip"),
+        ("profile: flatcar", "profile: debian", "NK0302 os.profile 5:15", "did you mean `cloud-init`"),
+        ("profile: flatcar", "profile: ubuntu", "NK0302 os.profile 5:15", "did you mean `cloud-init`"),
+        ("v1.36.3", "1.30", "NK0303 kubernetesVersion 3:20", "vMAJOR.MINOR.PATCH"),
+        ("v1.36.3", "1.30", "NK0303 kubernetesVersion 3:20", "!quote"),
+        ("", "    kubernetesVersion: 1\n", "NK0303 nodes[0].kubernetesVersion 10:24", "vMAJOR.MINOR.PATCH"),
+        ("", "pools: []\n", "NK0205 pools 10:1", "remove it, or wait"),
+        ("", "loadBalancer: local\n", "NK0205 loadBalancer 10:15", "remove it, or wait"),
+        ("nodekiln/v1alpha1", "kubeadm.k8s.io/v1beta4", "NK0302 apiVersion 1:13", "nodekiln init"),
+        ("kind: Cluster", "kind: Node", "NK0302 kind 2:7", "write `kind: Cluster`"),
+        ("nodes:\n  - name: a\n    role: control-plane\n    address: 192.0.2.1\n", "", "NK0204  1:1", "nodes: [{name:"),
+    ]);
+}
+
 #[test]
 fn base_is_sound() {
     assert_eq!(findings(BASE), Vec::<String>::new());

@@ -10,6 +10,7 @@ fn nodes() {
         ("name: a\n    ", "", &["NK0204 nodes[0] 7:5"]),
         ("role: control-plane", "role: worker", &["NK0501 nodes 6:1"]),
         ("role: control-plane", "role: etcd", &["NK0205 nodes[0].role 8:11"]),
+        ("role: control-plane", "role: master", &["NK0302 nodes[0].role 8:11"]),
         ("role: control-plane", "role: controlplane", &["NK0302 nodes[0].role 8:11"]),
         ("    address: 192.0.2.1\n", "", &["NK0204 nodes[0] 7:5"]),
         ("192.0.2.1", "192.0.2", &["NK0301 nodes[0].address 9:14"]),
@@ -71,7 +72,7 @@ fn nodes() {
         ),
         ("", "    kubernetesVersion: v1.36.3\n", &[]),
         ("", "    kubernetesVersion: v1.36.1\n", &["NK0205 nodes[0].kubernetesVersion 10:24"]),
-        ("", "    kubernetesVersion: new\n", &["NK0301 nodes[0].kubernetesVersion 10:24"]),
+        ("", "    kubernetesVersion: 1.36\n", &["NK0303 nodes[0].kubernetesVersion 10:24"]),
         (
             "",
             "    network: {addresses: [192.0.2.1/24], gateway: 192.0.2.254, nameservers: [192.0.2.254]}\n",
@@ -130,6 +131,7 @@ fn os() {
     table(&[
         ("os: {profile: flatcar}\n", "", &["NK0204 nodes[0] 6:11"]),
         ("profile: flatcar", "profile: arch", &["NK0302 os.profile 5:15"]),
+        ("profile: flatcar", "profile: debian", &["NK0302 os.profile 5:15"]),
         ("profile: flatcar", "platform: metal", &["NK0204 nodes[0] 7:11"]),
         ("profile: flatcar", "profile: flatcar, platform: vmware", &["NK0302 os.platform 5:34"]),
         ("profile: flatcar", "profile: flatcar, arch: riscv64", &["NK0302 os.arch 5:30"]),
