@@ -290,11 +290,31 @@ impl Diagnostics {
 /// What is underlined, how, and the words beside it.
 type Mark = (Range<usize>, AnnotationKind, Option<String>);
 
+/// What helps where there is nothing.
+pub(super) const EMPTY: &str = "`nodekiln init` writes a cluster.yaml to start from";
+
 /// Text from the input in a message: one line, no control characters, not without end.
 pub(super) fn clean(text: &str) -> String {
-    const MAX: usize = 400;
-    let mut out: String = text.chars().take(MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MAX).is_some() {
+    const MAX: usize = 600;
+    cut(text, MAX)
+}
+
+/// A value from the input within a message: enough of it to be known again.
+pub(super) fn short(text: &str) -> String {
+    const MAX: usize = 60;
+    cut(text, MAX)
+}
+
+/// How a text is written that was taken for something else.
+pub(super) fn quoted(text: &str) -> String {
+    let short = short(text);
+    // What is cut cannot be copied.
+    if short.ends_with('…') { "quote it".to_owned() } else { format!("quote it: \"{short}\"") }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let mut out: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(most).is_some() {
         out.push('…');
     }
     out

@@ -213,6 +213,10 @@ fn read_and_resolve(text: &str, found: &mut Diagnostics, inputs: &mut inputs::In
     }
     let top = read::Place { span: tree.span(tree.root), ..read::Place::default() };
     let mut reader = read::Reader { tree: &tree, found: &mut *found };
+    if reader.is_null(tree.root) {
+        reader.found.error_at(&top, Finding::new(code::DOCUMENTS, "the file holds no value").hint(diag::EMPTY));
+        return None;
+    }
     let raw = <raw::RawCluster as read::Read>::read(&mut reader, tree.root, &top)?;
     resolve::resolve(&raw, resolve::Cx { tree: &tree, found, inputs })
 }

@@ -4,7 +4,7 @@
 
 use super::{
     code,
-    diag::{Diagnostics, Finding, Origin, Severity, clean},
+    diag::{Diagnostics, Finding, Origin, Severity, clean, quoted, short},
     nearest::nearest,
     scalar::{Plain, ambiguity, ambiguous, kind_of},
     source::Span,
@@ -162,7 +162,7 @@ impl Diagnostics {
         known: impl Iterator<Item = &'k str>,
         otherwise: impl FnOnce() -> String,
     ) {
-        let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
+        let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", short(key)));
         if !self.has_room() {
             self.error_at(place, finding);
             return;
@@ -293,7 +293,7 @@ impl Read for String {
             View::Scalar { text, .. } if kind_of(text) != Plain::Null => {
                 let what = if matches!(kind_of(text), Plain::Bool(_)) { "boolean" } else { "number" };
                 let finding = Finding::new(code::QUOTE, format!("a {what} where a text is due"));
-                reader.found.error_at(place, finding.hint(format!("quote it: \"{}\"", clean(text))));
+                reader.found.error_at(place, finding.hint(quoted(text)));
                 None
             }
             _ => {
@@ -444,7 +444,7 @@ impl Read for Switch {
                 Some(Self(kind_of(text) == Plain::Bool(true)))
             }
             View::Scalar { text, .. } => {
-                let message = format!("`{}` is not one of: on, off", clean(text));
+                let message = format!("`{}` is not one of: on, off", short(text));
                 reader.found.error_at(place, Finding::new(code::CHOICE, message));
                 None
             }

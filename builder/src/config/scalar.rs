@@ -2,7 +2,7 @@
 
 use super::{
     code,
-    diag::{Finding, clean},
+    diag::{Finding, quoted, short},
 };
 
 /// What a plain scalar is, by the core schema.
@@ -69,11 +69,8 @@ pub(super) fn ambiguous(text: &str) -> bool {
 
 /// The finding about such a scalar.
 pub(super) fn ambiguity(text: &str) -> Finding {
-    Finding::new(code::AMBIGUOUS, format!("`{}` means one thing in YAML 1.1 and another in YAML 1.2", clean(text)))
-        .hint(format!(
-            "quote it if it is a text: \"{}\"; else write `true`, `false` or a number without leading 0",
-            clean(text)
-        ))
+    Finding::new(code::AMBIGUOUS, format!("`{}` means one thing in YAML 1.1 and another in YAML 1.2", short(text)))
+        .hint(format!("a number has no leading 0, a boolean is `true` or `false`; if it is a text, {}", quoted(text)))
 }
 
 #[cfg(test)]

@@ -155,7 +155,11 @@ pub(super) fn parse<'t>(text: &'t str, found: &mut Diagnostics) -> Option<Tree<'
     if complete {
         tabs(text, &nodes, found);
         if root.is_none() {
-            error(found, Span::default(), Finding::new(code::DOCUMENTS, "the file holds no document"));
+            error(
+                found,
+                Span::default(),
+                Finding::new(code::DOCUMENTS, "the file holds no document").hint(super::diag::EMPTY),
+            );
         }
     }
     // Duplicate keys and tabs leave a tree that can still be read: its other findings come along.

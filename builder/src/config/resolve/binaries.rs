@@ -3,7 +3,7 @@
 use super::Cx;
 use crate::config::{
     Binaries, Binary, FetchHash, code,
-    diag::{Finding, clean},
+    diag::{Finding, short},
     raw::{RawBinaries, RawBinary},
     read::{At, Field, unsupported},
 };
@@ -145,7 +145,7 @@ impl Cx<'_, '_> {
         match check_url(&at.value) {
             Ok(()) => Some(at.value.clone()),
             Err(why) => {
-                let message = format!("`{}` is not a URL to fetch from: {why}", clean(&at.value));
+                let message = format!("`{}` is not a URL to fetch from: {why}", short(&at.value));
                 self.found.error_at(&at.place, Finding::new(code::BINARY, message));
                 None
             }
@@ -157,7 +157,7 @@ impl Cx<'_, '_> {
         match self.inputs.file(&at.value) {
             Ok(file) => Some(file),
             Err(why) => {
-                let finding = Finding::new(code::INPUT, format!("`{}` cannot be read: {why}", clean(&at.value)));
+                let finding = Finding::new(code::INPUT, format!("`{}` cannot be read: {why}", short(&at.value)));
                 self.found.error_at(&at.place, finding);
                 None
             }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::config::{
     Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, code,
-    diag::{Finding, clean},
+    diag::{Finding, short},
     object::Object,
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
     read::{At, Field, Place},
@@ -58,7 +58,7 @@ impl Cx<'_, '_> {
             let value = at.value.value.required("value", &at.place, self.found);
             let (Some(name), Some(value)) = (name, value) else { continue };
             if name.starts_with('-') {
-                let hint = format!("write `{}`", clean(name.trim_start_matches('-')));
+                let hint = format!("write `{}`", short(name.trim_start_matches('-')));
                 let finding = Finding::new(code::VALUE, "an argument's name has no leading dashes").hint(hint);
                 self.found.error_at(&name.place, finding);
                 continue;
@@ -73,7 +73,8 @@ impl Cx<'_, '_> {
                 continue;
             }
             if let Some(row) = owned::find(table, name, value) {
-                let mut finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {}", name.value, row.why));
+                let mut finding =
+                    Finding::new(code::OWNED, format!("`{}` cannot be set: {}", short(&name.value), row.why));
                 if let Some(allowed) = row.allowed {
                     finding = finding.hint(format!("leave it out: it is `{allowed}`"));
                 }
@@ -145,7 +146,7 @@ impl Cx<'_, '_> {
             let place =
                 |cx: &Self, path: &[&str]| at.find(cx.tree, &at.place, path).unwrap_or_else(|| at.place.clone());
             if let Some(key) = at.value.value.keys().find(|k| !matches!(k.as_str(), "name" | "value" | "valueFrom")) {
-                let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", clean(key)));
+                let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", short(key)));
                 let place = place(self, &[key]);
                 self.found.error_at(&place, finding.hint("known here: name, value, valueFrom"));
                 continue;
@@ -219,7 +220,8 @@ impl Cx<'_, '_> {
         } else {
             return;
         };
-        let finding = Finding::new(code::RESERVED, format!("etcd's data cannot be at `{path}`: {why}"));
+        let finding =
+            Finding::new(code::RESERVED, format!("etcd's data cannot be at `{}`: {why}", short(path.as_str())));
         self.found.error_at(&at.place, finding.hint("the default is /var/lib/etcd"));
     }
 

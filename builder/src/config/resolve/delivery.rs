@@ -3,7 +3,7 @@
 use super::{Cx, nodes::Nodes};
 use crate::config::{
     Delivery, DeliveryMode, InputFile, code,
-    diag::Finding,
+    diag::{Finding, short},
     raw::{RawCluster, RawDelivery},
     read::{At, Field},
 };
@@ -99,7 +99,7 @@ impl Cx<'_, '_> {
                 (false, _) => "it holds something else than PEM certificates",
             }
         };
-        let finding = Finding::new(code::INPUT, format!("`{}` is no CA bundle: {why}", file.path));
+        let finding = Finding::new(code::INPUT, format!("`{}` is no CA bundle: {why}", short(&file.path)));
         self.found.error_at(&at.place, finding);
     }
 }

@@ -3,7 +3,7 @@
 use super::Cx;
 use crate::config::{
     code,
-    diag::{Finding, clean},
+    diag::{Finding, short},
     raw::RawNode,
     read::At,
 };
@@ -16,14 +16,14 @@ impl Cx<'_, '_> {
         let mut labels = BTreeMap::new();
         for (key, value) in at.labels.get().into_iter().flat_map(|map| &map.value.0) {
             if let Err(why) = qualified_name(&key.value) {
-                let finding = Finding::new(code::LABEL, format!("`{}` is no label's name: {why}", clean(&key.value)));
+                let finding = Finding::new(code::LABEL, format!("`{}` is no label's name: {why}", short(&key.value)));
                 self.found.error_at(&key.place, finding);
             } else if KUBELET.contains(&key.value.as_str()) {
-                let finding = Finding::new(code::LABEL, format!("the kubelet sets `{}` itself", key.value));
+                let finding = Finding::new(code::LABEL, format!("the kubelet sets `{}` itself", short(&key.value)));
                 self.found.error_at(&key.place, finding);
             } else if let Err(why) = label_value(&value.value) {
                 let finding =
-                    Finding::new(code::LABEL, format!("`{}` is no label's value: {why}", clean(&value.value)));
+                    Finding::new(code::LABEL, format!("`{}` is no label's value: {why}", short(&value.value)));
                 self.found.error_at(&value.place, finding);
             } else {
                 labels.insert(key.value.clone(), value.value.clone());
@@ -43,14 +43,14 @@ impl Cx<'_, '_> {
             let taint = match text.value.parse::<Taint>() {
                 Ok(taint) => taint,
                 Err(e) => {
-                    let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {e}", clean(&text.value)));
+                    let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {e}", short(&text.value)));
                     self.found.error_at(&text.place, finding);
                     continue;
                 }
             };
             let fault = qualified_name(&taint.key).err().or_else(|| label_value(&taint.value).err());
             if let Some(why) = fault {
-                let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {why}", clean(&text.value)));
+                let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {why}", short(&text.value)));
                 self.found.error_at(&text.place, finding);
                 continue;
             }

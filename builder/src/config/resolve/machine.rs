@@ -86,7 +86,7 @@ impl Cx<'_, '_> {
         let mut gateways: Vec<IpAddr> = Vec::new();
         for text in at.gateway.get().into_iter().flat_map(|list| &list.value.0) {
             let Ok(ip) = text.value.parse::<IpAddr>() else {
-                self.bad(text, "not an IP address");
+                self.bad_address(text);
                 continue;
             };
             if gateways.iter().any(|other| other.is_ipv6() == ip.is_ipv6()) {
@@ -103,7 +103,7 @@ impl Cx<'_, '_> {
         for text in at.nameservers.get().into_iter().flat_map(|list| &list.value) {
             match text.value.parse::<IpAddr>() {
                 Ok(ip) => nameservers.push(ip),
-                Err(_) => self.bad(text, "not an IP address"),
+                Err(_) => self.bad_address(text),
             }
         }
         Some(At { value: StaticNetwork { addresses, gateways, nameservers }, place: at.place.clone() })

@@ -19,7 +19,7 @@ mod value;
 
 use super::{
     Algorithm, Cluster, Cni, Places, code,
-    diag::{Diagnostics, Finding},
+    diag::{Diagnostics, Finding, short},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
     read::{Field, Place, Version, unsupported},
@@ -145,7 +145,7 @@ impl Cx<'_, '_> {
         let text = at.value.0.as_str();
         let Ok(version) = text.parse() else {
             let label = text.starts_with("stable") || text.starts_with("latest") || text.starts_with("ci/");
-            let message = format!("`{}` is not a version", super::diag::clean(text));
+            let message = format!("`{}` is not a version", short(text));
             let hint = match label {
                 true => "a label means another version tomorrow: write the version itself, such as v1.36.3",
                 false => "a Kubernetes version is written vMAJOR.MINOR.PATCH, such as v1.36.3",
@@ -192,7 +192,8 @@ impl Cx<'_, '_> {
             } else {
                 return Some(path);
             };
-            let finding = Finding::new(code::RESERVED, format!("certificates cannot be at `{path}`: {why}"));
+            let finding =
+                Finding::new(code::RESERVED, format!("certificates cannot be at `{}`: {why}", short(path.as_str())));
             self.found.error_at(&at.place, finding.hint("the default is /etc/kubernetes/pki"));
         }
         Some(path)
@@ -207,7 +208,11 @@ impl Cx<'_, '_> {
         let local = raw.etcd.get().and_then(|etcd| etcd.local.get());
         let said = local.and_then(|local| local.data_dir.get()).or_else(|| raw.certificates_dir.get());
         if let Some(at) = said {
-            let message = format!("etcd's data at `{data}` and the certificates at `{certificates}` lie in each other");
+            let message = format!(
+                "etcd's data at `{}` and the certificates at `{}` lie in each other",
+                short(data.as_str()),
+                short(certificates.as_str())
+            );
             self.found.error_at(&at.place, Finding::new(code::RESERVED, message).hint("give each a folder of its own"));
         }
     }
@@ -265,10 +270,8 @@ impl Cx<'_, '_> {
                 let finding = Finding::new(code::CHECK_NAME, "`all` has to stand alone");
                 self.found.error_at(&at.place, finding);
             } else if !all && !is_check(&at.value) {
-                let finding = Finding::new(
-                    code::CHECK_NAME,
-                    format!("no preflight check has the name `{}`", super::diag::clean(&at.value)),
-                );
+                let finding =
+                    Finding::new(code::CHECK_NAME, format!("no preflight check has the name `{}`", short(&at.value)));
                 let finding = match super::nearest::nearest(&at.value, CHECKS.iter().copied()) {
                     Some(name) => finding.hint(format!("did you mean `{name}`?")),
                     None => finding,
@@ -288,8 +291,17 @@ impl Cx<'_, '_> {
                 true
             }
             Some(first) => {
-                let finding =
-                    Finding::new(code::DUPLICATE, format!("{what} comes twice")).second(first.span, "first here");
+                let hint = match what.strip_prefix("this ") {
+                    Some("node's name") => "rename one of the two nodes: names are unique in the cluster",
+                    Some("address" | "MAC address" | "UUID") => "correct one of the two: it is one machine's",
+                    Some("volume's name") => "rename one of the two",
+                    Some("key" | "group" | "module") => "remove one of the two",
+                    Some(_) => "remove one of the two, or change this one",
+                    None => "correct one of the two",
+                };
+                let finding = Finding::new(code::DUPLICATE, format!("{what} comes twice"))
+                    .second(first.span, "first here")
+                    .hint(hint);
                 self.found.error_at(place, finding);
                 false
             }

@@ -3,7 +3,7 @@
 use super::{Cx, nodes::NodeFacts, value::unusable};
 use crate::config::{
     Cni, Networking, code,
-    diag::{Finding, clean},
+    diag::{Finding, short},
     raw::{RawCluster, RawNetworking},
     read::{At, Field, Place, unsupported},
 };
@@ -81,10 +81,12 @@ impl Cx<'_, '_> {
             match text.trim().parse::<Cidr>() {
                 Ok(net) => nets.push(net),
                 Err(e) => {
-                    let finding = Finding::new(code::SUBNET, format!("`{}` is not a network: {e}", clean(text.trim())));
+                    let finding = Finding::new(code::SUBNET, format!("`{}` is not a network: {e}", short(text.trim())));
                     let finding = match e {
                         CidrError::HostBits(net) => finding.hint(format!("write {net}")),
-                        CidrError::Syntax => finding,
+                        CidrError::Syntax => {
+                            finding.hint("write its first address and prefix length; for two families `IPV4,IPV6`")
+                        }
                     };
                     self.found.error_at(&at.place, finding);
                     return None;
@@ -182,7 +184,7 @@ impl Cx<'_, '_> {
             Ok(parts) => parts,
             Err(e) => {
                 let why = if at.value.contains("://") { "it has a scheme".to_owned() } else { e.to_string() };
-                let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {why}", clean(&at.value)));
+                let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {why}", short(&at.value)));
                 let finding = finding.hint("write HOST:PORT, an IPv6 address in brackets");
                 self.found.error_at(&at.place, finding);
                 return None;

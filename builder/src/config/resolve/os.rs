@@ -3,7 +3,7 @@
 use super::{Cx, nodes::Shared, paths, ssh};
 use crate::config::{
     Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, code,
-    diag::Finding,
+    diag::{Finding, short},
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
     read::{At, Field, Hidden, Place},
 };
@@ -164,7 +164,9 @@ impl Cx<'_, '_> {
                 let mut seen = BTreeMap::new();
                 for key in &list.value {
                     if let Err(why) = ssh::check(&key.value) {
-                        self.found.error_at(&key.place, Finding::new(code::SSH_KEY, format!("not an SSH key: {why}")));
+                        let finding = Finding::new(code::SSH_KEY, format!("not an SSH key: {why}"))
+                            .hint("paste the whole line of a .pub file: `ssh-ed25519 AAAA... name`");
+                        self.found.error_at(&key.place, finding);
                     }
                     self.once(&mut seen, key.value.clone(), &key.place, "this key");
                 }
@@ -262,7 +264,7 @@ impl Cx<'_, '_> {
         let certificates = paths::canonical(profile, certificates);
         let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));
         for (place, at) in files {
-            let path = &at.value.path;
+            let path = short(at.value.path.as_str());
             if let Some(why) = paths::reserved(place, &certificates, data_dir.as_ref()) {
                 let finding = Finding::new(code::RESERVED, format!("`{path}` is not yours to write: {why}"));
                 self.found.error_at(&at.place, finding);
@@ -289,8 +291,10 @@ impl Cx<'_, '_> {
             let (Some(folder), Some(said)) = (folder, said) else { continue };
             let place = paths::canonical(profile, folder);
             if paths::is_read_only(profile, &place) && !paths::is_volatile(&place) {
-                let finding =
-                    Finding::new(code::READ_ONLY, format!("`{folder}` cannot be written on {}", profile.name));
+                let finding = Finding::new(
+                    code::READ_ONLY,
+                    format!("`{}` cannot be written on {}", short(folder.as_str()), profile.name),
+                );
                 self.found.error_at(said, finding.second(profile_place.span, "this profile"));
             }
         }
@@ -360,7 +364,8 @@ impl Cx<'_, '_> {
             } else {
                 continue;
             };
-            let finding = Finding::new(code::RESERVED, format!("the unit `{text}` is not yours to set: {why}"));
+            let finding =
+                Finding::new(code::RESERVED, format!("the unit `{}` is not yours to set: {why}", short(text)));
             self.found.error_at(&at.place, finding);
         }
     }

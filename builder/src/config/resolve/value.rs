@@ -3,7 +3,7 @@
 use super::Cx;
 use crate::config::{
     San, code,
-    diag::{Finding, clean},
+    diag::{Finding, short},
     nearest::nearest,
     read::{At, Field, unsupported},
 };
@@ -38,8 +38,20 @@ impl Cx<'_, '_> {
 
     /// Reports that `at` is not valid because of `why`.
     pub(super) fn bad<T: AsRef<str>>(&mut self, at: &At<T>, why: &str) {
-        let message = format!("`{}` is not valid: {why}", clean(at.value.as_ref()));
+        let message = format!("`{}` is not valid: {why}", short(at.value.as_ref()));
         self.found.error_at(&at.place, Finding::new(code::VALUE, message));
+    }
+
+    /// Reports that `at` is no IP address.
+    pub(super) fn bad_address(&mut self, at: &At<String>) {
+        let (host, port) = at.value.rsplit_once(':').unwrap_or((&at.value, ""));
+        let hint = match at.value.split_once('/') {
+            Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => format!("leave the prefix length out: {ip}"),
+            _ if !port.is_empty() && host.parse::<IpAddr>().is_ok() => format!("leave the port out: {host}"),
+            _ => "an address is written like 192.0.2.10 or \"2001:db8::10\"; names do not stand here".to_owned(),
+        };
+        let message = format!("`{}` is not valid: not an IP address", short(&at.value));
+        self.found.error_at(&at.place, Finding::new(code::VALUE, message).hint(hint));
     }
 
     /// One of `choices`, or one of `later`, which this version refuses.
@@ -57,7 +69,7 @@ impl Cx<'_, '_> {
         let names = || choices.iter().map(|(name, _)| *name).filter(|name| !name.is_empty());
         let other = OTHER_NAMES.iter().find(|(other, _)| at.value.eq_ignore_ascii_case(other));
         let meant = other.map(|(_, name)| *name).filter(|name| names().any(|own| own == *name));
-        let message = format!("`{}` is not one of: {}", clean(&at.value), names().collect::<Vec<_>>().join(", "));
+        let message = format!("`{}` is not one of: {}", short(&at.value), names().collect::<Vec<_>>().join(", "));
         let finding = Finding::new(code::CHOICE, message);
         let finding = match meant.or_else(|| nearest(&at.value, names())) {
             Some(name) => finding.hint(format!("did you mean `{name}`?")),
@@ -80,7 +92,7 @@ impl Cx<'_, '_> {
             }
             Ok(nanos) => Some(nanos / 1_000_000_000),
             Err(why) => {
-                let finding = Finding::new(code::DURATION, format!("`{}` is not a duration: {why}", clean(&at.value)));
+                let finding = Finding::new(code::DURATION, format!("`{}` is not a duration: {why}", short(&at.value)));
                 self.found.error_at(&at.place, finding.hint("durations are written as in Go: 8760h, 1h30m, 90s"));
                 None
             }
@@ -90,7 +102,7 @@ impl Cx<'_, '_> {
     /// A unicast address that a machine can have.
     pub(super) fn machine_address(&mut self, at: &At<String>) -> Option<At<IpAddr>> {
         let Ok(ip) = at.value.parse::<IpAddr>() else {
-            self.bad(at, "not an IP address");
+            self.bad_address(at);
             return None;
         };
         match unusable(ip) {

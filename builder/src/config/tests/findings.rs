@@ -101,6 +101,41 @@ fn choices_and_versions_help() {
 }
 
 #[test]
+fn hints_say_what_to_do() {
+    said(&[
+        ("10.244.0.0/16", "10.244.0.0", "NK0401 networking.podSubnet 4:25", "first address and prefix length"),
+        ("192.0.2.1", "192.0.2", "NK0301 nodes[0].address 9:14", "like 192.0.2.10"),
+        ("192.0.2.1", "192.0.2.1/24", "NK0301 nodes[0].address 9:14", "leave the prefix length out: 192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1:6443", "NK0301 nodes[0].address 9:14", "leave the port out: 192.0.2.1"),
+        ("", "  - {name: a, role: worker, address: 192.0.2.2}\n", "NK0305 nodes[1].name 10:12", "rename one"),
+        ("", "  - {name: b, role: worker, address: 192.0.2.1}\n", "NK0305 nodes[1].address 10:38", "correct one"),
+        (
+            "profile: flatcar",
+            "profile: flatcar, users: [{name: x, sshAuthorizedKeys: [nonsense]}]",
+            "NK0603 os.users[0].sshAuthorizedKeys[0] 5:62",
+            ".pub file",
+        ),
+        (BASE, "", "NK0106  1:1", "nodekiln init"),
+        (BASE, "# nothing\n", "NK0106  1:1", "nodekiln init"),
+        (BASE, "---\n", "NK0106  1:4", "nodekiln init"),
+        (BASE, "~\n", "NK0106  1:1", "nodekiln init"),
+    ]);
+}
+
+#[test]
+fn long_values_are_cut() {
+    let long = "k".repeat(300);
+    let (value, key) = (format!("clusterName: \"{long} x\"\n"), format!("{long}: 1\n"));
+    let role = format!("role: {long}");
+    let cut = format!("`{}…`", "k".repeat(60));
+    said(&[
+        ("", &value, "NK0301 clusterName 10:14", &cut),
+        ("", &key, &format!("NK0201 {long} 10:1"), &cut),
+        ("role: control-plane", &role, "NK0302 nodes[0].role 8:11", &cut),
+    ]);
+}
+
+#[test]
 fn base_is_sound() {
     assert_eq!(findings(BASE), Vec::<String>::new());
     assert_eq!(findings(&edited("WORKER", "")), Vec::<String>::new());
