@@ -7,7 +7,7 @@ use crate::config::{
     raw::RawNode,
     read::At,
 };
-use nodekiln_plan::{Role, Taint};
+use nodekiln_plan::{Role, Taint, TaintError};
 use std::collections::BTreeMap;
 
 impl Cx<'_, '_> {
@@ -43,6 +43,10 @@ impl Cx<'_, '_> {
             let taint = match text.value.parse::<Taint>() {
                 Ok(taint) => taint,
                 Err(e) => {
+                    let e = match e {
+                        TaintError::Effect(effect) => TaintError::Effect(short(&effect)),
+                        e @ TaintError::Syntax => e,
+                    };
                     let finding = Finding::new(code::TAINT, format!("`{}` is no taint: {e}", short(&text.value)));
                     self.found.error_at(&text.place, finding);
                     continue;

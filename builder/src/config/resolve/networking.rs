@@ -7,7 +7,7 @@ use crate::config::{
     raw::{RawCluster, RawNetworking},
     read::{At, Field, Place, unsupported},
 };
-use nodekiln_plan::{Cidr, CidrError, DnsName, Endpoint, Host, Role};
+use nodekiln_plan::{Cidr, CidrError, DnsName, Endpoint, EndpointError, Host, Role};
 use std::net::IpAddr;
 
 /// The port of every API server.
@@ -183,7 +183,12 @@ impl Cx<'_, '_> {
         let (host, port) = match Endpoint::parse_host_port(&at.value) {
             Ok(parts) => parts,
             Err(e) => {
-                let why = if at.value.contains("://") { "it has a scheme".to_owned() } else { e.to_string() };
+                let why = match e {
+                    _ if at.value.contains("://") => "it has a scheme".to_owned(),
+                    EndpointError::Port(port) => EndpointError::Port(short(&port)).to_string(),
+                    EndpointError::Address(text) => EndpointError::Address(short(&text)).to_string(),
+                    e => e.to_string(),
+                };
                 let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {why}", short(&at.value)));
                 let finding = finding.hint("write HOST:PORT, an IPv6 address in brackets");
                 self.found.error_at(&at.place, finding);
@@ -258,7 +263,10 @@ impl Cx<'_, '_> {
         let at = raw.load_balancer.get()?;
         match at.value.as_str() {
             "kube-vip" | "local" => {
-                self.found.error_at(&at.place, unsupported(&format!("`loadBalancer: {}`", at.value)));
+                self.found.error_at(
+                    &at.place,
+                    unsupported(&format!("`loadBalancer: {}`", at.value)).hint("supported: external, none"),
+                );
                 None
             }
             _ => self.choice(

@@ -93,7 +93,7 @@ fn choices_and_versions_help() {
         ("v1.36.3", "1.30", "NK0303 kubernetesVersion 3:20", "!quote"),
         ("", "    kubernetesVersion: 1\n", "NK0303 nodes[0].kubernetesVersion 10:24", "vMAJOR.MINOR.PATCH"),
         ("", "pools: []\n", "NK0205 pools 10:1", "remove it, or wait"),
-        ("", "loadBalancer: local\n", "NK0205 loadBalancer 10:15", "remove it, or wait"),
+        ("", "loadBalancer: local\n", "NK0205 loadBalancer 10:15", "supported: external, none"),
         ("nodekiln/v1alpha1", "kubeadm.k8s.io/v1beta4", "NK0302 apiVersion 1:13", "nodekiln init"),
         ("kind: Cluster", "kind: Node", "NK0302 kind 2:7", "write `kind: Cluster`"),
         ("nodes:\n  - name: a\n    role: control-plane\n    address: 192.0.2.1\n", "", "NK0204  1:1", "nodes: [{name:"),
@@ -132,6 +132,20 @@ fn long_values_are_cut() {
         ("", &value, "NK0301 clusterName 10:14", &cut),
         ("", &key, &format!("NK0201 {long} 10:1"), &cut),
         ("role: control-plane", &role, "NK0302 nodes[0].role 8:11", &cut),
+    ]);
+    // Nor does a part of them stand whole elsewhere in the message.
+    let whole = format!("!{}", "k".repeat(100));
+    let digits = "9".repeat(300);
+    said(&[
+        ("", &format!("    taints: ['a:{long}']\n"), "NK0503 nodes[0].taints[0] 10:14", &whole),
+        ("", &format!("kubelet: {{{long}: 1}}\n"), &format!("NK0201 kubelet.{long} 10:11"), &whole),
+        (
+            "",
+            &format!("controlPlaneEndpoint: 'a:{digits}'\n"),
+            "NK0405 controlPlaneEndpoint 10:23",
+            &format!("!{}", "9".repeat(100)),
+        ),
+        ("name: a", &format!("name: {digits}"), "NK0203 nodes[0].name 7:11", "!99"),
     ]);
 }
 
