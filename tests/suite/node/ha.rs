@@ -6,7 +6,6 @@ use super::{
     single::NEEDS,
 };
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
 use nodekiln_tests::{
     cache::Cache,
     cluster::Cluster,
@@ -128,25 +127,41 @@ fn three_control_planes_and_a_worker_in_any_order() -> Result<()> {
     Ok(())
 }
 
+/// Kills firstboot in the very moment in which the last member comes up: between the two rounds of questions, or about
+/// there.
+const KILLER: &str = "\
+[Unit]
+DefaultDependencies=no
+After=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=infinity
+ExecStart=/bin/bash -c 'until (: </dev/tcp/10.77.0.2/2382) 2>/dev/null; do :; done; pkill -KILL -x nodekiln-firstb && echo killed'
+[Install]
+WantedBy=multi-user.target
+";
+
 #[test]
 fn one_firstboot_killed_while_the_others_found_the_cluster() -> Result<()> {
     let Some(cache) = require(&needs())? else { return Ok(()) };
     let _serial = cache.serial()?;
     let output = Output::build(&ha())?;
     let (mut cluster, _balancer) = machines(&cache, &output)?;
-    cluster.power_on(&[("cp1", Duration::ZERO), ("cp2", Duration::ZERO)])?;
-    cluster.power_on(&[("cp3", Duration::ZERO), ("w1", Duration::ZERO)])?;
-    // cp3 is killed as soon as it takes part in the decision.
-    cluster.wait_until("cp3 to decide about etcd", READY, Duration::from_millis(5), |cluster| {
-        let node = cluster.node("cp3")?;
-        let status: Value = serde_json::from_str(&node.read_file("/run/nodekiln/status.json")?)?;
-        Ok((status["stage"] == "etcd").then_some(()))
-    })?;
-    cluster.node("cp3")?.kill_main("nodekiln-firstboot.service", Signal::SIGKILL)?;
+    cluster.remove("cp3");
+    cluster.add(output.ignition(&cache, "cp3", "10.77.0.3")?.unit("killer.service", KILLER))?;
+    cluster.power_on(&[("cp1", Duration::ZERO), ("cp3", Duration::ZERO), ("w1", Duration::ZERO)])?;
+    // Without cp2 nobody can decide: both wait for it.
+    for name in ["cp1", "cp3"] {
+        cluster.wait_until(&format!("{name} to wait for cp2"), READY, Duration::from_millis(100), |cluster| {
+            let status: Value = serde_json::from_str(&cluster.node(name)?.read_file("/run/nodekiln/status.json")?)?;
+            let waits = status["waitingFor"].as_str().is_some_and(|whom| whom.contains("cp2"));
+            Ok((status["stage"] == "etcd" && waits).then_some(()))
+        })?;
+    }
+    cluster.power_on(&[("cp2", Duration::ZERO)])?;
     finished(&cluster, &output)?;
-    ensure!(
-        cluster.node("cp3")?.unit("nodekiln-firstboot.service", &["NRestarts"])? != ["0"],
-        "cp3's firstboot was not killed"
-    );
+    let killer = cluster.node("cp3")?.journal("killer.service", 10);
+    ensure!(killer.contains("killed"), "cp3's firstboot was not killed: {killer}");
     Ok(())
 }
