@@ -129,9 +129,10 @@ fn write_new(temp: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
 fn beside(path: &Path) -> io::Result<PathBuf> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a name"))?;
+    // A name of NAME_MAX bytes has no room for more.
+    let stem: String = name.to_string_lossy().chars().take(40).collect();
+    remove_leftovers(path, &stem);
     loop {
-        // A name of NAME_MAX bytes has no room for more.
-        let stem: String = name.to_string_lossy().chars().take(40).collect();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temp = path.with_file_name(format!(".{stem}.{}-{number}.tmp", std::process::id()));
         match fs::symlink_metadata(&temp) {
@@ -139,6 +140,23 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
             Err(e) => return Err(e),
             // Left by a process of the same number that was killed.
             Ok(_) => fs::remove_file(&temp)?,
+        }
+    }
+}
+
+/// Removes hidden files that writes of the same target left when their process was killed: they may hold keys. One that
+/// cannot be removed is no reason not to write.
+fn remove_leftovers(path: &Path, stem: &str) {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let writer = name
+            .to_str()
+            .and_then(|name| name.strip_prefix('.')?.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(".tmp"))
+            .and_then(|rest| rest.split_once('-'))
+            .and_then(|(process, number)| Some((process.parse::<u32>().ok()?, number.parse::<u32>().ok()?)));
+        if writer.is_some_and(|(process, _)| !Path::new("/proc").join(process.to_string()).exists()) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -156,6 +174,20 @@ mod tests {
             fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_with_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd");
+        // Beyond the kernel's largest process number (PID_MAX_LIMIT).
+        fs::write(dir.path().join(".etcd.4194305-2.tmp"), "key").unwrap();
+        let alive = dir.path().join(format!(".etcd.{}-999999.tmp", std::process::id()));
+        let others = [alive, dir.path().join(".etcd2.4194305-2.tmp"), dir.path().join(".etcd.x-2.tmp")];
+        others.iter().for_each(|other| fs::write(other, "").unwrap());
+        replace_file(&path, 0o600, b"new").unwrap();
+        assert!(!dir.path().join(".etcd.4194305-2.tmp").exists());
+        assert!(others.iter().all(|other| other.exists()));
     }
 
     #[test]
