@@ -41,6 +41,10 @@ fn cluster_configuration(site: &Site) -> Value {
         },
         "encryptionAlgorithm": match cluster.algorithm {
             Algorithm::EcdsaP256 => "ECDSA-P256",
+            Algorithm::EcdsaP384 => "ECDSA-P384",
+            Algorithm::Rsa2048 => "RSA-2048",
+            Algorithm::Rsa3072 => "RSA-3072",
+            Algorithm::Rsa4096 => "RSA-4096",
         },
         "etcd": {"local": etcd(site)},
         "imageRepository": cluster.image_repository,

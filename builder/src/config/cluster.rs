@@ -35,6 +35,8 @@ pub struct Cluster {
     pub scheduler: ControlPlaneComponent,
     /// etcd.local.
     pub etcd: Etcd,
+    /// etcd.external: run by somebody else. Neither control planes nor `etcd` nodes run a member then.
+    pub external_etcd: Option<ExternalEtcd>,
     /// dns; `None` when disabled.
     pub dns: Option<ImageOverride>,
     /// Whether kube-proxy is deployed.
@@ -53,17 +55,44 @@ pub struct Cluster {
     pub kubelet: Fragment,
     /// The KubeProxyConfiguration fragment.
     pub kube_proxy: Fragment,
+    /// featureGates: kubeadm's own.
+    pub feature_gates: BTreeMap<String, bool>,
+    /// patches, in the order in which kubeadm applies them: by file name.
+    pub patches: Vec<Patch>,
+    /// images.digests: `sha256:...` by image reference without digest.
+    pub image_digests: BTreeMap<String, String>,
+    /// loadBalancer.
+    pub load_balancer: LoadBalancer,
     /// addons.cni.
     pub cni: Cni,
+    /// addons.manifests: the objects of all files, in the order in which they are applied.
+    pub manifests: Vec<ManifestObject>,
     /// delivery.
     pub delivery: Delivery,
     /// timeouts.
     pub timeouts: Timeouts,
     /// nodes, in the order of the file. Never empty, at least one control plane.
     pub nodes: Vec<Node>,
+    /// pools, in the order of the file: workers of [`NodeKind::Pool`].
+    pub pools: Vec<Node>,
 }
 
 impl Cluster {
+    /// Everything that gets a payload: the nodes, then the pools.
+    pub fn payloads(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(&self.pools)
+    }
+
+    /// The nodes that run an etcd member: the `etcd` nodes if there are any, else the control planes; none with
+    /// etcd.external.
+    pub fn etcd_members(&self) -> impl Iterator<Item = &Node> {
+        let role = match self.with_role(Role::Etcd).next() {
+            Some(_) => Role::Etcd,
+            None => Role::ControlPlane,
+        };
+        self.with_role(role).filter(|_| self.external_etcd.is_none())
+    }
+
     /// The nodes with `role`, in the order of the file.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.role == role)
@@ -142,6 +171,101 @@ pub struct Etcd {
     pub image: ImageOverride,
 }
 
+/// etcd.external.
+#[derive(Debug, Clone)]
+pub struct ExternalEtcd {
+    /// endpoints, URLs.
+    pub endpoints: Vec<String>,
+    /// caFile.
+    pub ca: Option<NodeFile>,
+    /// certFile; given if and only if `key` is.
+    pub cert: Option<NodeFile>,
+    /// keyFile.
+    pub key: Option<NodeFile>,
+}
+
+/// A file that a node needs.
+#[derive(Debug, Clone)]
+pub enum NodeFile {
+    /// A relative path: an input file of the build, baked into the payload.
+    Input(InputFile),
+    /// An absolute path: already in the machine image.
+    Image(AbsPath),
+}
+
+/// loadBalancer: how nodes reach the API servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadBalancer {
+    /// controlPlaneEndpoint is run by somebody else.
+    External,
+    /// controlPlaneEndpoint is a node's address.
+    None,
+    /// kube-vip holds this address, controlPlaneEndpoint's host.
+    KubeVip(IpAddr),
+    /// A haproxy on every node leads from 127.0.0.1:7443 to all API servers.
+    Local,
+}
+
+/// A file of `patches` (kubeadm's grammar of names: `TARGET[SUFFIX][+TYPE].EXTENSION`).
+#[derive(Clone)]
+pub struct Patch {
+    /// What it is laid over.
+    pub target: PatchTarget,
+    /// How.
+    pub kind: PatchKind,
+    /// Name of the file, relative to cluster.yaml.
+    pub path: String,
+    /// What it says: a mapping for a merge patch, a list of operations for a JSON patch.
+    pub value: serde_json::Value,
+}
+
+impl std::fmt::Debug for Patch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Patch({:?}, {:?}, {:?})", self.target, self.kind, self.path)
+    }
+}
+
+/// Targets of kubeadm's patches that nodekiln writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PatchTarget {
+    /// `kube-apiserver`.
+    ApiServer,
+    /// `kube-controller-manager`.
+    ControllerManager,
+    /// `kube-scheduler`.
+    Scheduler,
+    /// `etcd`.
+    Etcd,
+    /// `kubeletconfiguration`.
+    KubeletConfiguration,
+    /// `corednsdeployment`.
+    CoreDnsDeployment,
+}
+
+/// How a patch is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchKind {
+    /// JSON merge patch (RFC 7386).
+    Merge,
+    /// JSON patch (RFC 6902).
+    Json,
+}
+
+/// An object of `addons.manifests`. It may be a Secret: it is not shown by `Debug`.
+#[derive(Clone)]
+pub struct ManifestObject {
+    /// The file that it stands in, relative to cluster.yaml.
+    pub path: String,
+    /// The object; it has apiVersion, kind and metadata.name.
+    pub value: serde_json::Value,
+}
+
+impl std::fmt::Debug for ManifestObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ManifestObject({:?}, {} {})", self.path, self.value["kind"], self.value["metadata"]["name"])
+    }
+}
+
 /// Another image repository or tag than the release's.
 #[derive(Debug, Clone, Default)]
 pub struct ImageOverride {
@@ -156,6 +280,14 @@ pub struct ImageOverride {
 pub enum Algorithm {
     /// ECDSA on P-256, the default.
     EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits.
+    Rsa4096,
 }
 
 /// addons.cni.
@@ -165,6 +297,8 @@ pub enum Cni {
     None,
     /// The `bridge` plugin; routes between the nodes' pod CIDRs are baked in.
     Bridge,
+    /// flannel, applied by firstboot.
+    Flannel,
 }
 
 /// delivery.
@@ -187,9 +321,47 @@ pub enum DeliveryMode {
     Pointer,
 }
 
-/// A machine.
+/// What a payload is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// One machine, known by name.
+    Machine,
+    /// A pool: any number of machines with one payload, each named by its own host name. It has no addresses.
+    Pool,
+}
+
+/// How a node proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeIdentity {
+    /// By the certificates in its payload.
+    Baked,
+    /// By a bootstrap token: the kubelet asks for its certificate (TLS bootstrap).
+    BootstrapToken {
+        /// Life of the token in seconds from the secrets' creation or last renewal; `None`: it never ends.
+        ttl: Option<i64>,
+    },
+}
+
+/// nodes[].replaces: a dead member whose place this node takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaces {
+    /// Its name.
+    pub name: NodeName,
+    /// Its address, where this node does not take that over too.
+    pub address: Option<IpAddr>,
+}
+
+/// A machine, or a pool of machines.
 #[derive(Debug, Clone)]
 pub struct Node {
+    /// Whether this is one machine.
+    pub kind: NodeKind,
+    /// identity, ttl.
+    pub identity: NodeIdentity,
+    /// disk.
+    pub disk: Option<AbsPath>,
+    /// replaces.
+    pub replaces: Option<Replaces>,
     /// name.
     pub name: NodeName,
     /// role.
@@ -225,7 +397,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// The advertise address.
+    /// The advertise address. Pools have none, and nothing that asks for it.
     pub fn address(&self) -> IpAddr {
         self.addresses[0]
     }
@@ -289,6 +461,8 @@ pub struct Os {
     pub files: Vec<OsFile>,
     /// units, by name.
     pub units: Vec<OsUnit>,
+    /// snippets, in the order of the file.
+    pub snippets: Vec<InputFile>,
 }
 
 /// os.platform.

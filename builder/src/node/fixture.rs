@@ -51,6 +51,13 @@ pub(crate) fn cluster(profile: &str, control_planes: &[&str]) -> Cluster {
             peer_sans: vec![],
             image: ImageOverride::default(),
         },
+        external_etcd: None,
+        feature_gates: BTreeMap::new(),
+        patches: vec![],
+        image_digests: BTreeMap::new(),
+        load_balancer: LoadBalancer::External,
+        manifests: vec![],
+        pools: vec![],
         dns: Some(ImageOverride::default()),
         proxy: true,
         certificates_dir: "/etc/kubernetes/pki".parse().unwrap(),
@@ -75,6 +82,10 @@ fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> Node {
     let profile = Profile::find(profile).unwrap();
     let path = |path: &str| Binary::Path(path.parse().unwrap());
     Node {
+        kind: NodeKind::Machine,
+        identity: NodeIdentity::Baked,
+        disk: None,
+        replaces: None,
         name: name.parse().unwrap(),
         role,
         addresses: vec![address],
@@ -99,6 +110,7 @@ fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> Node {
             updates: false,
             files: vec![],
             units: vec![],
+            snippets: vec![],
         },
         binaries: Binaries {
             kubelet: path(&format!("{}/kubelet", profile.bin_dir)),

@@ -25,6 +25,10 @@ fn parse<T: std::str::FromStr>(text: &str) -> T {
 fn node(name: &str, role: Role, number: u8) -> Node {
     let binary = || Binary::Path(parse("/usr/bin/x"));
     Node {
+        kind: NodeKind::Machine,
+        identity: NodeIdentity::Baked,
+        disk: None,
+        replaces: None,
         name: parse(name),
         role,
         addresses: vec![parse(&format!("10.0.0.{number}")), parse(&format!("2001:db8::{number}"))],
@@ -49,6 +53,7 @@ fn node(name: &str, role: Role, number: u8) -> Node {
             updates: false,
             files: vec![],
             units: vec![],
+            snippets: vec![],
         },
         binaries: Binaries {
             kubelet: binary(),
@@ -83,6 +88,13 @@ pub(crate) fn cluster() -> Cluster {
             peer_sans: vec![San::Dns("localhost".into()), San::Dns("peer.example.org".into())],
             image: ImageOverride::default(),
         },
+        external_etcd: None,
+        feature_gates: BTreeMap::new(),
+        patches: vec![],
+        image_digests: BTreeMap::new(),
+        load_balancer: LoadBalancer::External,
+        manifests: vec![],
+        pools: vec![],
         dns: None,
         proxy: true,
         certificates_dir: parse("/etc/kubernetes/pki"),

@@ -18,7 +18,7 @@ mod ssh;
 mod value;
 
 use super::{
-    Algorithm, Cluster, Cni, Places, code,
+    Algorithm, Cluster, Cni, LoadBalancer, Places, code,
     diag::{Diagnostics, Finding, short},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
@@ -99,6 +99,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         controller_manager,
         scheduler,
         etcd: etcd?,
+        external_etcd: None,
         dns,
         proxy,
         certificates_dir: certificates_dir?,
@@ -108,10 +109,16 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         ca_certificate_validity: ca_certificate_validity?,
         kubelet: component::without_nulls(&kubelet),
         kube_proxy: component::without_nulls(&kube_proxy),
+        feature_gates: BTreeMap::new(),
+        patches: Vec::new(),
+        image_digests: BTreeMap::new(),
+        load_balancer: LoadBalancer::External,
         cni: cni?,
+        manifests: Vec::new(),
         delivery: delivery?,
         timeouts,
         nodes: nodes.nodes?,
+        pools: Vec::new(),
     };
     Some((cluster, places))
 }

@@ -7,7 +7,7 @@ use super::{
     owned,
 };
 use crate::config::{
-    Cni, ControlPlaneComponent, Fragment, Node, Platform, StaticNetwork, code,
+    Cni, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, StaticNetwork, code,
     diag::Finding,
     raw::{RawCluster, RawNode},
     read::{At, Place, Version, unsupported},
@@ -132,6 +132,10 @@ impl Cx<'_, '_> {
                 continue;
             };
             nodes.push(Node {
+                kind: NodeKind::Machine,
+                identity: NodeIdentity::Baked,
+                disk: None,
+                replaces: None,
                 name: name.value.clone(),
                 role,
                 addresses: facts.addresses.iter().map(|at| at.value).collect(),

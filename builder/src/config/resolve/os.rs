@@ -123,6 +123,7 @@ impl Cx<'_, '_> {
             updates,
             files,
             units: units.into_values().map(|at| at.value).collect(),
+            snippets: Vec::new(),
         })
     }
 
