@@ -4,6 +4,7 @@ mod build;
 mod example;
 mod init;
 mod plan;
+mod schema;
 mod secrets;
 mod terminal;
 mod validate;
@@ -36,6 +37,8 @@ enum Command {
     Build(build::Build),
     /// Check cluster.yaml and say everything that is wrong with it. Needs no keys and writes nothing.
     Validate(validate::Validate),
+    /// Print the JSON Schema of cluster.yaml, for editors.
+    Schema(schema::Schema),
     /// Make and look at the cluster's secrets.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -56,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(init) => init.run(&terminal),
         Command::Build(build) => build.run(&terminal),
         Command::Validate(validate) => validate.run(&terminal),
+        Command::Schema(schema) => schema.run(&terminal),
         Command::Secrets(secrets) => secrets.run(&terminal),
     };
     match outcome {

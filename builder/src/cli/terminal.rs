@@ -1,6 +1,7 @@
 //! What is printed, and what a failure becomes.
 
 use crate::config::{self, Colors, Diagnostics};
+use anyhow::Context as _;
 use std::{
     fmt,
     io::{self, IsTerminal as _, Write as _},
@@ -89,13 +90,26 @@ impl Terminal {
         }
     }
 
-    /// Prints data on stdout.
+    /// Prints data on stdout. A reader that has seen enough, such as `head`, is no failure.
     ///
     /// # Errors
-    /// stdout is closed or full.
+    /// stdout is full.
     pub fn data(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::environment)
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("writing to stdout").map_err(Failure::Environment),
+        }
+    }
+
+    /// Prints a value as JSON on stdout.
+    ///
+    /// # Errors
+    /// stdout is full.
+    pub fn json(&self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec_pretty(value).map_err(Failure::environment)?;
+        text.push(b'\n');
+        self.data(&text)
     }
 
     /// Prints why the command failed.

@@ -42,9 +42,7 @@ impl Validate {
                 Err(_) => None,
             };
             if let Some(findings) = findings {
-                let mut text = serde_json::to_vec_pretty(findings).map_err(Failure::environment)?;
-                text.push(b'\n');
-                terminal.data(&text)?;
+                terminal.json(findings)?;
             }
         }
         let loaded = planned?;

@@ -14,6 +14,7 @@ mod raw;
 mod read;
 mod resolve;
 mod scalar;
+mod schema;
 mod source;
 mod yaml;
 
@@ -23,6 +24,7 @@ mod tests;
 pub use cluster::*;
 pub use diag::{Colors, Diagnostic, Diagnostics, Finding, Origin, Severity, Spot};
 pub use inputs::NamedInput;
+pub use schema::schema;
 pub use source::{Position, Source, Span};
 
 use nodekiln_plan::Sha256;

@@ -5,9 +5,10 @@ use super::{
     diag::Finding,
     read::{Place, Read, Reader},
     scalar::{Plain, ambiguity, ambiguous, kind_of},
+    schema::Shapes,
     yaml::{NodeId, Tree, View},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A fragment of another program's configuration: any mapping, read as JSON. Nulls stay, to take values out of what it
 /// is laid over (RFC 7386).
@@ -27,6 +28,10 @@ impl Read for Object {
             Value::Object(value) => Some(Self { node, value }),
             _ => None,
         }
+    }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"type": "object"})
     }
 }
 

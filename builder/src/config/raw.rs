@@ -1,22 +1,27 @@
 //! [`RawCluster`]: a mirror of cluster.yaml, field by field, nothing filled in and no two fields compared.
 //!
-//! The tables below are the schema: a field is one line with the key it is read from. A key under `later` is known but
-//! refused by name until a version of nodekiln renders it; supporting it means moving it up and giving it a type.
+//! The tables below are the schema, for the reader and for `nodekiln schema`: a field is what it means, the key it is
+//! read from, and behind `=>` what its type does not say. A key under `later` is known but refused by name until a
+//! version of nodekiln renders it; supporting it means moving it up and giving it a type.
 
 use super::{
     object::Object,
     read::{Field, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts, Version},
+    schema::{Key, Shapes, note},
     yaml::NodeId,
 };
+use serde_json::Value;
 
 pub(super) use super::read::At;
 
 macro_rules! raw {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $key:literal,)* } later [$($later:literal),*]) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])+ $name:ident {
+        $($(#[doc = $about:literal])+ $field:ident: $type:ty = $key:literal $(=> $note:expr)?,)*
+    } later [$($later:literal),*]) => {
+        $(#[doc = $doc])+
         #[derive(Debug, Clone, Default)]
         pub(super) struct $name {
-            $(pub(super) $field: Field<$type>,)*
+            $($(#[doc = $about])+ pub(super) $field: Field<$type>,)*
         }
 
         impl Read for $name {
@@ -31,9 +36,28 @@ macro_rules! raw {
                 }
                 Some(raw)
             }
+
+            fn schema(shapes: &mut Shapes) -> Value {
+                let keys = vec![$(Key {
+                    name: $key,
+                    doc: &[$($about),+],
+                    note: raw!(@note $($note)?),
+                    shape: <$type as Read>::schema,
+                },)*];
+                shapes.mapping(stringify!($name), &[$($doc),+], keys)
+            }
         }
     };
+    (@note $note:expr) => { $note };
+    (@note) => { note() };
 }
+
+/// vMAJOR.MINOR.PATCH.
+const VERSION: &str = r"^v[0-9]+\.[0-9]+\.[0-9]+$";
+/// Go's durations.
+const DURATION: &str = r"^\+?([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+$";
+/// A path from the root.
+const ABSOLUTE: &str = "^/";
 
 /// A list whose items know their places.
 pub(super) type List<T> = Vec<At<T>>;
@@ -41,34 +65,64 @@ pub(super) type List<T> = Vec<At<T>>;
 raw! {
     /// The whole file.
     RawCluster {
-        api_version: String = "apiVersion",
-        kind: String = "kind",
-        cluster_name: String = "clusterName",
-        kubernetes_version: Version = "kubernetesVersion",
+        /// Version of this file's schema.
+        api_version: String = "apiVersion" => note().required().one_of(|| vec!["nodekiln/v1alpha1"]),
+        /// What this file describes.
+        kind: String = "kind" => note().required().one_of(|| vec!["Cluster"]),
+        /// Name of the cluster, in kubeconfigs and certificates of its own.
+        cluster_name: String = "clusterName" => note().default("kubernetes"),
+        /// Version of Kubernetes, all three numbers: `v1.36.3`.
+        kubernetes_version: Version = "kubernetesVersion" => note().required().pattern(VERSION),
+        /// Where workers and admin.conf find the API server, `HOST:PORT`. By default the address of the only control
+        /// plane.
         control_plane_endpoint: String = "controlPlaneEndpoint",
+        /// Networks of pods and services, and the DNS domain.
         networking: RawNetworking = "networking",
+        /// kube-apiserver.
         api_server: RawApiServer = "apiServer",
+        /// kube-controller-manager.
         controller_manager: RawComponent = "controllerManager",
+        /// kube-scheduler.
         scheduler: RawComponent = "scheduler",
+        /// etcd.
         etcd: RawEtcd = "etcd",
+        /// CoreDNS.
         dns: RawDns = "dns",
+        /// kube-proxy.
         proxy: RawProxy = "proxy",
-        certificates_dir: String = "certificatesDir",
-        image_repository: String = "imageRepository",
-        encryption_algorithm: String = "encryptionAlgorithm",
-        certificate_validity: String = "certificateValidityPeriod",
-        ca_certificate_validity: String = "caCertificateValidityPeriod",
+        /// Folder of certificates and keys on control planes.
+        certificates_dir: String = "certificatesDir" => note().default("/etc/kubernetes/pki"),
+        /// Registry and folder that images of Kubernetes are pulled from.
+        image_repository: String = "imageRepository" => note().default("registry.k8s.io"),
+        /// Algorithm of all keys but the kubelets', which are always ECDSA-P256.
+        encryption_algorithm: String = "encryptionAlgorithm" => note().default("ECDSA-P256"),
+        /// Lifetime of certificates, counted from the day the secrets were made or last renewed.
+        certificate_validity: String = "certificateValidityPeriod" => note().default("8760h").pattern(DURATION),
+        /// Lifetime of the certificate authorities, counted from the day they were made.
+        ca_certificate_validity: String = "caCertificateValidityPeriod" => note().default("87600h").pattern(DURATION),
+        /// Fields of KubeletConfiguration (kubelet.config.k8s.io/v1beta1), laid over what nodekiln sets.
         kubelet: Object = "kubelet",
+        /// Fields of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), laid over what nodekiln sets.
         kube_proxy: Object = "kubeProxy",
+        /// Flags of the kubelet.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
+        /// Checks of firstboot that only warn: kubeadm's names, or `all`.
         ignore_preflight_errors: List<String> = "ignorePreflightErrors",
+        /// Deadlines of firstboot.
         timeouts: RawTimeouts = "timeouts",
+        /// What stands in front of several control planes.
         load_balancer: String = "loadBalancer",
-        nodes: List<RawNode> = "nodes",
+        /// The machines.
+        nodes: List<RawNode> = "nodes" => note().required(),
+        /// The operating system of all nodes; a node's own `os` lies over it.
         os: RawOs = "os",
+        /// Where programs come from; a node's own `binaries` lie over it.
         binaries: RawBinaries = "binaries",
+        /// Modules, sysctls and swap; a node's own `kernel` lies over it.
         kernel: RawKernel = "kernel",
+        /// What is installed into the cluster.
         addons: RawAddons = "addons",
+        /// How machines are given their configuration.
         delivery: RawDelivery = "delivery",
     } later ["featureGates", "patches", "pools", "images", "pxe"]
 }
@@ -76,24 +130,37 @@ raw! {
 raw! {
     /// networking.
     RawNetworking {
+        /// Network of the pods, `CIDR` or `CIDR,CIDR` with one of each family.
         pod_subnet: String = "podSubnet",
-        service_subnet: String = "serviceSubnet",
-        dns_domain: String = "dnsDomain",
+        /// Network of the services, of the same families.
+        service_subnet: String = "serviceSubnet" => note().default("10.96.0.0/12"),
+        /// DNS domain of services.
+        dns_domain: String = "dnsDomain" => note().default("cluster.local"),
     } later []
 }
 
 raw! {
     /// An argument.
-    RawArg { name: String = "name", value: String = "value", } later []
+    RawArg {
+        /// Name of the flag, without dashes.
+        name: String = "name" => note().required(),
+        /// Its value. Numbers and booleans are quoted.
+        value: String = "value" => note().required(),
+    } later []
 }
 
 raw! {
     /// A host path volume.
     RawVolume {
-        name: String = "name",
-        host_path: String = "hostPath",
-        mount_path: String = "mountPath",
+        /// Name of the volume.
+        name: String = "name" => note().required(),
+        /// Path on the node.
+        host_path: String = "hostPath" => note().required().pattern(ABSOLUTE),
+        /// Path in the container.
+        mount_path: String = "mountPath" => note().required().pattern(ABSOLUTE),
+        /// Whether the container cannot write to it.
         read_only: bool = "readOnly",
+        /// HostPathType of core/v1.
         path_type: String = "pathType",
     } later []
 }
@@ -101,9 +168,13 @@ raw! {
 raw! {
     /// apiServer.
     RawApiServer {
+        /// Flags; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
+        /// Host paths; a name replaces nodekiln's own volume of that name.
         extra_volumes: List<RawVolume> = "extraVolumes",
+        /// Environment variables (EnvVar of core/v1).
         extra_envs: List<Object> = "extraEnvs",
+        /// More names and addresses for the serving certificate.
         cert_sans: List<String> = "certSANs",
     } later []
 }
@@ -111,26 +182,39 @@ raw! {
 raw! {
     /// controllerManager, scheduler.
     RawComponent {
+        /// Flags; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
+        /// Host paths; a name replaces nodekiln's own volume of that name.
         extra_volumes: List<RawVolume> = "extraVolumes",
+        /// Environment variables (EnvVar of core/v1).
         extra_envs: List<Object> = "extraEnvs",
     } later []
 }
 
 raw! {
     /// etcd.
-    RawEtcd { local: RawLocalEtcd = "local", } later ["external"]
+    RawEtcd {
+        /// The members that nodekiln makes.
+        local: RawLocalEtcd = "local",
+    } later ["external"]
 }
 
 raw! {
     /// etcd.local.
     RawLocalEtcd {
-        data_dir: String = "dataDir",
+        /// Folder of etcd's data, on a disk that outlives the operating system.
+        data_dir: String = "dataDir" => note().default("/var/lib/etcd"),
+        /// Flags; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
+        /// Environment variables (EnvVar of core/v1).
         extra_envs: List<Object> = "extraEnvs",
+        /// More names and addresses for etcd's serving certificate.
         server_sans: List<String> = "serverCertSANs",
+        /// More names and addresses for etcd's peer certificate.
         peer_sans: List<String> = "peerCertSANs",
+        /// Another repository for this image.
         image_repository: String = "imageRepository",
+        /// Another tag for this image.
         image_tag: String = "imageTag",
     } later []
 }
@@ -138,46 +222,73 @@ raw! {
 raw! {
     /// dns.
     RawDns {
+        /// Whether CoreDNS is left out.
         disabled: bool = "disabled",
+        /// Another repository for this image.
         image_repository: String = "imageRepository",
+        /// Another tag for this image.
         image_tag: String = "imageTag",
     } later []
 }
 
 raw! {
     /// proxy.
-    RawProxy { disabled: bool = "disabled", } later []
+    RawProxy {
+        /// Whether kube-proxy is left out.
+        disabled: bool = "disabled",
+    } later []
 }
 
 raw! {
     /// timeouts.
     RawTimeouts {
-        control_plane: String = "controlPlaneComponentHealthCheck",
-        kubelet: String = "kubeletHealthCheck",
-        api: String = "kubernetesAPICall",
-        etcd: String = "etcdAPICall",
-        tls_bootstrap: String = "tlsBootstrap",
+        /// Until the node's own control plane is healthy.
+        control_plane: String = "controlPlaneComponentHealthCheck" => note().default("4m").pattern(DURATION),
+        /// Until the kubelet's healthz answers.
+        kubelet: String = "kubeletHealthCheck" => note().default("4m").pattern(DURATION),
+        /// Each call to the API server, retries included.
+        api: String = "kubernetesAPICall" => note().default("1m").pattern(DURATION),
+        /// Each call to etcd, retries included.
+        etcd: String = "etcdAPICall" => note().default("2m").pattern(DURATION),
+        /// Until the kubelet has its certificate by TLS bootstrap.
+        tls_bootstrap: String = "tlsBootstrap" => note().default("5m").pattern(DURATION),
     } later []
 }
 
 raw! {
     /// nodes[].
     RawNode {
-        name: String = "name",
-        role: String = "role",
-        address: OneOrMany<String> = "address",
+        /// Host name and Node name.
+        name: String = "name" => note().required(),
+        /// Its part in the cluster.
+        role: String = "role" => note().required(),
+        /// The machine's address, or one of each family.
+        address: OneOrMany<String> = "address" => note().required(),
+        /// MAC address of its network port, by which the port is found.
         mac: String = "mac",
+        /// UUID of the machine (SMBIOS).
         uuid: String = "uuid",
+        /// A static network; DHCP without it.
         network: RawNetwork = "network",
+        /// Labels of the Node.
         labels: Texts = "labels",
+        /// Taints of the Node, `key[=value]:Effect`. Given, they replace the role's default; `[]` is none.
         taints: List<String> = "taints",
-        identity: String = "identity",
-        kubernetes_version: Version = "kubernetesVersion",
+        /// Whether the node's certificates are in its payload.
+        identity: String = "identity" => note().default("baked"),
+        /// The kubelet's version, where it is not the cluster's.
+        kubernetes_version: Version = "kubernetesVersion" => note().pattern(VERSION),
+        /// Its part of podSubnet. By default the next free one, in the order of the nodes.
         pod_cidr: String = "podCIDR",
+        /// Fields of KubeletConfiguration, over the cluster's.
         kubelet: Object = "kubelet",
+        /// Flags of the kubelet, over the cluster's.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
+        /// Modules, sysctls and swap, over the cluster's.
         kernel: RawKernel = "kernel",
+        /// The operating system, over the cluster's.
         os: RawOs = "os",
+        /// Where programs come from, over the cluster's.
         binaries: RawBinaries = "binaries",
     } later ["disk", "replaces", "ttl"]
 }
@@ -185,8 +296,11 @@ raw! {
 raw! {
     /// nodes[].network.
     RawNetwork {
+        /// Addresses with prefix length, `192.0.2.10/24`.
         addresses: List<String> = "addresses",
+        /// The default gateway, or one of each family.
         gateway: OneOrMany<String> = "gateway",
+        /// DNS servers.
         nameservers: List<String> = "nameservers",
     } later []
 }
@@ -194,14 +308,23 @@ raw! {
 raw! {
     /// os, of the cluster or of a node.
     RawOs {
+        /// Which operating system the machine's image holds.
         profile: String = "profile",
-        platform: String = "platform",
-        arch: String = "arch",
-        ignition_version: String = "ignitionVersion",
+        /// How the payload gets to the machine, which limits its size.
+        platform: String = "platform" => note().default("metal"),
+        /// Processor architecture.
+        arch: String = "arch" => note().default("amd64"),
+        /// Version of Ignition's specification.
+        ignition_version: String = "ignitionVersion" => note().default("3.3.0"),
+        /// Accounts, by name.
         users: List<RawUser> = "users",
+        /// Time servers, instead of the system's own.
         time_servers: List<String> = "timeServers",
+        /// Whether the operating system updates itself. Off by default: it would reboot by itself.
         updates: Switch = "updates",
+        /// More files, by path, owned by root.
         files: List<RawFile> = "files",
+        /// More systemd units, by name.
         units: List<RawUnit> = "units",
     } later ["snippets"]
 }
@@ -209,9 +332,13 @@ raw! {
 raw! {
     /// os.users[].
     RawUser {
-        name: String = "name",
+        /// Name of the account.
+        name: String = "name" => note().required(),
+        /// Public keys, lines of an authorized_keys file.
         ssh_authorized_keys: List<String> = "sshAuthorizedKeys",
+        /// Hash of a password as crypt(5) has them.
         password_hash: Hidden = "passwordHash",
+        /// Groups. By default the one that may become root.
         groups: List<String> = "groups",
     } later []
 }
@@ -219,9 +346,13 @@ raw! {
 raw! {
     /// os.files[].
     RawFile {
-        path: String = "path",
-        mode: String = "mode",
+        /// Absolute path on the node.
+        path: String = "path" => note().required().pattern(ABSOLUTE),
+        /// Permission bits, four octal digits, quoted.
+        mode: String = "mode" => note().default("0644").pattern("^0[0-7]{3}$"),
+        /// What is in it. This or `file`.
         content: Hidden = "content",
+        /// An input file, relative to cluster.yaml. This or `content`.
         file: String = "file",
     } later []
 }
@@ -229,25 +360,39 @@ raw! {
 raw! {
     /// os.units[].
     RawUnit {
-        name: String = "name",
+        /// Name of the unit with its suffix.
+        name: String = "name" => note().required(),
+        /// Whether it is started at boot.
         enabled: bool = "enabled",
+        /// The unit file. Without it the image's own is meant.
         content: Hidden = "content",
+        /// Drop-ins, by name.
         dropins: List<RawDropin> = "dropins",
     } later []
 }
 
 raw! {
     /// os.units[].dropins[].
-    RawDropin { name: String = "name", content: Hidden = "content", } later []
+    RawDropin {
+        /// File name, ending in .conf.
+        name: String = "name" => note().required().pattern("\\.conf$"),
+        /// What is in it.
+        content: Hidden = "content" => note().required(),
+    } later []
 }
 
 raw! {
     /// binaries, of the cluster or of a node.
     RawBinaries {
+        /// The kubelet.
         kubelet: RawBinary = "kubelet",
+        /// containerd.
         containerd: RawBinary = "containerd",
+        /// runc.
         runc: RawBinary = "runc",
+        /// The CNI plugins: a folder, or an archive.
         cni_plugins: RawBinary = "cniPlugins",
+        /// nodekiln-firstboot. By default the one that nodekiln holds, or that `--firstboot` gives.
         firstboot: RawBinary = "firstboot",
     } later []
 }
@@ -255,11 +400,17 @@ raw! {
 raw! {
     /// binaries.NAME.
     RawBinary {
-        path: String = "path",
+        /// Its place in the machine's image.
+        path: String = "path" => note().pattern(ABSOLUTE),
+        /// An input file, relative to cluster.yaml.
         file: String = "file",
-        url: String = "url",
-        sha256: String = "sha256",
-        sha512: String = "sha512",
+        /// Where the machine fetches it; with `sha256` or `sha512`.
+        url: String = "url" => note().pattern("^https?://"),
+        /// SHA-256 of the file as it is served, 64 hex digits.
+        sha256: String = "sha256" => note().pattern("^[0-9A-Fa-f]{64}$"),
+        /// SHA-512 of the file as it is served, 128 hex digits.
+        sha512: String = "sha512" => note().pattern("^[0-9A-Fa-f]{128}$"),
+        /// Where the machine fetches a system extension image that holds it.
         sysext: String = "sysext",
     } later []
 }
@@ -267,8 +418,11 @@ raw! {
 raw! {
     /// kernel, of the cluster or of a node.
     RawKernel {
+        /// Modules to load, beyond nodekiln's own.
         modules: List<String> = "modules",
+        /// Settings, by name, beyond nodekiln's own.
         sysctls: List<RawSysctl> = "sysctls",
+        /// Whether swap is left alone. By default it is turned off.
         swap: bool = "swap",
     } later []
 }
@@ -276,23 +430,33 @@ raw! {
 raw! {
     /// kernel.sysctls[].
     RawSysctl {
-        name: String = "name",
-        value: NumberOrText = "value",
+        /// Name of the setting.
+        name: String = "name" => note().required(),
+        /// Its value: a whole number, or a text of several.
+        value: NumberOrText = "value" => note().required(),
+        /// Only raise: a larger number that is already set stays.
         floor: bool = "floor",
     } later []
 }
 
 raw! {
     /// addons.
-    RawAddons { cni: String = "cni", } later ["manifests"]
+    RawAddons {
+        /// The network add-on.
+        cni: String = "cni" => note().default("none"),
+    } later ["manifests"]
 }
 
 raw! {
     /// delivery.
     RawDelivery {
-        mode: String = "mode",
-        base_url: String = "baseURL",
+        /// Whether machines are given the whole configuration or a stub that points at it.
+        mode: String = "mode" => note().default("inline"),
+        /// Where the output's folder `serve` is published. Programs are fetched from there, not carried.
+        base_url: String = "baseURL" => note().pattern("^https?://"),
+        /// Whether payloads with private keys may be fetched by plain http.
         insecure: bool = "insecure",
+        /// Certificate authorities of the server, PEM, for machines that do not know them.
         ca_file: String = "caFile",
     } later []
 }

@@ -7,9 +7,11 @@ use super::{
     diag::{Diagnostics, Finding, Origin, Severity, clean, quoted, short},
     nearest::nearest,
     scalar::{Plain, ambiguity, ambiguous, kind_of},
+    schema::Shapes,
     source::Span,
     yaml::{NodeId, Tree, View},
 };
+use serde_json::{Value, json};
 use std::{fmt, rc::Rc};
 
 /// A path in the document, such as `nodes[1].address`. Cheap to extend and to clone.
@@ -188,9 +190,13 @@ pub(super) struct Reader<'a, 't> {
     pub(super) found: &'a mut Diagnostics,
 }
 
-/// What can be read from a node. `None`: a fault, reported.
+/// What can be read from a node.
 pub(super) trait Read: Sized {
+    /// `None`: a fault, reported.
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self>;
+
+    /// What `read` takes, as JSON Schema. It stands beside it, so that the two stay the same.
+    fn schema(shapes: &mut Shapes) -> Value;
 }
 
 /// The keys that a mapping may have.
@@ -302,6 +308,10 @@ impl Read for String {
             }
         }
     }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"type": "string"})
+    }
 }
 
 /// A version. Scalars of every kind are read: quotes would not help a number that is no version.
@@ -323,6 +333,10 @@ impl Read for Version {
                 None
             }
         }
+    }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"type": "string"})
     }
 }
 
@@ -353,6 +367,10 @@ impl Read for Hidden {
             }
         }
     }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"type": "string"})
+    }
 }
 
 impl Read for bool {
@@ -364,6 +382,10 @@ impl Read for bool {
         }
         reader.wrong_type(node, place, "`true` or `false`");
         None
+    }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"type": "boolean"})
     }
 }
 
@@ -386,6 +408,10 @@ impl<T: Read> Read for Vec<At<T>> {
         }
         Some(out)
     }
+
+    fn schema(shapes: &mut Shapes) -> Value {
+        json!({"type": "array", "items": T::schema(shapes)})
+    }
 }
 
 /// A single value or a list of them.
@@ -398,6 +424,10 @@ impl<T: Read> Read for OneOrMany<T> {
             View::List(_) => Vec::read(reader, node, place).map(Self),
             _ => T::read(reader, node, place).map(|value| Self(vec![At { value, place: place.clone() }])),
         }
+    }
+
+    fn schema(shapes: &mut Shapes) -> Value {
+        json!({"anyOf": [T::schema(shapes), <Vec<At<T>>>::schema(shapes)]})
     }
 }
 
@@ -429,6 +459,10 @@ impl Read for Texts {
         }
         Some(Self(out))
     }
+
+    fn schema(shapes: &mut Shapes) -> Value {
+        json!({"type": "object", "additionalProperties": String::schema(shapes)})
+    }
 }
 
 /// `on` or `off`, also where a tool of YAML 1.1 has turned them into booleans.
@@ -453,6 +487,10 @@ impl Read for Switch {
                 None
             }
         }
+    }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"enum": ["on", "off", true, false]})
     }
 }
 
@@ -481,6 +519,10 @@ impl Read for NumberOrText {
                 None
             }
         }
+    }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"type": ["integer", "string"]})
     }
 }
 
