@@ -25,18 +25,56 @@ pub enum Behaviour {
     EtcdFeatureGatesOnly,
     /// The kubelet has `--pod-infra-container-image`.
     PodInfraContainerImage,
+    /// kubeadm reads `ECDSA-P384`.
+    EcdsaP384,
+    /// The runtime's socket stands in instance-config.yaml.
+    InstanceConfig,
 }
+
+/// An image that follows no Kubernetes release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Addon {
+    /// `loadBalancer: local`.
+    Haproxy,
+    /// `loadBalancer: kube-vip`.
+    KubeVip,
+    /// flannel's daemon.
+    Flannel,
+    /// flannel's plugin for containerd.
+    FlannelCniPlugin,
+}
+
+/// What a release says about one of kubeadm's feature gates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// Off unless turned on.
+    Off,
+    /// On unless turned off.
+    On,
+    /// On, and cannot be turned off.
+    Locked,
+}
+
+/// The first patch of each minor that has something.
+type Row = BTreeMap<String, u16>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     minors: BTreeMap<String, Tags>,
-    behaviours: BTreeMap<Behaviour, BTreeMap<String, u16>>,
+    images: BTreeMap<Addon, String>,
+    behaviours: BTreeMap<Behaviour, Row>,
+    gates: BTreeMap<String, BTreeMap<String, Gate>>,
+    #[serde(rename = "kubelet-fields")]
+    kubelet_fields: BTreeMap<String, Row>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tags {
+    proved: bool,
     etcd: String,
     coredns: String,
     pause: String,
@@ -47,7 +85,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 /// The fields of a component's configuration by path, such as `authentication.webhook.cacheTTL`. A field with others
-/// below it has no more than those; what stands in lists and maps is open.
+/// below it has no more than those; what stands in lists and maps is open. Of all releases: which of them has a field is
+/// asked of [`Release::has_kubelet_field`].
 pub type Fields = BTreeSet<&'static str>;
 
 fn fields(text: &'static str) -> Fields {
@@ -61,6 +100,11 @@ pub static KUBE_PROXY_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include
 
 fn minor(version: KubernetesVersion) -> String {
     format!("{}.{}", version.major, version.minor)
+}
+
+/// Repository and tag of an image that follows no Kubernetes release.
+pub fn addon_image(addon: Addon) -> &'static str {
+    TABLE.images.get(&addon).expect("kubernetes.toml has them all: a test asks for each")
 }
 
 /// A Kubernetes release that nodekiln knows.
@@ -87,6 +131,11 @@ impl Release {
         TABLE.minors.keys().map(String::as_str).collect()
     }
 
+    /// Whether the components of its minor took what is built for it. Otherwise it is built from the same facts, unseen.
+    pub fn is_proved(&self) -> bool {
+        self.tags.proved
+    }
+
     /// Its version.
     pub fn version(&self) -> KubernetesVersion {
         self.version
@@ -94,8 +143,27 @@ impl Release {
 
     /// Whether this release does that.
     pub fn has(&self, behaviour: Behaviour) -> bool {
-        let first = TABLE.behaviours.get(&behaviour).and_then(|row| row.get(&minor(self.version)));
-        first.is_some_and(|first| self.version.patch >= *first)
+        TABLE.behaviours.get(&behaviour).is_some_and(|row| self.is_in(row))
+    }
+
+    fn is_in(&self, row: &Row) -> bool {
+        row.get(&minor(self.version)).is_some_and(|first| self.version.patch >= *first)
+    }
+
+    /// Whether its kubelet knows the field `path` of KubeletConfiguration, one of [`KUBELET_FIELDS`].
+    pub fn has_kubelet_field(&self, path: &str) -> bool {
+        TABLE.kubelet_fields.get(path).is_none_or(|row| self.is_in(row))
+    }
+
+    /// What its kubeadm says about the feature gate `name`; `None`: it has no such gate.
+    pub fn gate(&self, name: &str) -> Option<Gate> {
+        TABLE.gates.get(name)?.get(&minor(self.version)).copied()
+    }
+
+    /// The feature gates that its kubeadm has, by name.
+    pub fn gates(&self) -> Vec<&'static str> {
+        let minor = minor(self.version);
+        TABLE.gates.iter().filter(|(_, row)| row.contains_key(&minor)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Tag of etcd's image.
@@ -142,8 +210,12 @@ mod tests {
         };
         assert_eq!(tags("v1.36.3"), ["3.6.16-0", "v1.14.2", "3.10.2"]);
         assert_eq!(tags("v1.33.0"), ["3.5.24-0", "v1.12.0", "3.10"]);
-        assert_eq!(Release::minors(), ["1.33", "1.34", "1.35", "1.36"]);
-        for unknown in ["v1.32.9", "v1.37.0", "v2.36.0"] {
+        assert_eq!(tags("v1.37.1"), ["3.7.0-0", "v1.14.6", "3.10.2"]);
+        assert_eq!(Release::minors(), ["1.33", "1.34", "1.35", "1.36", "1.37"]);
+        let unproved: Vec<_> =
+            Release::minors().into_iter().filter(|minor| !release(&format!("v{minor}.1")).is_proved()).collect();
+        assert_eq!(unproved, ["1.37"]);
+        for unknown in ["v1.32.9", "v1.38.0", "v2.36.0"] {
             assert!(Release::find(unknown.parse().unwrap()).is_none(), "{unknown}");
         }
     }
@@ -161,6 +233,49 @@ mod tests {
     }
 
     #[test]
+    fn every_image_has_a_repository_and_a_tag() {
+        for addon in [Addon::Haproxy, Addon::KubeVip, Addon::Flannel, Addon::FlannelCniPlugin] {
+            let (repository, tag) = addon_image(addon).rsplit_once(':').unwrap();
+            assert!(repository.contains('/') && tag.contains('.') && !tag.contains('@'), "{addon:?}");
+        }
+        assert_eq!(TABLE.images.len(), 4);
+    }
+
+    #[test]
+    fn kubelets_know_the_fields_of_their_release() {
+        for (version, field, has) in [
+            ("v1.35.9", "tlsCurvePreferences", false),
+            ("v1.36.0", "tlsCurvePreferences", true),
+            ("v1.36.6", "defaultPodSysctls", false),
+            ("v1.37.0", "defaultPodSysctls", true),
+            ("v1.33.0", "maxPods", true),
+        ] {
+            assert_eq!(release(version).has_kubelet_field(field), has, "{version} {field}");
+        }
+        for (field, row) in &TABLE.kubelet_fields {
+            assert!(KUBELET_FIELDS.contains(field.as_str()), "{field}");
+            assert!(row.keys().all(|minor| TABLE.minors.contains_key(minor)), "{field}");
+        }
+    }
+
+    #[test]
+    fn gates() {
+        for (version, gate, want) in [
+            ("v1.33.2", "NodeLocalCRISocket", Some(Gate::Off)),
+            ("v1.34.2", "NodeLocalCRISocket", Some(Gate::On)),
+            ("v1.36.2", "NodeLocalCRISocket", Some(Gate::Locked)),
+            ("v1.37.0", "NodeLocalCRISocket", None),
+            ("v1.36.2", "ControlPlaneKubeletLocalMode", None),
+            ("v1.35.2", "WaitForAllControlPlaneComponents", None),
+            ("v1.36.2", "EtcdLearnerMode", None),
+        ] {
+            assert_eq!(release(version).gate(gate), want, "{version} {gate}");
+        }
+        assert_eq!(release("v1.37.0").gates(), ["RootlessControlPlane"]);
+        assert!(TABLE.gates.values().flat_map(BTreeMap::keys).all(|minor| TABLE.minors.contains_key(minor)));
+    }
+
+    #[test]
     fn behaviours_begin_with_a_patch() {
         use Behaviour::*;
         for (behaviour, version, has) in [
@@ -174,6 +289,10 @@ mod tests {
             (FlexvolumeMount, "v1.36.0", false),
             (PodInfraContainerImage, "v1.34.9", true),
             (PodInfraContainerImage, "v1.35.0", false),
+            (EcdsaP384, "v1.33.13", false),
+            (EcdsaP384, "v1.34.0", true),
+            (InstanceConfig, "v1.33.13", false),
+            (InstanceConfig, "v1.37.0", true),
         ] {
             assert_eq!(release(version).has(behaviour), has, "{behaviour:?} {version}");
         }
@@ -189,6 +308,8 @@ mod tests {
             EtcdFeatureGates,
             EtcdFeatureGatesOnly,
             PodInfraContainerImage,
+            EcdsaP384,
+            InstanceConfig,
         ];
         assert_eq!(TABLE.behaviours.keys().copied().collect::<Vec<_>>(), all);
         for (behaviour, row) in &TABLE.behaviours {
@@ -206,6 +327,7 @@ mod tests {
             ("v1.34.9", "v3.5.24", false),
             ("v1.34.9", "mine", true),
             ("v1.36.3", "3.5.24-0", true),
+            ("v1.37.0", "3.7.0-0", true),
         ] {
             assert_eq!(release(version).etcd_feature_gates(tag), gates, "{version} {tag}");
         }
