@@ -142,7 +142,7 @@ impl Oven<'_> {
         let own: BTreeMap<Sha256, &KeyId> = filled.keys.iter().map(|(id, spki)| (*spki, id)).collect();
         let known = Known {
             keys: &|spki| own.get(spki).map(|id| (*id).clone()).or_else(|| self.authority.identify(spki)),
-            symmetric: &self.authority.symmetric_keys(),
+            symmetric: self.authority.needles(),
             user_files: &|path| {
                 node.os.files.iter().any(|file| file.path.as_str() == path)
                     || node.os.units.iter().any(|unit| unit.name.as_str() == path)

@@ -93,6 +93,30 @@ pub enum Part {
     Base64(Shared),
     /// A leaf in base64.
     LeafBase64(Leaf, LeafForm),
+    /// A value of the bootstrap token of this pool or node, as it is: no letter of it needs an escape in JSON or YAML.
+    Token(NodeName, TokenForm),
+    /// The same in base64, as the `data` of a Secret has it.
+    TokenBase64(NodeName, TokenForm),
+}
+
+/// What is written of a bootstrap token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TokenForm {
+    /// The public half, which also names the Secret: `bootstrap-token-ID`.
+    Id,
+    /// The secret half.
+    Secret,
+    /// `ID.SECRET`: what a kubeconfig's `token` is.
+    Whole,
+    /// Its end, RFC 3339 in UTC. Only for tokens that end: `fill` refuses it for another.
+    End,
+}
+
+impl TokenForm {
+    /// Whether it can be used to authenticate.
+    pub fn is_secret(self) -> bool {
+        matches!(self, TokenForm::Secret | TokenForm::Whole)
+    }
 }
 
 /// Values that are the same on every node that has them.
@@ -171,7 +195,7 @@ pub enum Row {
 }
 
 /// An API step before keys. JSON text; shared values are public (the CA bundle) and go in as base64, which needs no
-/// escape in JSON.
+/// escape in JSON. The one secret that may be in it is a bootstrap token: firstboot erases the file when it is done.
 #[derive(Debug, Clone)]
 pub enum DraftStep {
     /// Complete.
@@ -182,12 +206,27 @@ pub enum DraftStep {
 
 /// `text` as a template in which `part` stands wherever `mark` does.
 pub(crate) fn fill_in(text: &str, mark: &str, part: &Part) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for (number, piece) in text.split(mark).enumerate() {
-        if number != 0 {
-            parts.push(part.clone());
+    fill_in_all(text, &[(mark, part.clone())])
+}
+
+/// `text` as a template in which each part stands wherever its mark does. No mark is part of another.
+pub(crate) fn fill_in_all(text: &str, marks: &[(&str, Part)]) -> Vec<Part> {
+    let mut parts = vec![Part::Text(text.to_owned())];
+    for (mark, part) in marks {
+        let mut filled = Vec::new();
+        for piece in parts {
+            let Part::Text(text) = piece else {
+                filled.push(piece);
+                continue;
+            };
+            for (number, text) in text.split(mark).enumerate() {
+                if number != 0 {
+                    filled.push(part.clone());
+                }
+                filled.push(Part::Text(text.to_owned()));
+            }
         }
-        parts.push(Part::Text(piece.to_owned()));
+        parts = filled;
     }
     parts
 }

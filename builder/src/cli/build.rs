@@ -5,11 +5,12 @@ use super::{
     terminal::{Failure, Terminal},
 };
 use crate::{
-    config::{self, examples::Example},
+    config::{self, Cluster, examples::Example},
     firstboot::Firstboot,
     node::Sources,
     output::{self, Built, WriteError, secrets_file},
     pki::Authority,
+    secrets::Secrets,
 };
 use anyhow::{Context as _, anyhow};
 use std::{
@@ -64,7 +65,7 @@ impl Build {
 
         let path = self.secrets.unwrap_or(beside);
         let is_new = !path.exists();
-        let secrets = if is_new {
+        let mut secrets = if is_new {
             if older.is_some_and(|older| older.inputs.contains_key(&source)) {
                 return Err(Failure::Environment(anyhow!(
                     "there is no {}, but {} holds payloads of this cluster: put its secrets back, for new ones would make \
@@ -77,6 +78,9 @@ impl Build {
         } else {
             secrets_file::open(&path)?
         };
+        // What they lack, such as the token of a new pool, is made once and kept.
+        let before = secrets.fingerprint();
+        let added = complete(&mut secrets, cluster)?;
         let authority = Authority::open(&secrets, cluster)
             .with_context(|| format!("opening the keys of {}", path.display()))
             .map_err(Failure::Input)?;
@@ -97,6 +101,11 @@ impl Build {
                 secrets_file::create(&path, &secrets).map_err(|error| WriteError::Secrets(path.clone(), error))?;
                 terminal.say(format!("made {}: keep it safe, it is all of the cluster's keys", path.display()));
             }
+            if !is_new && added {
+                secrets_file::update(&path, &before, &secrets)
+                    .map_err(|error| WriteError::Secrets(path.clone(), error))?;
+                terminal.say(format!("added what was missing to {}: keep the new one safe", path.display()));
+            }
             Ok(())
         };
         let written = output::write(&built, &self.output, waiting, keep).map_err(|error| match error {
@@ -107,6 +116,17 @@ impl Build {
         tell(terminal, &written.manifest, &self.output);
         Ok(())
     }
+}
+
+/// Adds to `secrets` what `cluster` needs and they lack. Says whether anything was.
+fn complete(secrets: &mut Secrets, cluster: &Cluster) -> Result<bool, Failure> {
+    if !secrets.lack(cluster) {
+        return Ok(false);
+    }
+    secrets
+        .complete(cluster, secrets_file::now()?, getrandom::fill)
+        .context("making keys that the secrets lack")
+        .map_err(Failure::Environment)
 }
 
 /// The node binaries to use: those given, and the embedded one where none is given for its architecture.

@@ -107,6 +107,8 @@ fn template(parts: &[Part]) -> String {
             Part::Text(piece) => write!(text, "{piece}"),
             Part::Base64(shared) => write!(text, "<base64 {shared:?}>"),
             Part::LeafBase64(leaf, form) => write!(text, "<base64 {}>", name(leaf, *form)),
+            Part::Token(name, form) => write!(text, "<token {form:?} of {name}>"),
+            Part::TokenBase64(name, form) => write!(text, "<base64 token {form:?} of {name}>"),
         };
     }
     text

@@ -5,7 +5,7 @@
 
 use crate::pki::{
     KeyId,
-    scan::{self, Found},
+    scan::{self, Found, Needles},
     table::Custody,
 };
 use nodekiln_payload::NodeTree;
@@ -54,8 +54,8 @@ pub enum Violation {
 pub struct Known<'a> {
     /// By digest of the public half.
     pub keys: &'a dyn Fn(&Sha256) -> Option<KeyId>,
-    /// Symmetric keys that are looked for as they are and in base64.
-    pub symmetric: &'a [(KeyId, &'a [u8])],
+    /// Symmetric keys and tokens, which are looked for as they are and in base64.
+    pub symmetric: &'a Needles,
     /// Files that the user lays down: their keys are the user's own affair.
     pub user_files: &'a dyn Fn(&str) -> bool,
 }
@@ -80,7 +80,8 @@ pub fn of_node(
     });
     for (path, contents) in files.chain(units) {
         let mut found: Vec<(Sha256, Option<KeyId>)> = Vec::new();
-        for key in scan::private_keys(contents) {
+        let (keys, symmetric) = scan::search(contents, known.symmetric);
+        for key in keys {
             match key {
                 Found::Key(spki) => found.push((spki, (known.keys)(&spki))),
                 // A program that reads keys holds the words that begin one.
@@ -88,18 +89,14 @@ pub fn of_node(
                 Found::Unreadable => found.push((Sha256::of(b""), None)),
             }
         }
-        for (id, bytes) in known.symmetric {
-            if scan::holds(contents, bytes) {
-                found.push((Sha256::of(bytes), Some(id.clone())));
-            }
-        }
+        found.extend(symmetric.into_iter().map(|id| (known.symmetric.sha256(&id), Some(id))));
         for (spki, id) in found {
             match id {
                 Some(id) if id.may_be_on(name, role) => holdings.push(Holding {
                     key: id.to_string(),
                     path: path.to_owned(),
                     spki,
-                    custody: match id.custody() {
+                    custody: match id.custody_on(name) {
                         Custody::UntilFinished => "until firstboot has finished",
                         Custody::Kept | Custody::Output => "kept",
                     },
@@ -121,11 +118,11 @@ pub fn of_node(
 
 /// The first key of the cluster in a file that anybody may fetch.
 pub fn of_served(bytes: &[u8], known: &Known<'_>) -> Option<KeyId> {
-    let keys = scan::private_keys(bytes).into_iter().filter_map(|key| match key {
+    let (keys, symmetric) = scan::search(bytes, known.symmetric);
+    let keys = keys.into_iter().filter_map(|key| match key {
         Found::Key(spki) => (known.keys)(&spki),
         Found::Unreadable => None,
     });
-    let symmetric = known.symmetric.iter().filter(|(_, key)| scan::holds(bytes, key)).map(|(id, _)| id.clone());
     keys.chain(symmetric).next()
 }
 

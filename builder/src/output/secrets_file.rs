@@ -2,7 +2,8 @@
 
 use crate::{cli::Failure, config::Cluster, secrets::Secrets};
 use anyhow::{Context as _, anyhow};
-use nodekiln_plan::Mode;
+use nix::fcntl::{Flock, FlockArg};
+use nodekiln_plan::{Mode, Secret, Sha256};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -19,10 +20,7 @@ pub fn beside(cluster_file: &Path) -> PathBuf {
 /// # Errors
 /// The machine has no random numbers or no clock.
 pub fn make(cluster: &Cluster) -> Result<Secrets, Failure> {
-    let now =
-        SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    Secrets::new(now, cluster.ca_certificate_validity, getrandom::fill)
+    Secrets::new(now()?, cluster.ca_certificate_validity, getrandom::fill)
         .context("making the cluster's keys")
         .map_err(Failure::Environment)
 }
@@ -33,6 +31,35 @@ pub fn make(cluster: &Cluster) -> Result<Secrets, Failure> {
 /// The file exists, or cannot be written.
 pub fn create(path: &Path, secrets: &Secrets) -> io::Result<()> {
     nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())
+}
+
+/// Puts `secrets` in the place of those at `path`, which were read as `before`.
+///
+/// The file is whole at any time: the old one until the new one is on the disk.
+///
+/// # Errors
+/// Somebody else changed them in the meantime, or the file cannot be written.
+pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()> {
+    // Writers wait for each other here; whoever comes second finds another file under the name.
+    let file = std::fs::File::open(path)?;
+    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io::Error::from(error))?;
+    let now = std::fs::read(path).map(Secret::new)?;
+    if Secrets::parse(now.expose()).map(|now| now.fingerprint()).ok().as_ref() != Some(before) {
+        return Err(io::Error::other("it was changed by somebody else in the meantime; run this again"));
+    }
+    nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())?;
+    drop(lock);
+    Ok(())
+}
+
+/// The time, for what is made now. `build` asks for it only when it has to make something.
+///
+/// # Errors
+/// The machine has no clock.
+pub fn now() -> Result<i64, Failure> {
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock").map_err(Failure::Environment)?;
+    Ok(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Reads the secrets at `path`.

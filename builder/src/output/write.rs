@@ -120,7 +120,7 @@ pub fn write(
         built.drafts.iter().flat_map(|draft| &draft.blobs).map(|blob| (blob.sha256, &blob.bytes)).collect();
     let known = Known {
         keys: &|spki| built.authority.identify(spki),
-        symmetric: &built.authority.symmetric_keys(),
+        symmetric: built.authority.needles(),
         user_files: &|_| false,
     };
     for (digest, bytes) in blobs {

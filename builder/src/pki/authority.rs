@@ -2,16 +2,17 @@
 
 use crate::{
     config::Cluster,
-    draft::{Leaf, LeafForm, Part, Row, Shared},
+    draft::{Leaf, LeafForm, Part, Row, Shared, TokenForm},
     pki::{
         certificate::{CaError, CertificateError, Signer, Subject, Validity},
         derive::Deriver,
         key::KeyPair,
         kubeconfig::{self, Credentials},
         pem,
+        scan::Needles,
         table::{self, Ca, CommonName, KeyId, Scope, TABLE},
     },
-    secrets::Secrets,
+    secrets::{Secrets, Token},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nodekiln_plan::{NodeName, Secret, Sha256};
@@ -62,6 +63,9 @@ pub enum IssueError {
     /// See [`CertificateError`].
     #[error("issuing the certificate `{0}`")]
     Certificate(&'static str, #[source] CertificateError),
+    /// A token that the secrets lack, or an end of one that never ends.
+    #[error("there is no bootstrap token for `{0}`, or it never ends where an end is asked for")]
+    Token(NodeName),
 }
 
 fn date(seconds: i64) -> String {
@@ -117,6 +121,9 @@ pub struct Authority {
     shared: BTreeMap<Shared, SharedValue>,
     leaves: BTreeMap<Row, Issued>,
     keys: BTreeMap<Sha256, KeyId>,
+    tokens: BTreeMap<NodeName, OpenToken>,
+    /// What tells symmetric keys.
+    needles: Needles,
     encryption: Vec<Secret>,
     /// Large contents that nodes share, by the address of the bytes, which it keeps alive.
     large: Mutex<BTreeMap<usize, Interned>>,
@@ -134,6 +141,32 @@ pub(crate) struct SharedValue {
     pub(crate) base64: Secret,
     /// Digest of the public half, for keys; of the key itself for the encryption key.
     pub(crate) key: Option<Sha256>,
+}
+
+/// A bootstrap token with the end that cluster.yaml gives it.
+pub(crate) struct OpenToken {
+    token: Token,
+    /// Seconds since the Unix epoch.
+    pub(crate) end: Option<i64>,
+}
+
+impl OpenToken {
+    /// Digest of the secret half: how it is named in `placement.json`.
+    pub(crate) fn sha256(&self) -> Sha256 {
+        Sha256::of(self.token.secret.expose())
+    }
+
+    fn form(&self, form: TokenForm) -> Option<Secret> {
+        Some(match form {
+            TokenForm::Id => Secret::from(self.token.id.clone()),
+            TokenForm::Secret => self.token.secret.clone(),
+            TokenForm::Whole => self.token.whole(),
+            TokenForm::End => {
+                let end = time::OffsetDateTime::from_unix_timestamp(self.end?).ok()?;
+                Secret::from(end.format(&time::format_description::well_known::Rfc3339).ok()?)
+            }
+        })
+    }
 }
 
 /// From this size on, contents are hashed and copied once for all nodes.
@@ -171,6 +204,18 @@ impl Authority {
         }
         keys.insert(secrets.service_account.spki_sha256(), KeyId::ServiceAccount);
         let shared = shared_values(secrets, &signers, &bundles);
+        let tokens: BTreeMap<NodeName, OpenToken> = table::tokens(cluster)
+            .filter_map(|(owner, ttl)| {
+                let token = secrets.token(owner)?;
+                Some((owner.clone(), OpenToken { token: token.clone(), end: token.end(ttl) }))
+            })
+            .collect();
+        let encryption: Vec<Secret> = secrets.encryption.iter().map(|key| key.key.clone()).collect();
+        let needles = Needles::new(
+            (encryption.iter().map(|key| (KeyId::Encryption, key)))
+                .chain(tokens.iter().map(|(owner, open)| (KeyId::Token(owner.clone()), &open.token.secret)))
+                .map(|(id, secret)| (id, secret.expose())),
+        );
         let mut authority = Self {
             signers,
             bundles,
@@ -181,7 +226,9 @@ impl Authority {
             shared,
             leaves: BTreeMap::new(),
             keys,
-            encryption: secrets.encryption.iter().map(|key| key.key.clone()).collect(),
+            tokens,
+            needles,
+            encryption,
             large: Mutex::new(BTreeMap::new()),
         };
         for spec in TABLE.iter().filter(|spec| spec.scope == Scope::Shared) {
@@ -218,9 +265,20 @@ impl Authority {
         self.keys.get(spki).cloned()
     }
 
-    /// Symmetric keys: no public half tells them.
+    /// Symmetric keys and bootstrap tokens' secret halves: no public half tells them.
     pub fn symmetric_keys(&self) -> Vec<(KeyId, &[u8])> {
-        self.encryption.iter().map(|key| (KeyId::Encryption, key.expose())).collect()
+        let tokens = self.tokens.iter().map(|(owner, open)| (KeyId::Token(owner.clone()), open.token.secret.expose()));
+        self.encryption.iter().map(|key| (KeyId::Encryption, key.expose())).chain(tokens).collect()
+    }
+
+    /// The same, to be searched for.
+    pub fn needles(&self) -> &Needles {
+        &self.needles
+    }
+
+    /// The bootstrap token of a pool or node.
+    pub(crate) fn token(&self, owner: &NodeName) -> Result<&OpenToken, IssueError> {
+        self.tokens.get(owner).ok_or_else(|| IssueError::Token(owner.clone()))
     }
 
     /// The name under which `node`'s configuration with this digest is published.
@@ -233,6 +291,7 @@ impl Authority {
         let mut ids: Vec<_> = Ca::ALL.map(KeyId::Ca).into();
         ids.extend([KeyId::ServiceAccount, KeyId::Encryption]);
         ids.extend(self.leaves.keys().map(|&row| KeyId::Leaf(row, None)));
+        ids.extend(self.tokens.keys().cloned().map(KeyId::Token));
         ids.sort();
         ids
     }
@@ -258,7 +317,7 @@ impl Authority {
     }
 
     /// Appends a part of a template; `issue` makes leaves, so that a caller can keep what it made.
-    pub(crate) fn append<E>(
+    pub(crate) fn append<E: From<IssueError>>(
         &self,
         part: &Part,
         out: &mut Vec<u8>,
@@ -271,8 +330,17 @@ impl Authority {
                 let base64 = Secret::from(STANDARD.encode(issue(leaf)?.form(*form).bytes.expose()));
                 out.extend_from_slice(base64.expose());
             }
+            Part::Token(owner, form) => out.extend_from_slice(self.token_form(owner, *form)?.expose()),
+            Part::TokenBase64(owner, form) => {
+                let base64 = Secret::from(STANDARD.encode(self.token_form(owner, *form)?.expose()));
+                out.extend_from_slice(base64.expose());
+            }
         }
         Ok(())
+    }
+
+    fn token_form(&self, owner: &NodeName, form: TokenForm) -> Result<Secret, IssueError> {
+        self.token(owner)?.form(form).ok_or_else(|| IssueError::Token(owner.clone()))
     }
 
     pub(crate) fn shared(&self, shared: Shared) -> &SharedValue {

@@ -1,7 +1,7 @@
 //! [`fill`]: puts keys into a draft. The only place where a node and its keys meet.
 
 use crate::{
-    draft::{Contents, DraftFile, DraftStep, Leaf, LeafForm, NodeDraft, Part, Shared},
+    draft::{Contents, DraftFile, DraftStep, Leaf, LeafForm, NodeDraft, Part, Shared, TokenForm},
     pki::{
         authority::{Authority, IssueError, Issued, Value},
         table::{Ca, Custody, KeyId},
@@ -9,8 +9,8 @@ use crate::{
 };
 use nodekiln_payload::{NodeTree, TreeFile, Unit};
 use nodekiln_plan::{
-    AbsPath, ApiStep, DirectoryEntry, FileEntry, FileKind, Identity, Mode, NodePlan, NodeSpec, PLAN_VERSION, PathError,
-    PlanError, Secret, Sha256, paths,
+    AbsPath, ApiStep, DirectoryEntry, FileEntry, FileKind, Identity, Mode, NodeName, NodePlan, NodeSpec, PLAN_VERSION,
+    PathError, PlanError, Role, Secret, Sha256, paths,
 };
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -31,7 +31,7 @@ pub struct Filled {
 /// Why a draft was not filled. All but the first are faults of the planner: a cluster.yaml does not lead to them.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
-    /// A certificate that could not be issued.
+    /// A certificate that could not be issued, or a token that is not there.
     #[error(transparent)]
     Issue(#[from] IssueError),
     /// The table says that this node must not hold this key.
@@ -79,7 +79,7 @@ pub enum FillError {
 /// # Errors
 /// See [`FillError`].
 pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillError> {
-    let mut filler = Filler { authority, draft, leaves: BTreeMap::new(), keys: BTreeMap::new() };
+    let mut filler = Filler { authority, draft, leaves: BTreeMap::new(), keys: BTreeMap::new(), ends: Vec::new() };
     let mut node = Laid { entries: BTreeMap::new(), files: BTreeMap::new() };
     for file in &draft.files {
         let value = filler.file(file)?;
@@ -223,6 +223,8 @@ struct Filler<'a> {
     /// Each leaf is issued once, however many files it is in.
     leaves: BTreeMap<&'a Leaf, Issued>,
     keys: BTreeMap<KeyId, Sha256>,
+    /// Ends of the tokens that this node authenticates with.
+    ends: Vec<i64>,
 }
 
 impl<'a> Filler<'a> {
@@ -244,6 +246,9 @@ impl<'a> Filler<'a> {
                         Part::Text(_) => {}
                         Part::Base64(shared) => self.take_shared(*shared, file)?,
                         Part::LeafBase64(leaf, form) => self.take_leaf(leaf, *form, file)?,
+                        Part::Token(owner, form) | Part::TokenBase64(owner, form) => {
+                            self.take_token(owner, *form, file)?;
+                        }
                     }
                 }
                 Value::new(self.render(parts)?)
@@ -273,6 +278,18 @@ impl<'a> Filler<'a> {
         }
     }
 
+    fn take_token(&mut self, owner: &NodeName, form: TokenForm, file: &DraftFile) -> Result<(), FillError> {
+        if !form.is_secret() {
+            return Ok(());
+        }
+        let token = self.authority.token(owner)?;
+        self.take(KeyId::Token(owner.clone()), token.sha256(), file)?;
+        if *owner == self.draft.spec.node {
+            self.ends.extend(token.end);
+        }
+        Ok(())
+    }
+
     /// Notes that `file` holds `key`, if it may.
     fn take(&mut self, key: KeyId, digest: Sha256, file: &DraftFile) -> Result<(), FillError> {
         let spec = &self.draft.spec;
@@ -280,7 +297,7 @@ impl<'a> Filler<'a> {
         if !key.may_be_on(&spec.node, spec.role) {
             return Err(FillError::Placement { path, key });
         }
-        if key.custody() == Custody::UntilFinished && file.kind != FileKind::Credential {
+        if key.custody_on(&spec.node) == Custody::UntilFinished && file.kind != FileKind::Credential {
             return Err(FillError::Custody { path, key });
         }
         if file.mode.bits() & 0o077 != 0 {
@@ -295,7 +312,8 @@ impl<'a> Filler<'a> {
         let size = parts.iter().map(|part| match part {
             Part::Text(text) => text.len(),
             Part::Base64(shared) => self.authority.shared(*shared).base64.expose().len(),
-            Part::LeafBase64(..) => 4096,
+            Part::LeafBase64(..) => 8192,
+            Part::Token(..) | Part::TokenBase64(..) => 64,
         });
         let mut out = Vec::with_capacity(size.sum());
         for part in parts {
@@ -307,7 +325,8 @@ impl<'a> Filler<'a> {
         Ok(Secret::new(out))
     }
 
-    /// api.ndjson. Its objects are stored in etcd for many to read: no key may be in it.
+    /// api.ndjson. Its objects are stored in etcd for many to read: no key may be in it but bootstrap tokens, which the
+    /// API server has to be told.
     fn api_lines(&mut self) -> Result<Secret, FillError> {
         let mut out = Vec::new();
         for (index, step) in self.draft.api.iter().enumerate() {
@@ -315,13 +334,15 @@ impl<'a> Filler<'a> {
             match step {
                 DraftStep::Step(step) => serde_json::to_writer(&mut out, step).map_err(|_| fault())?,
                 DraftStep::Template(parts) => {
-                    let secret = |part: &Part| match part {
-                        Part::Text(_) => false,
-                        Part::Base64(shared) => KeyId::of_shared(*shared).is_some(),
-                        Part::LeafBase64(..) => true,
-                    };
-                    if parts.iter().any(secret) {
-                        return Err(fault());
+                    for part in parts {
+                        match part {
+                            Part::Text(_) => {}
+                            Part::Base64(shared) if KeyId::of_shared(*shared).is_none() => {}
+                            Part::Base64(_) | Part::LeafBase64(..) => return Err(fault()),
+                            Part::Token(owner, form) | Part::TokenBase64(owner, form) => {
+                                self.tell_token(owner, *form)?;
+                            }
+                        }
                     }
                     let line = self.render(parts)?;
                     let whole = !line.expose().contains(&b'\n');
@@ -336,6 +357,19 @@ impl<'a> Filler<'a> {
         Ok(Secret::new(out))
     }
 
+    /// Notes that api.ndjson, which firstboot erases, holds a token, if it may.
+    fn tell_token(&mut self, owner: &NodeName, form: TokenForm) -> Result<(), FillError> {
+        if form.is_secret() {
+            let (spec, key) = (&self.draft.spec, KeyId::Token(owner.clone()));
+            let digest = self.authority.token(owner)?.sha256();
+            if spec.role != Role::ControlPlane || !key.may_be_on(&spec.node, spec.role) {
+                return Err(FillError::Placement { path: constant(paths::API_OBJECTS), key });
+            }
+            self.keys.insert(key, digest);
+        }
+        Ok(())
+    }
+
     fn identity(&self) -> Identity {
         let cas = self.authority.ca_validity();
         let leaves = || self.leaves.values().map(|leaf| leaf.validity);
@@ -343,7 +377,7 @@ impl<'a> Filler<'a> {
             generation: self.authority.generation(),
             etcd_digest: self.etcd_digest(),
             not_before: leaves().map(|v| v.not_before).fold(cas.not_before, i64::max),
-            boot_before: leaves().map(|v| v.not_after).fold(cas.not_after, i64::min),
+            boot_before: leaves().map(|v| v.not_after).chain(self.ends.iter().copied()).fold(cas.not_after, i64::min),
         }
     }
 

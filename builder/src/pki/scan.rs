@@ -4,7 +4,14 @@
 //! Seen are PEM blocks (also indented, or with line breaks escaped as in JSON), PKCS#8 of P-256 in DER, and both inside
 //! base64, up to [`DEPTH`] layers of it: kubeconfigs, JSON, YAML. Compressed data is for the caller to unpack.
 
-use crate::pki::key::{KeyPair, PKCS8_PREFIX};
+mod needles;
+
+pub use needles::Needles;
+
+use crate::pki::{
+    key::{KeyPair, PKCS8_PREFIX},
+    table::KeyId,
+};
 use base64::{
     Engine as _,
     alphabet::STANDARD,
@@ -39,7 +46,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// All private keys in `bytes`, sorted, each once.
 pub fn private_keys(bytes: &[u8]) -> Vec<Found> {
-    let mut found = Vec::new();
+    search(bytes, &Needles::default()).0
+}
+
+/// All private keys in `bytes`, and those of `needles` that they hold as they are, in hexadecimal or in base64 of any
+/// layer. Both are sorted, each once.
+pub fn search(bytes: &[u8], needles: &Needles) -> (Vec<Found>, Vec<KeyId>) {
+    let (mut found, mut held) = (Vec::new(), Vec::new());
     look(bytes, DEPTH, &mut |layer, pem_bodies| {
         for body in pem_bodies {
             found.push(body.found());
@@ -48,25 +61,13 @@ pub fn private_keys(bytes: &[u8]) -> Vec<Found> {
             let whole = layer.get(offset..offset + 138).and_then(KeyPair::from_pkcs8);
             found.push(whole.map_or(Found::Unreadable, |key| Found::Key(key.spki_sha256())));
         }
+        needles.find(layer, &mut held);
     });
     found.sort();
     found.dedup();
-    found
-}
-
-/// Whether `bytes` hold `secret` as it is, in hexadecimal or in base64 of any layer.
-pub fn holds(bytes: &[u8], secret: &[u8]) -> bool {
-    if secret.is_empty() {
-        return false;
-    }
-    let hex = Zeroizing::new(hex::encode(secret));
-    let upper = Zeroizing::new(hex.to_ascii_uppercase());
-    let mut held = false;
-    look(bytes, DEPTH, &mut |layer, _| {
-        held = held
-            || [secret, hex.as_bytes(), upper.as_bytes()].iter().any(|needle| offsets(layer, needle).next().is_some());
-    });
-    held
+    held.sort();
+    held.dedup();
+    (found, held)
 }
 
 /// A PEM block that says it holds a private key.

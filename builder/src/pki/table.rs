@@ -5,7 +5,7 @@
 //! the cluster CA, and a client certificate for firstboot's Lease. Lifetimes are certificateValidityPeriod for all rows.
 
 use crate::{
-    config::{Cluster, Node, San},
+    config::{Cluster, Node, NodeIdentity, San},
     draft::{Leaf, Row, Shared},
 };
 use nodekiln_plan::{Host, NodeName, Role};
@@ -172,6 +172,8 @@ pub enum KeyId {
     Encryption,
     /// A leaf's key.
     Leaf(Row, Option<NodeName>),
+    /// The bootstrap token of a pool, or of a node without baked identity.
+    Token(NodeName),
 }
 
 impl KeyId {
@@ -183,6 +185,8 @@ impl KeyId {
             // Every leaf of theirs is made by the builder.
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => &[],
             KeyId::Leaf(row, _) => spec(*row).receivers,
+            // Those who authenticate with it, and those who tell the API server of it.
+            KeyId::Token(_) => KUBELETS,
         }
     }
 
@@ -193,17 +197,21 @@ impl KeyId {
                 Scope::Shared => node.is_none(),
                 Scope::Node => node.as_ref() == Some(name),
             },
+            KeyId::Token(owner) => owner == name || role == Role::ControlPlane,
             _ => true,
         };
         own && self.receivers().contains(&role)
     }
 
-    /// For how long a receiver keeps it.
-    pub fn custody(&self) -> Custody {
+    /// For how long the node `name` keeps it.
+    pub fn custody_on(&self, name: &NodeName) -> Custody {
         match self {
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => Custody::Output,
             KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => Custody::Kept,
             KeyId::Leaf(row, _) => spec(*row).custody,
+            KeyId::Token(owner) if owner == name => Custody::Kept,
+            // It stands among the API objects, which firstboot erases.
+            KeyId::Token(_) => Custody::UntilFinished,
         }
     }
 
@@ -228,8 +236,17 @@ impl fmt::Display for KeyId {
             KeyId::Encryption => f.write_str("encryption-at-rest"),
             KeyId::Leaf(row, None) => f.write_str(spec(*row).name),
             KeyId::Leaf(row, Some(node)) => write!(f, "{}/{node}", spec(*row).name),
+            KeyId::Token(owner) => write!(f, "bootstrap-token/{owner}"),
         }
     }
+}
+
+/// The bootstrap tokens of a cluster: whose they are, and their life in seconds (`None`: they never end).
+pub fn tokens(cluster: &Cluster) -> impl Iterator<Item = (&NodeName, Option<i64>)> {
+    cluster.payloads().filter_map(|node| match node.identity {
+        NodeIdentity::Baked => None,
+        NodeIdentity::BootstrapToken { ttl } => Some((&node.name, ttl)),
+    })
 }
 
 /// The leaf of `row`: for `node` where the row is per node (which then must be given: `fill` refuses a leaf without),

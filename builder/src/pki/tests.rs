@@ -24,23 +24,20 @@ fn found(example: &str) -> Vec<String> {
         let mut seen = Vec::new();
         for file in &filled.tree.files {
             let mut keys: Vec<KeyId> = Vec::new();
-            for key in scan::private_keys(file.contents.expose()) {
+            let (found, symmetric) = scan::search(file.contents.expose(), authority.needles());
+            for key in found {
                 let Found::Key(spki) = key else { panic!("{}: a key that cannot be read", file.path) };
                 let known = own.get(&spki).cloned().or_else(|| authority.identify(&spki));
                 keys.push(known.unwrap_or_else(|| panic!("{}: nobody's key", file.path)));
             }
-            for (key, secret) in authority.symmetric_keys() {
-                if scan::holds(file.contents.expose(), secret) {
-                    keys.push(key);
-                }
-            }
+            keys.extend(symmetric);
             for key in keys {
                 assert!(key.may_be_on(&node.name, node.role), "{}: {key}", file.path);
                 assert_eq!(file.mode, Mode::PRIVATE, "{}: {key}", file.path);
                 let erased = filled.plan.files.iter().any(|entry| {
                     entry.kind == FileKind::Credential && entry.staged.as_ref().unwrap_or(&entry.path) == &file.path
                 });
-                assert_eq!(key.custody() == Custody::UntilFinished, erased, "{}: {key}", file.path);
+                assert_eq!(key.custody_on(&node.name) == Custody::UntilFinished, erased, "{}: {key}", file.path);
                 lines.push(format!("{} {} {key}", node.name, file.path));
                 seen.push(key);
             }

@@ -6,15 +6,21 @@
 //! time and randomness as arguments.
 
 mod parse;
+mod token;
 mod tree;
 mod write;
 
-use crate::pki::{
-    certificate::{self, CertificateError, Validity},
-    key::KeyPair,
-    table::Ca,
+pub use token::Token;
+
+use crate::{
+    config::Cluster,
+    pki::{
+        certificate::{self, CertificateError, Validity},
+        key::KeyPair,
+        table::{self, Ca},
+    },
 };
-use nodekiln_plan::{Secret, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::{collections::BTreeMap, fmt};
 use zeroize::Zeroizing;
 
@@ -39,6 +45,8 @@ pub struct Secrets {
     pub(crate) service_account: KeyPair,
     /// Keys for encryption at rest, never empty. The first one encrypts, all decrypt.
     pub(crate) encryption: Vec<EncryptionKey>,
+    /// Bootstrap tokens, by pool or node.
+    pub(crate) tokens: BTreeMap<NodeName, Token>,
     /// Leaf keys are derived from this.
     pub(crate) leaf_seed: Zeroizing<[u8; 32]>,
 }
@@ -133,8 +141,37 @@ impl Secrets {
                 name: ENCRYPTION_KEY_NAME.to_owned(),
                 key: Secret::new(encryption_key.to_vec()),
             }],
+            tokens: BTreeMap::new(),
             leaf_seed,
         })
+    }
+
+    /// Whether they lack anything that `cluster` needs and [`Secrets::complete`] adds.
+    pub fn lack(&self, cluster: &Cluster) -> bool {
+        table::tokens(cluster).any(|(owner, _)| !self.tokens.contains_key(owner))
+    }
+
+    /// Adds what `cluster` needs and these secrets lack, at the time `now`: bootstrap tokens. Says whether anything was
+    /// added, so that the secrets have to be written before they are used.
+    ///
+    /// # Errors
+    /// The source of randomness failed. Nothing is lost then.
+    pub fn complete<E>(
+        &mut self,
+        cluster: &Cluster,
+        now: i64,
+        mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<bool, NewError<E>> {
+        let mut added = false;
+        for (owner, _) in table::tokens(cluster) {
+            if !self.tokens.contains_key(owner) {
+                let taken: Vec<&str> = self.tokens.values().map(Token::id).collect();
+                let token = Token::new(now, &taken, &mut random).map_err(NewError::Random)?;
+                self.tokens.insert(owner.clone(), token);
+                added = true;
+            }
+        }
+        Ok(added)
     }
 
     /// Reads `secrets.yaml`.
@@ -158,6 +195,11 @@ impl Secrets {
     /// When the current generation of leaves began, seconds since the Unix epoch.
     pub fn renewed_at(&self) -> i64 {
         self.renewed_at
+    }
+
+    /// The bootstrap token of the pool or node `owner`.
+    pub fn token(&self, owner: &NodeName) -> Option<&Token> {
+        self.tokens.get(owner)
     }
 
     /// The current generation of leaves.
@@ -186,6 +228,10 @@ impl Secrets {
         parts.push(&service_account);
         parts.extend(self.encryption.iter().flat_map(|key| [key.name.as_bytes(), key.key.expose()]));
         parts.push(&self.leaf_seed[..]);
+        let created: Vec<[u8; 8]> = self.tokens.values().map(|token| token.created_at.to_be_bytes()).collect();
+        for ((owner, token), created) in self.tokens.iter().zip(&created) {
+            parts.extend([owner.as_str().as_bytes(), token.id.as_bytes(), token.secret.expose(), created]);
+        }
         Sha256::of_parts(parts)
     }
 }

@@ -1,7 +1,7 @@
 //! `secrets.yaml` from text: every fault at once, with its place, without its value.
 
 use super::{
-    CaPair, ENCRYPTION_KEY_NAME, EncryptionKey, Finding, SECRETS_VERSION, Secrets,
+    CaPair, ENCRYPTION_KEY_NAME, EncryptionKey, Finding, SECRETS_VERSION, Secrets, Token,
     tree::{Node, Place, read},
     write::field,
 };
@@ -12,7 +12,7 @@ use crate::pki::{
     table::Ca,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nodekiln_plan::{Secret, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     fn secrets(&mut self, root: &Place) -> Option<Secrets> {
-        const KEYS: [&str; 8] = [
+        const KEYS: [&str; 9] = [
             "version",
             "createdAt",
             "generation",
@@ -58,6 +58,7 @@ impl Reader {
             "authorities",
             "serviceAccount",
             "encryptionKeys",
+            "bootstrapTokens",
         ];
         let fields = self.fields(root, "", &KEYS)?;
         // A file of another version would only give misleading findings.
@@ -82,6 +83,7 @@ impl Reader {
         let authorities = self.authorities(&fields);
         let service_account = self.service_account(&fields);
         let encryption = self.encryption(&fields);
+        let tokens = self.tokens(&fields);
         Some(Secrets {
             created_at: created_at?,
             generation: generation?,
@@ -89,6 +91,7 @@ impl Reader {
             authorities: authorities?,
             service_account: service_account?,
             encryption: encryption?,
+            tokens,
             leaf_seed: leaf_seed?,
         })
     }
@@ -170,6 +173,39 @@ impl Reader {
             keys.push(EncryptionKey { name, key: Secret::new(key.to_vec()) });
         }
         Some(keys)
+    }
+
+    /// None in a file without pools.
+    fn tokens(&mut self, root: &Fields<'_>) -> BTreeMap<NodeName, Token> {
+        const NAME: &str = "bootstrapTokens";
+        let mut tokens: BTreeMap<NodeName, Token> = BTreeMap::new();
+        let Some(place) = root.fields.get(NAME).copied() else { return tokens };
+        let Node::Map(entries) = &place.value else {
+            self.add(place, NAME, format!("is {}, not a mapping", place.value.kind()));
+            return tokens;
+        };
+        for (key, value) in entries {
+            let Ok(owner) = key.value.parse::<NodeName>() else {
+                let message = "has a key that is not the name of a pool or node";
+                self.findings.push(Finding::new(key.defined.line(), key.defined.column(), NAME, message));
+                continue;
+            };
+            let path = format!("{NAME}.{owner}");
+            let Some(fields) = self.fields(value, &path, &["id", "secret", "createdAt"]) else { continue };
+            let (id, secret) = (self.text(&fields, "id"), self.text(&fields, "secret"));
+            let created = self.time(&fields, "createdAt");
+            let (Some((_, id)), Some((_, secret)), Some(created)) = (id, secret, created) else { continue };
+            let Some(token) = Token::from_parts(id, secret, created) else {
+                self.add(value, &path, "is no bootstrap token: `id` has 6 and `secret` 16 characters of [a-z0-9]");
+                continue;
+            };
+            if let Some((other, _)) = tokens.iter().find(|(_, other)| other.id == token.id) {
+                self.add(value, &path, format!("has the same `id` as {NAME}.{other}"));
+                continue;
+            }
+            tokens.insert(owner, token);
+        }
+        tokens
     }
 
     /// The entries of a mapping; unknown keys are findings.

@@ -408,3 +408,62 @@ fn damaged_files_never_panic_or_leak() {
         }
     }
 }
+
+/// Secrets with a token, as a pool makes it.
+fn with_token() -> Secrets {
+    let mut secrets = fixture(1);
+    let token = Token::from_parts("abcde0", "0123456789abcdef", NOW + 60).unwrap();
+    secrets.tokens.insert("pool".parse().unwrap(), token);
+    secrets
+}
+
+#[test]
+fn tokens_there_and_back() {
+    let secrets = with_token();
+    let text = text(&secrets);
+    assert_eq!(findings(&text), [""; 0]);
+    let again = Secrets::parse(text.as_bytes()).unwrap();
+    assert_eq!(again.tokens, secrets.tokens);
+    assert_eq!(again.to_vec(), secrets.to_vec());
+    // Each part counts.
+    let mut prints = vec![secrets.fingerprint(), fixture(1).fingerprint()];
+    for (name, id, secret, created) in [
+        ("loop", "abcde0", "0123456789abcdef", NOW + 60),
+        ("pool", "abcde1", "0123456789abcdef", NOW + 60),
+        ("pool", "abcde0", "0123456789abcdee", NOW + 60),
+        ("pool", "abcde0", "0123456789abcdef", NOW + 61),
+    ] {
+        let mut other = fixture(1);
+        other.tokens.insert(name.parse().unwrap(), Token::from_parts(id, secret, created).unwrap());
+        prints.push(other.fingerprint());
+    }
+    prints.sort();
+    prints.dedup();
+    assert_eq!(prints.len(), 6);
+}
+
+#[test]
+fn tokens_refused() {
+    let good = text(&with_token());
+    let second = "  \"pool2\": {id: abcde0, secret: 0123456789abcdeg, createdAt: \"2026-01-31T12:00:00Z\"}\n";
+    for (from, to, place, message) in [
+        ("  \"pool\":\n", "  \"Pool\":\n", "\"Pool\"", "bootstrapTokens has a key that is not the name of"),
+        ("id: \"abcde0\"", "id: \"abcde\"", "^id: \"abcde\"", "bootstrapTokens.pool is no bootstrap token: `id` has 6"),
+        ("0123456789abcdef", "0123456789ABCDEF", "^id: \"abcde0\"", "bootstrapTokens.pool is no bootstrap token"),
+        ("    id: \"abcde0\"\n", "", "^secret: \"0123456789abcdef\"", "bootstrapTokens.pool has no `id`"),
+        ("bootstrapTokens:\n", "bootstrapTokens: 1\nx:\n", "^1\nx", "bootstrapTokens is a number, not a mapping"),
+        (
+            "bootstrapTokens:\n",
+            &format!("bootstrapTokens:\n{second}"),
+            "^id: \"abcde0\"",
+            "bootstrapTokens.pool has the same `id`",
+        ),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from:?}");
+        let expected = format!("{}: {message}", at(&bad, place));
+        let found = findings(&bad);
+        assert!(found.iter().any(|finding| finding.starts_with(&expected)), "{expected:?} not in {found:#?}");
+        assert!(!found.iter().any(|finding| finding.contains("0123456789")), "{found:?}");
+    }
+}

@@ -26,7 +26,8 @@ pub(super) fn field(ca: Ca) -> &'static str {
 pub(super) fn render(secrets: &Secrets) -> Secret {
     // Enough for all but very long lists of CAs: a copy left behind by growing would not be wiped.
     let pairs: usize = secrets.authorities.values().flatten().map(|pair| pair.certificate.len() * 2 + 512).sum();
-    let mut out = Vec::with_capacity(HEADER.len() + 4096 + pairs + secrets.encryption.len() * 256);
+    let mut out =
+        Vec::with_capacity(HEADER.len() + 4096 + pairs + (secrets.encryption.len() + secrets.tokens.len()) * 384);
     let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
 
     text(HEADER);
@@ -56,6 +57,15 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
         text("  secret: \"");
         text(&base64(key.key.expose()));
         text("\"\n");
+    }
+    if !secrets.tokens.is_empty() {
+        text("# Bootstrap tokens, by pool or node. Their lives count from when they were made.\nbootstrapTokens:\n");
+    }
+    for (owner, token) in &secrets.tokens {
+        text(&format!("  {}:\n", serde_json::Value::from(owner.as_str())));
+        text(&format!("    id: \"{}\"\n    secret: \"", token.id));
+        text(std::str::from_utf8(token.secret.expose()).expect("a token is letters and digits"));
+        text(&format!("\"\n    createdAt: \"{}\"\n", time(token.created_at)));
     }
     Secret::new(out)
 }

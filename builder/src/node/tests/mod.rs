@@ -255,6 +255,9 @@ fn keys_lie_only_where_the_table_puts_them() {
                         Part::Base64(shared) => KeyId::of_shared(*shared),
                         Part::Text(_) | Part::LeafBase64(_, LeafForm::Certificate) => None,
                         Part::LeafBase64(leaf, _) => Some(KeyId::Leaf(leaf.row, leaf.node.clone())),
+                        Part::Token(name, form) | Part::TokenBase64(name, form) => {
+                            form.is_secret().then(|| KeyId::Token(name.clone()))
+                        }
                     })),
                 }
                 for key in keys {

@@ -477,3 +477,90 @@ fn debug_shows_nothing() {
     let shown = format!("{:?}", filled("cp1"));
     assert!(!shown.contains("BEGIN") && !shown.contains("PRIVATE"), "{shown}");
 }
+
+/// A pool's token is on its payload and, until firstboot has finished, on control planes; its end is the payload's.
+#[test]
+fn tokens() {
+    use crate::{
+        config::{Cluster, NodeIdentity, NodeKind},
+        draft::TokenForm,
+        pki::{Authority, IssueError},
+    };
+    let mut cluster: Cluster = fixture::cluster();
+    let mut pool = cluster.nodes[3].clone();
+    pool.name = "pool".parse().unwrap();
+    pool.kind = NodeKind::Pool;
+    pool.identity = NodeIdentity::BootstrapToken { ttl: Some(DAY) };
+    cluster.pools = vec![pool];
+    cluster.nodes[3].identity = NodeIdentity::BootstrapToken { ttl: None };
+    let [pool, worker] = ["pool", "w1"].map(|name| name.parse::<nodekiln_plan::NodeName>().unwrap());
+    let mut secrets = secrets::tests::fixture(1);
+    let lacking = Authority::open(&secrets, &cluster).unwrap();
+    assert!(secrets.complete(&cluster, NOW + DAY, secrets::tests::fixed_random(3)).unwrap());
+    assert!(!secrets.complete(&cluster, NOW + 2 * DAY, secrets::tests::fixed_random(4)).unwrap());
+    let authority = Authority::open(&secrets, &cluster).unwrap();
+
+    let bootstrap = |owner: &nodekiln_plan::NodeName, mode| {
+        let parts = vec![Part::Text("token: ".into()), Part::Token(owner.clone(), TokenForm::Whole)];
+        file("/etc/kubernetes/bootstrap-kubelet.conf", mode, FileKind::Laid, Contents::Template(parts))
+    };
+    let draft = |name: &nodekiln_plan::NodeName, owner: &nodekiln_plan::NodeName, mode| {
+        let mut draft = fixture::draft(&cluster, "w1");
+        draft.spec.node = name.clone();
+        draft.files = vec![bootstrap(owner, mode)];
+        draft
+    };
+    let filled = |owner: &nodekiln_plan::NodeName| fill(&authority, &draft(owner, owner, Mode::PRIVATE)).unwrap();
+    let token = secrets.token(&pool).unwrap();
+    let conf = filled(&pool);
+    let text = contents(&conf, "/etc/kubernetes/bootstrap-kubelet.conf");
+    assert!(text.starts_with(&format!("token: {}.", token.id())) && text.len() == "token: ".len() + 23, "{text}");
+    assert_eq!(key_names(&conf), ["bootstrap-token/pool"]);
+    assert_eq!(conf.plan.identity.boot_before, NOW + 2 * DAY);
+    // A token without end: the CAs' end is the payload's.
+    assert_eq!(filled(&worker).plan.identity.boot_before, authority.ca_validity().not_after);
+
+    // Nobody else's, and nothing that others could read.
+    let error = fill(&authority, &draft(&worker, &pool, Mode::PRIVATE)).unwrap_err();
+    let placed = "/etc/kubernetes/bootstrap-kubelet.conf: this node must not hold the key `bootstrap-token/pool`";
+    assert_eq!(error.to_string(), placed);
+    let error = fill(&authority, &draft(&pool, &pool, Mode::PUBLIC)).unwrap_err();
+    assert!(matches!(error, FillError::Mode { .. }), "{error}");
+    let error = fill(&lacking, &draft(&pool, &pool, Mode::PRIVATE)).unwrap_err();
+    assert!(matches!(&error, FillError::Issue(IssueError::Token(owner)) if *owner == pool), "{error}");
+
+    // On a control plane it may stand among the API objects, and nowhere else.
+    let text = |text: &str| Part::Text(text.into());
+    let object = |end| {
+        DraftStep::Template(vec![
+            text(r#"{"apply":{"kind":"Secret","name":"bootstrap-token-"#),
+            Part::Token(pool.clone(), TokenForm::Id),
+            text(r#"","data":""#),
+            Part::TokenBase64(pool.clone(), TokenForm::Secret),
+            text(r#"","end":""#),
+            end,
+            text("\"}}"),
+        ])
+    };
+    let mut control_plane = fixture::draft(&cluster, "cp1");
+    control_plane.api = vec![object(Part::Token(pool.clone(), TokenForm::End))];
+    let told = fill(&authority, &control_plane).unwrap();
+    assert!(key_names(&told).contains(&"bootstrap-token/pool".to_owned()));
+    assert_eq!(told.plan.identity.boot_before, NOW + YEAR, "it does not authenticate with it");
+    let ApiStep::Apply(object_told) = serde_json::from_str(contents(&told, paths::API_OBJECTS).trim()).unwrap() else {
+        panic!()
+    };
+    assert_eq!(object_told["name"], format!("bootstrap-token-{}", token.id()));
+    assert_eq!(object_told["end"], "2026-02-02T12:00:00Z");
+    let found = crate::pki::scan::search(contents(&told, paths::API_OBJECTS).as_bytes(), authority.needles());
+    assert_eq!(found, (vec![], vec![KeyId::Token(pool.clone())]));
+
+    control_plane.api = vec![object(Part::Token(worker.clone(), TokenForm::End))];
+    assert!(matches!(fill(&authority, &control_plane), Err(FillError::Issue(IssueError::Token(_)))), "it has no end");
+    control_plane.api = vec![];
+    control_plane.files = vec![bootstrap(&pool, Mode::PRIVATE)];
+    assert!(matches!(fill(&authority, &control_plane), Err(FillError::Custody { .. })));
+    let mut other = draft(&pool, &pool, Mode::PRIVATE);
+    other.api = vec![object(text("x"))];
+    assert!(matches!(fill(&authority, &other), Err(FillError::Placement { .. })), "pools tell nobody");
+}

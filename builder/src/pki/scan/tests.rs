@@ -143,6 +143,11 @@ fn nothing_else() {
     }
 }
 
+/// Whether `bytes` hold `secret` in some form.
+fn holds(bytes: &[u8], secret: &[u8]) -> bool {
+    !search(bytes, &Needles::new([(KeyId::Encryption, secret)])).1.is_empty()
+}
+
 #[test]
 fn symmetric_keys() {
     let secret: [u8; 32] = std::array::from_fn(|i| (i * 37 + 200) as u8);
@@ -178,8 +183,8 @@ fn filled_nodes() {
             .collect();
         expected.sort();
         assert_eq!(found, expected, "{}", node.name);
-        let secret = authority.symmetric_keys()[0].1;
-        let holders = filled.tree.files.iter().filter(|file| holds(file.contents.expose(), secret));
+        let held = |bytes| search(bytes, authority.needles()).1 == [KeyId::Encryption];
+        let holders = filled.tree.files.iter().filter(|file| held(file.contents.expose()));
         let holders: Vec<_> = holders.map(|file| file.path.as_str()).collect();
         let expected: &[&str] = if node.name.as_str() == "w1" { &[] } else { &["/etc/kubernetes/pki/enc.json"] };
         assert_eq!(holders, expected);

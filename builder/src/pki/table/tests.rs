@@ -74,6 +74,7 @@ fn placement() {
     let other: NodeName = "n2".parse().unwrap();
     let mut keys: Vec<KeyId> = Ca::ALL.map(KeyId::Ca).into();
     keys.extend([KeyId::ServiceAccount, KeyId::Encryption]);
+    keys.extend([own.clone(), other.clone()].map(KeyId::Token));
     for row in ROWS {
         keys.extend([None, Some(own.clone()), Some(other.clone())].map(|node| KeyId::Leaf(row, node)));
     }
@@ -91,6 +92,10 @@ fn placement() {
             "ca ControlPlane",
             "sa ControlPlane",
             "encryption-at-rest ControlPlane",
+            // A pool's own, and those that control planes tell the API server of.
+            "bootstrap-token/n1 ControlPlane",
+            "bootstrap-token/n1 Worker",
+            "bootstrap-token/n2 ControlPlane",
             "apiserver/n1 ControlPlane",
             "apiserver-kubelet-client ControlPlane",
             "apiserver-etcd-client ControlPlane",
@@ -115,13 +120,14 @@ fn placement() {
 
 #[test]
 fn custody() {
-    let key = |row| KeyId::Leaf(row, None).custody();
+    let node: NodeName = "n1".parse().unwrap();
+    let key = |row| KeyId::Leaf(row, None).custody_on(&node);
     let erased: Vec<_> = ROWS.into_iter().filter(|row| key(*row) == Custody::UntilFinished).collect();
     let output: Vec<_> = ROWS.into_iter().filter(|row| key(*row) == Custody::Output).collect();
     assert_eq!((erased, output), (vec![Row::SuperAdmin], vec![Row::Admin]));
-    assert_eq!(KeyId::Ca(Ca::Etcd).custody(), Custody::Output);
-    assert_eq!(KeyId::Ca(Ca::FrontProxy).custody(), Custody::Output);
-    assert_eq!(KeyId::Ca(Ca::Kubernetes).custody(), Custody::Kept);
+    assert_eq!(KeyId::Ca(Ca::Etcd).custody_on(&node), Custody::Output);
+    assert_eq!(KeyId::Ca(Ca::FrontProxy).custody_on(&node), Custody::Output);
+    assert_eq!(KeyId::Ca(Ca::Kubernetes).custody_on(&node), Custody::Kept);
 }
 
 fn sans(row: Row) -> Vec<String> {
