@@ -1,7 +1,7 @@
 //! One node from draft to checked payload: fill, encode, decode again, prove placement. Pure.
 
 use crate::{
-    config::{Cluster, DeliveryMode, Finding, Node, Platform, code},
+    config::{Cluster, Delivery, DeliveryMode, Finding, Node, code},
     draft::NodeDraft,
     output::{
         manifest::{FileRole, NodeRow},
@@ -9,7 +9,7 @@ use crate::{
     },
     pki::{self, Authority, KeyId},
 };
-use nodekiln_payload::{Artifact, CheckError, EncodeError, EncodeOptions, NodeTree, Pointer, encode};
+use nodekiln_payload::{Artifact, CheckError, EncodeError, EncodeOptions, Format, NodeTree, Pointer, encode};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
 use std::collections::BTreeMap;
 
@@ -79,6 +79,8 @@ pub enum BakeError {
         limit: usize,
         /// Names and sizes.
         largest: String,
+        /// What makes it smaller.
+        advice: &'static str,
     },
 }
 
@@ -105,9 +107,7 @@ impl BakeError {
             source = cause.source();
         }
         match self {
-            Self::Budget { .. } => Finding::new(code::BUDGET, message).hint(
-                "set `delivery.baseURL`, so that programs are fetched instead of carried, or `delivery.mode: pointer`",
-            ),
+            Self::Budget { advice, .. } => Finding::new(code::BUDGET, message).hint(*advice),
             _ => Finding::new(code::PLAN, message),
         }
     }
@@ -154,7 +154,7 @@ impl Oven<'_> {
             DeliveryMode::Inline => payload(name, artifacts),
             DeliveryMode::Pointer => self.pointed_at(name, artifacts, &options)?,
         };
-        budget(node, &filled.tree, &files)?;
+        budget(node, &self.cluster.delivery, &filled.tree, &files)?;
         for (path, file_name) in [(paths::PLAN, "plan.json"), (paths::API_OBJECTS, "api.ndjson")] {
             if let Some(file) = filled.tree.files.iter().find(|file| file.path.as_str() == path) {
                 files.push(OutputFile {
@@ -229,17 +229,9 @@ fn payload(node: &NodeName, artifacts: Vec<Artifact>) -> Vec<OutputFile> {
     artifacts.into_iter().map(file).collect()
 }
 
-/// Refuses a payload that its platform would cut off or choke on: the limits are those of the platforms' own documentation,
-/// fw_cfg's is where its reading takes minutes (coreos/ignition#1259).
-fn budget(node: &Node, tree: &NodeTree, files: &[OutputFile]) -> Result<(), BakeError> {
-    let (platform, limit) = match node.os.platform {
-        Platform::Metal => return Ok(()),
-        Platform::Qemu => ("qemu (fw_cfg)", 256 * 1024),
-        Platform::Aws => ("aws", 16384),
-        Platform::OpenStack => ("openstack", 49151),
-        Platform::Azure => ("azure", 48 * 1024),
-        Platform::Gcp => ("gcp", 262_144),
-    };
+/// Refuses a payload that its platform would cut off or choke on.
+fn budget(node: &Node, delivery: &Delivery, tree: &NodeTree, files: &[OutputFile]) -> Result<(), BakeError> {
+    let Some(limit) = node.os.platform.limit() else { return Ok(()) };
     let given = files.iter().filter(|file| file.role == FileRole::Payload);
     let size = given.map(|file| file.bytes.expose().len()).max().unwrap_or(0);
     if size <= limit {
@@ -249,14 +241,39 @@ fn budget(node: &Node, tree: &NodeTree, files: &[OutputFile]) -> Result<(), Bake
     sizes.sort_by(|a, b| b.cmp(a));
     let largest =
         sizes.iter().take(3).map(|(size, path)| format!("{path} ({size} bytes)")).collect::<Vec<_>>().join(", ");
-    Err(BakeError::Budget { node: node.name.clone(), platform, size, limit, largest })
+    let advice = smaller(delivery, node.os.profile.format);
+    let platform = node.os.platform.name();
+    Err(BakeError::Budget { node: node.name.clone(), platform, size, limit, largest, advice })
+}
+
+/// What makes a payload smaller, of what this system takes and what is not set yet.
+fn smaller(delivery: &Delivery, format: Format) -> &'static str {
+    match (format, &delivery.base_url, delivery.mode) {
+        (Format::Ignition, None, _) => {
+            "set `delivery.baseURL`, so that programs are fetched instead of carried, and `delivery.mode: pointer` if that \
+             is not enough"
+        }
+        (Format::Ignition, Some(_), DeliveryMode::Inline) => {
+            "set `delivery.mode: pointer`: the machine is given a stub, and fetches the rest"
+        }
+        (Format::Ignition, Some(_), DeliveryMode::Pointer) => "the stub is as large as `delivery.caFile`: shorten it",
+        // cloud-init takes no pointer.
+        (Format::CloudInit, None, _) => {
+            "set `delivery.baseURL`, so that programs are fetched instead of carried; a volume labelled `cidata` \
+             (`os.platform: metal`) takes any size"
+        }
+        (Format::CloudInit, Some(_), _) => {
+            "carry less in `os.files`, or give the payload on a volume labelled `cidata`, which takes any size \
+             (`os.platform: metal`)"
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        config::{Delivery, OsUnit, User},
+        config::{OsUnit, Platform, User},
         draft::Shared,
         node::{fixture, plan},
         pki::fixture::authority,
@@ -303,6 +320,22 @@ mod tests {
         cluster.delivery.mode = DeliveryMode::Inline;
         let Err(error @ BakeError::Budget { .. }) = bake(&cluster) else { panic!("no budget") };
         assert_eq!(error.node().map(NodeName::as_str), Some("cp1"));
+    }
+
+    /// What is advised is not refused, and is not what is there already.
+    #[test]
+    fn advice_is_of_use() {
+        let base_url = Some("https://192.0.2.1".to_owned());
+        for (format, base_url, mode, says, never) in [
+            (Format::Ignition, None, DeliveryMode::Inline, "baseURL", "cidata"),
+            (Format::Ignition, base_url.clone(), DeliveryMode::Inline, "pointer", "baseURL"),
+            (Format::Ignition, base_url.clone(), DeliveryMode::Pointer, "caFile", "baseURL"),
+            (Format::CloudInit, None, DeliveryMode::Inline, "baseURL", "pointer"),
+            (Format::CloudInit, base_url, DeliveryMode::Inline, "cidata", "baseURL"),
+        ] {
+            let advice = smaller(&Delivery { mode, base_url, ca: None }, format);
+            assert!(advice.contains(says) && !advice.contains(never), "{format:?} {mode:?}: {advice}");
+        }
     }
 
     /// A unit is searched as files are: its text is in the payload too.

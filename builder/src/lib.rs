@@ -11,6 +11,7 @@ mod component;
 pub mod config;
 pub mod draft;
 pub mod firstboot;
+pub mod inspect;
 pub mod node;
 pub mod output;
 pub mod pki;

@@ -3,6 +3,7 @@
 mod build;
 mod example;
 mod init;
+mod inspect;
 mod plan;
 mod schema;
 mod secrets;
@@ -37,6 +38,8 @@ enum Command {
     Build(build::Build),
     /// Check cluster.yaml and say everything that is wrong with it. Needs no keys and writes nothing.
     Validate(validate::Validate),
+    /// Tell what a payload holds, without anything secret: files, units, keys, certificates, until when it can boot.
+    Inspect(inspect::Inspect),
     /// Print the JSON Schema of cluster.yaml, for editors.
     Schema(schema::Schema),
     /// Make and look at the cluster's secrets.
@@ -59,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(init) => init.run(&terminal),
         Command::Build(build) => build.run(&terminal),
         Command::Validate(validate) => validate.run(&terminal),
+        Command::Inspect(inspect) => inspect.run(&terminal),
         Command::Schema(schema) => schema.run(&terminal),
         Command::Secrets(secrets) => secrets.run(&terminal),
     };

@@ -482,6 +482,36 @@ pub enum Platform {
     Gcp,
 }
 
+impl Platform {
+    /// All of them, by the name that cluster.yaml has for them.
+    pub const ALL: [(&'static str, Platform); 6] = [
+        ("metal", Platform::Metal),
+        ("qemu", Platform::Qemu),
+        ("aws", Platform::Aws),
+        ("openstack", Platform::OpenStack),
+        ("azure", Platform::Azure),
+        ("gcp", Platform::Gcp),
+    ];
+
+    /// How many bytes it takes. The limits are those of the platforms' own documentation; fw_cfg's is where its reading
+    /// takes minutes (coreos/ignition#1259).
+    pub fn limit(self) -> Option<usize> {
+        match self {
+            Platform::Metal => None,
+            Platform::Qemu => Some(256 * 1024),
+            Platform::Aws => Some(16384),
+            Platform::OpenStack => Some(49151),
+            Platform::Azure => Some(48 * 1024),
+            Platform::Gcp => Some(262_144),
+        }
+    }
+
+    /// Its name in cluster.yaml.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, platform)| *platform == self).map_or("metal", |(name, _)| name)
+    }
+}
+
 /// os.arch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arch {

@@ -1,6 +1,7 @@
-//! What is written: the output folder and `secrets.yaml`. The only part of the builder that touches the machine.
+//! What is written, and read back: the output folder and `secrets.yaml`. The only part of the builder that touches the machine.
 
 pub mod existing;
+pub mod folder;
 pub mod manifest;
 pub mod placement;
 mod process;

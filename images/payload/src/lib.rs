@@ -31,6 +31,7 @@ pub use error::{DecodeError, EncodeError};
 pub use ignition::pointer::Pointer;
 pub use options::{EncodeOptions, Gzip, IgnitionVersion, IgnitionVersionError};
 pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile, TimeService};
+pub use tar::{TarEntry, TarKind};
 pub use tree::{
     Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
 };
@@ -63,4 +64,20 @@ pub fn tree_tar(tree: &NodeTree, profile: &Profile) -> Result<Artifact, EncodeEr
         return Err(EncodeError::Faults(faults));
     }
     tar::pack(tree, profile)
+}
+
+/// Reads what [`tree_tar`] has packed.
+///
+/// # Errors
+/// Anything that it would not have written.
+pub fn read_tar(bytes: &[u8]) -> Result<Vec<TarEntry>, DecodeError> {
+    tar::unpack(bytes)
+}
+
+/// The `meta-data` that goes with this `user-data`, for a reader who has only the latter.
+///
+/// # Errors
+/// A `user-data` that [`encode`] would not have written.
+pub fn implied_meta_data(user_data: &[u8]) -> Result<Artifact, DecodeError> {
+    cloud_init::implied_meta_data(user_data)
 }

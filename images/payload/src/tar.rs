@@ -5,19 +5,84 @@
 //! and are not in it.
 
 use crate::{
-    error::EncodeError,
+    error::{DecodeError, EncodeError},
     laid::{self, Laid},
     profile::Profile,
     tree::{Artifact, NodeTree, UnitState},
 };
 use nodekiln_plan::{AbsPath, Mode, Secret};
-use std::{borrow::Cow, collections::BTreeMap, io};
-use tar::{Builder, EntryType, Header};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io::{self, Read as _},
+};
+use tar::{Archive, Builder, EntryType, Header};
 
 const TREE: &str = "tree.tar";
 
 /// Presets in the place of what Ignition writes to `20-ignition.preset`.
 const PRESET: &str = "/etc/systemd/system-preset/20-nodekiln.preset";
+
+/// An entry of a `tree.tar`. Everything is root's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TarEntry {
+    /// Where.
+    pub path: AbsPath,
+    /// Permission bits.
+    pub mode: Mode,
+    /// What.
+    pub what: TarKind,
+}
+
+/// What an entry of a `tree.tar` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TarKind {
+    /// A folder.
+    Directory,
+    /// A file.
+    File(Secret),
+    /// A symbolic link.
+    Link(String),
+}
+
+/// Reads a `tree.tar` back, strict: what [`pack`] does not write is refused.
+pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<TarEntry>, DecodeError> {
+    let fault = || DecodeError::unexpected(TREE, "an entry");
+    let mut archive = Archive::new(bytes);
+    let mut entries: Vec<TarEntry> = Vec::new();
+    for entry in archive.entries().map_err(|_| fault())? {
+        let mut entry = entry.map_err(|_| fault())?;
+        let name = entry.path_bytes().into_owned();
+        let name = std::str::from_utf8(&name).map_err(|_| fault())?.trim_end_matches('/').to_owned();
+        let wrong = |what| DecodeError::unexpected(&name, what);
+        let header = entry.header();
+        let owner = (header.uid().ok(), header.gid().ok(), header.mtime().ok());
+        if owner != (Some(0), Some(0), Some(0)) {
+            return Err(wrong("owner or time"));
+        }
+        let mode = format!("{:04o}", header.mode().map_err(|_| wrong("mode"))?);
+        let mode = mode.parse().map_err(|_| wrong("mode"))?;
+        let what = match header.entry_type() {
+            EntryType::Directory => TarKind::Directory,
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().and_then(|name| String::from_utf8(name.into_owned()).ok());
+                TarKind::Link(target.ok_or_else(|| wrong("target"))?)
+            }
+            EntryType::Regular => {
+                let mut contents = Vec::new();
+                entry.read_to_end(&mut contents).map_err(|_| wrong("contents"))?;
+                TarKind::File(Secret::new(contents))
+            }
+            _ => return Err(wrong("kind")),
+        };
+        let path: AbsPath = format!("/{name}").parse().map_err(|_| wrong("path"))?;
+        if entries.last().is_some_and(|last| last.path >= path) {
+            return Err(wrong("order"));
+        }
+        entries.push(TarEntry { path, mode, what });
+    }
+    Ok(entries)
+}
 
 /// Packs a tree without faults.
 pub(crate) fn pack(tree: &NodeTree, profile: &Profile) -> Result<Artifact, EncodeError> {

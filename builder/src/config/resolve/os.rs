@@ -47,17 +47,7 @@ impl Cx<'_, '_> {
         OsLayer {
             profile_faulty: profile.is_none() && !raw.profile.is_unset(),
             profile,
-            platform: raw.platform.get().and_then(|at| {
-                let platforms = [
-                    ("metal", Platform::Metal),
-                    ("qemu", Platform::Qemu),
-                    ("aws", Platform::Aws),
-                    ("openstack", Platform::OpenStack),
-                    ("azure", Platform::Azure),
-                    ("gcp", Platform::Gcp),
-                ];
-                self.choice(at, &platforms, &[])
-            }),
+            platform: raw.platform.get().and_then(|at| self.choice(at, &Platform::ALL, &[])),
             arch: raw.arch.get().and_then(|at| self.choice(at, &[("amd64", Arch::Amd64), ("arm64", Arch::Arm64)], &[])),
             ignition: raw.ignition_version.get().and_then(|at| {
                 let versions = [

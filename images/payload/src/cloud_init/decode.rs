@@ -71,6 +71,17 @@ pub(crate) fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTr
     Ok(tree)
 }
 
+/// The `meta-data` that this `user-data` goes with: all of it follows from there.
+pub(crate) fn implied_meta_data(user_data: &[u8]) -> Result<Artifact, DecodeError> {
+    let text = user_data.strip_prefix(HEADER.as_bytes()).ok_or_else(|| unexpected("the first line"))?;
+    let data: UserData = parse(USER_DATA, text)?;
+    let digest = data.write_files.last().map(|file| file.content.as_str());
+    let digest = digest.filter(|digest| is_hex(digest, 64)).ok_or_else(|| unexpected("the last of write_files"))?;
+    let meta_data = MetaData { instance_id: instance_id(digest), local_hostname: data.hostname };
+    let bytes = super::line(&meta_data).map_err(|_| unexpected("the data"))?;
+    Ok(Artifact { name: META_DATA, bytes })
+}
+
 fn unexpected(what: &str) -> DecodeError {
     DecodeError::unexpected(USER_DATA, what)
 }

@@ -18,7 +18,7 @@
 mod decode;
 mod model;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, implied_meta_data};
 
 use crate::{
     content::{base64, base64_len, gzip_base64},

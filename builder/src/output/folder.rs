@@ -1,0 +1,174 @@
+//! Reading back: an output folder, or a payload wherever it lies.
+
+use super::manifest::MANIFEST;
+use crate::inspect::Beside;
+use nodekiln_plan::Secret;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Why something was not read.
+#[derive(Debug, thiserror::Error)]
+#[error("reading {}", path.display())]
+pub struct ReadError {
+    /// What.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// What an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A file.
+    File,
+    /// A folder.
+    Directory,
+    /// A link, a device or something else that no output holds.
+    Other,
+}
+
+/// An entry of a folder, however deep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits, with setuid and its kin.
+    pub mode: u32,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A folder and all that is below it. Links are not followed.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    /// By path relative to the root; the root itself is empty.
+    pub entries: BTreeMap<String, Entry>,
+}
+
+impl Folder {
+    /// Lists the folder `root`.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn open(root: &Path) -> Result<Self, ReadError> {
+        let mut folder = Self { root: root.to_owned(), entries: BTreeMap::new() };
+        let entry = entry(&fs::metadata(root).map_err(|source| ReadError { path: root.to_owned(), source })?);
+        folder.entries.insert(String::new(), entry);
+        folder.list(root, "")?;
+        Ok(folder)
+    }
+
+    fn list(&mut self, path: &Path, prefix: &str) -> Result<(), ReadError> {
+        let failed = |source| ReadError { path: path.to_owned(), source };
+        for found in fs::read_dir(path).map_err(failed)? {
+            let found = found.map_err(failed)?;
+            let name = format!("{prefix}{}", found.file_name().to_string_lossy());
+            let entry = entry(&found.metadata().map_err(failed)?);
+            if entry.kind == EntryKind::Directory {
+                self.list(&found.path(), &format!("{name}/"))?;
+            }
+            self.entries.insert(name, entry);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a file at `path`.
+    pub fn has_file(&self, path: &str) -> bool {
+        self.entries.get(path).is_some_and(|entry| entry.kind == EntryKind::File)
+    }
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, path: &str) -> Result<Secret, ReadError> {
+        read(&self.root.join(path))
+    }
+}
+
+fn entry(meta: &fs::Metadata) -> Entry {
+    let kind = if meta.is_file() {
+        EntryKind::File
+    } else if meta.is_dir() {
+        EntryKind::Directory
+    } else {
+        EntryKind::Other
+    };
+    Entry { kind, mode: meta.permissions().mode() & 0o7777, size: meta.len() }
+}
+
+/// The bytes of the file at `path`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(path: &Path) -> Result<Secret, ReadError> {
+    fs::read(path).map(Secret::new).map_err(|source| ReadError { path: path.to_owned(), source })
+}
+
+/// A payload on disk, and what lies beside it.
+#[derive(Debug)]
+pub struct OnDisk {
+    /// The file that was read.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub bytes: Secret,
+    /// cloud-init's other files.
+    pub beside: Beside,
+}
+
+/// The payloads that `path` leads to: a file's own, that of a node's folder, or those of all nodes of an output.
+///
+/// # Errors
+/// Files that cannot be read, or a folder that holds no payload.
+pub fn payloads(path: &Path) -> Result<Vec<OnDisk>, ReadError> {
+    let failed = |source| ReadError { path: path.to_owned(), source };
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![on_disk(path.to_owned())?]);
+    }
+    let folders: Vec<PathBuf> = if path.join(MANIFEST).is_file() {
+        let nodes = path.join("nodes");
+        let failed = |source| ReadError { path: nodes.clone(), source };
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(&nodes).map_err(failed)? {
+            folders.push(entry.map_err(failed)?.path());
+        }
+        folders.sort();
+        folders
+    } else {
+        vec![path.to_owned()]
+    };
+    let mut found = Vec::new();
+    for folder in folders {
+        let names = ["config.ign", "pointer.ign", "user-data"].map(|name| folder.join(name));
+        for payload in names.into_iter().filter(|path| path.is_file()) {
+            found.push(on_disk(payload)?);
+        }
+    }
+    if found.is_empty() {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no config.ign, pointer.ign or user-data in it",
+        )));
+    }
+    Ok(found)
+}
+
+fn on_disk(path: PathBuf) -> Result<OnDisk, ReadError> {
+    let beside = |name: &str| {
+        let path = path.with_file_name(name);
+        // A user-data that was copied somewhere stands alone there.
+        if path.is_file() { read(&path).map(Some) } else { Ok(None) }
+    };
+    let is_user_data = path.file_name().is_some_and(|name| name == "user-data");
+    let beside = match is_user_data {
+        true => Beside { meta_data: beside("meta-data")?, network_config: beside("network-config")? },
+        false => Beside::default(),
+    };
+    Ok(OnDisk { bytes: read(&path)?, path, beside })
+}
