@@ -144,7 +144,9 @@ impl Oven<'_> {
             keys: &|spki| own.get(spki).map(|id| (*id).clone()).or_else(|| self.authority.identify(spki)),
             symmetric: self.authority.needles(),
             user_files: &|path| {
-                node.os.files.iter().any(|file| file.path.as_str() == path)
+                // A Secret of the user's may hold a key of the user's.
+                (path == paths::API_OBJECTS && !self.cluster.manifests.is_empty())
+                    || node.os.files.iter().any(|file| file.path.as_str() == path)
                     || node.os.units.iter().any(|unit| unit.name.as_str() == path)
             },
         };

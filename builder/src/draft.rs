@@ -192,6 +192,8 @@ pub enum Row {
     SuperAdmin,
     /// firstboot's later visits: rights on one Lease. Kept on control planes.
     Lease,
+    /// kube-vip's kubeconfig: rights on one Lease. Shared.
+    KubeVip,
 }
 
 /// An API step before keys. JSON text; shared values are public (the CA bundle) and go in as base64, which needs no

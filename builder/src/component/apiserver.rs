@@ -6,7 +6,7 @@ use super::{
     url,
 };
 use crate::config::{Arg, Volume};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The port that all API servers of the cluster listen on: kubeadm's `bindPort`.
@@ -23,7 +23,7 @@ pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
 }
 
 /// `kube-apiserver.yaml`.
-pub(crate) fn manifest(site: &Site) -> String {
+pub(crate) fn manifest(site: &Site) -> Value {
     let user = &site.cluster.api_server;
     let address = site.node.address();
     let pod = StaticPod {

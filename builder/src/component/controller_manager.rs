@@ -8,7 +8,7 @@ use crate::{
     config::{Cni, Volume},
     release::Behaviour,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Its kubeconfig.
@@ -35,7 +35,7 @@ pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
 }
 
 /// `kube-controller-manager.yaml`.
-pub(crate) fn manifest(site: &Site) -> String {
+pub(crate) fn manifest(site: &Site) -> Value {
     let user = &site.cluster.controller_manager;
     let pod = StaticPod {
         name: "kube-controller-manager",

@@ -6,7 +6,7 @@ use super::{
     url,
 };
 use nodekiln_plan::{EtcdMember, EtcdPlan, Role};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// For clients.
@@ -22,7 +22,7 @@ pub(crate) const STATEMENT_PORT: u16 = 2382;
 pub(crate) const DECIDED: [&str; 3] = ["initial-cluster", "initial-cluster-state", "initial-cluster-token"];
 
 /// `etcd.yaml`, without the arguments of [`DECIDED`].
-pub(crate) fn manifest(site: &Site) -> String {
+pub(crate) fn manifest(site: &Site) -> Value {
     let etcd = &site.cluster.etcd;
     let address = site.node.address();
     let ours = vec![

@@ -54,7 +54,7 @@ fn kubeconfig(site: &Site) -> Value {
             "name": "default",
             "cluster": {
                 "certificate-authority": format!("{ACCOUNT}/ca.crt"),
-                "server": site.cluster.endpoint.https(),
+                "server": site.endpoint().https(),
             },
         }],
         "contexts": [{"name": "default", "context": {"cluster": "default", "namespace": "default", "user": "default"}}],

@@ -1,7 +1,7 @@
 //! The kubelet: its configuration, kubeconfig, unit, and what firstboot knows of it.
 
 use super::{
-    MANIFESTS_DIR, NAMESPACE, Site, arg, comma, constant, containerd, image, merge,
+    MANIFESTS_DIR, NAMESPACE, Site, arg, comma, constant, containerd, feature_gates, image, merge,
     systemd::{UnitFile, command},
 };
 use crate::{
@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 /// `--config`. JSON under kubeadm's name.
 pub(crate) const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// kubeadm's `instance-config.yaml`.
+pub(crate) const INSTANCE_CONFIG: &str = "/var/lib/kubelet/instance-config.yaml";
 /// `--kubeconfig`.
 pub(crate) const KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 /// Where the kubelet's certificate manager keeps the newest client certificate and its key: `--cert-dir`'s default.
@@ -89,17 +91,18 @@ pub(crate) fn config(site: &Site) -> Value {
     }
     merge(&mut fragment, &Value::Object(node.kubelet.clone()));
     let mut config = base(site, &fragment.as_object().cloned().unwrap_or_default());
-    merge(
-        &mut config,
-        &json!({
-            "containerRuntimeEndpoint": containerd::ENDPOINT,
-            "tlsCertFile": SERVING_CERT,
-            "tlsPrivateKeyFile": SERVING_KEY,
-        }),
-    );
+    merge(&mut config, &json!({"tlsCertFile": SERVING_CERT, "tlsPrivateKeyFile": SERVING_KEY}));
+    if feature_gates::instance_config(site) {
+        merge(&mut config, &instance_config());
+    }
     // Also in the API steps: this way a Node that was deleted does not come back bare. An empty list, too, is a choice.
     config["registerWithTaints"] = json!(node.taints);
     config
+}
+
+/// kubeadm's file of what is this machine's own: it lays it over the cluster's configuration when it upgrades a node.
+pub(crate) fn instance_config() -> Value {
+    json!({"containerRuntimeEndpoint": containerd::ENDPOINT})
 }
 
 /// The ConfigMap `kubelet-config`, from which `kubeadm join` and `kubeadm upgrade` read: without what is a node's own.
@@ -112,11 +115,11 @@ pub(crate) fn config_map(site: &Site) -> Value {
     })
 }
 
-/// The API server that this node's kubelet talks to: its own, or controlPlaneEndpoint.
+/// The API server that this node's kubelet talks to: its own, or the one that all nodes are told.
 pub(crate) fn server(site: &Site) -> Endpoint {
     match site.node.role {
         Role::ControlPlane => site.own_server(),
-        Role::Worker | Role::Etcd => site.cluster.endpoint.clone(),
+        Role::Worker | Role::Etcd => site.endpoint(),
     }
 }
 
@@ -145,6 +148,9 @@ fn arguments(site: &Site) -> Vec<String> {
     let labels: Vec<_> = node.labels.iter().filter(|(key, _)| label_is_free(key)).collect();
     if !labels.is_empty() {
         defaults.push(("node-labels", comma(labels.iter().map(|(key, value)| format!("{key}={value}")))));
+    }
+    if !feature_gates::instance_config(site) {
+        defaults.push(("container-runtime-endpoint", containerd::ENDPOINT.to_owned()));
     }
     if site.kubelet.has(Behaviour::PodInfraContainerImage) {
         defaults.push(("pod-infra-container-image", image::pause(site)));

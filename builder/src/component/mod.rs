@@ -11,12 +11,17 @@ pub(crate) mod controller_manager;
 pub(crate) mod coredns;
 pub(crate) mod encryption;
 pub(crate) mod etcd;
+pub(crate) mod feature_gates;
 pub(crate) mod firstboot;
+pub(crate) mod flannel;
+pub(crate) mod haproxy;
 pub(crate) mod image;
 pub(crate) mod kube_proxy;
+pub(crate) mod kube_vip;
 pub(crate) mod kubeadm_config;
 pub(crate) mod kubelet;
 pub(crate) mod network;
+pub(crate) mod patches;
 pub(crate) mod rbac;
 pub(crate) mod scheduler;
 pub(crate) mod static_pod;
@@ -24,7 +29,7 @@ pub(crate) mod system;
 pub(crate) mod systemd;
 
 use crate::{
-    config::{Cluster, Node},
+    config::{Cluster, LoadBalancer, Node},
     release::Release,
 };
 use nodekiln_plan::{AbsPath, Endpoint};
@@ -53,6 +58,14 @@ pub(crate) struct Site<'a> {
     pub kubelet: Release,
 }
 
+impl<'a> Site<'a> {
+    /// A node in its cluster; `None` if one of the releases is not supported.
+    pub fn new(cluster: &'a Cluster, node: &'a Node) -> Option<Self> {
+        let (release, kubelet) = (Release::find(cluster.version)?, Release::find(node.version)?);
+        Some(Self { cluster, node, release, kubelet })
+    }
+}
+
 impl Site<'_> {
     /// A path below certificatesDir.
     pub fn pki(&self, tail: &str) -> AbsPath {
@@ -64,6 +77,14 @@ impl Site<'_> {
         match self.node.address() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// Where nodes reach an API server: controlPlaneEndpoint, or the balancer that each has of its own.
+    pub fn endpoint(&self) -> Endpoint {
+        match self.cluster.load_balancer {
+            LoadBalancer::Local => haproxy::endpoint(),
+            LoadBalancer::External | LoadBalancer::None | LoadBalancer::KubeVip(_) => self.cluster.endpoint.clone(),
         }
     }
 

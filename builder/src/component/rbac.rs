@@ -67,6 +67,11 @@ fn common_name(row: Row) -> &'static str {
     }
 }
 
+/// Whoever holds a certificate of `row`, as a subject.
+pub(crate) fn holder(row: Row) -> Value {
+    user(common_name(row))
+}
+
 /// What the administrator's certificate and kube-apiserver's own need.
 pub(crate) fn identities() -> Vec<Value> {
     vec![

@@ -5,7 +5,7 @@ use super::{
     static_pod::{Probes, StaticPod, host_path, volumes},
 };
 use crate::config::Volume;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Its kubeconfig.
@@ -19,7 +19,7 @@ pub(crate) fn own_volumes() -> Vec<Volume> {
 }
 
 /// `kube-scheduler.yaml`.
-pub(crate) fn manifest(site: &Site) -> String {
+pub(crate) fn manifest(site: &Site) -> Value {
     let user = &site.cluster.scheduler;
     let defaults = [
         ("authentication-kubeconfig", KUBECONFIG.to_owned()),

@@ -1,6 +1,6 @@
 //! The shape that all control-plane pods share: kubeadm's `staticpod.ComponentPod`.
 
-use super::{Site, pretty};
+use super::Site;
 use crate::{
     config::{Fragment, Volume},
     release::Behaviour,
@@ -78,35 +78,38 @@ pub(crate) fn clash<'a>(ours: &[Volume], users: &'a [Volume]) -> Option<&'a AbsP
     users.iter().map(|user| &user.mount_path).find(|path| kept().any(|own| own.mount_path == **path))
 }
 
+/// A static pod of one container in the host's network, which the node keeps before all others.
+pub(crate) fn pod(site: &Site, labels: Value, name: &str, container: &Value, volumes: &Value) -> Value {
+    let mut security = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+    if let Some(kind) = &site.node.os.profile.static_pod_selinux_type {
+        security["seLinuxOptions"] = json!({"type": kind});
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": super::NAMESPACE, "labels": labels},
+        "spec": {
+            "containers": [container],
+            "hostNetwork": true,
+            "priority": 2_000_001_000,
+            "priorityClassName": "system-node-critical",
+            "securityContext": security,
+            "volumes": volumes,
+        },
+        "status": {},
+    })
+}
+
 impl StaticPod {
     /// The manifest.
-    pub fn render(&self, site: &Site) -> String {
-        let mut metadata = json!({
-            "name": self.name,
-            "namespace": super::NAMESPACE,
-            "labels": {"component": self.name, "tier": "control-plane"},
-        });
+    pub fn render(&self, site: &Site) -> Value {
+        let labels = json!({"component": self.name, "tier": "control-plane"});
+        let volumes: Value = self.volumes.values().map(volume).collect();
+        let mut pod = pod(site, labels, self.name, &self.container(site), &volumes);
         if !self.annotations.is_empty() {
-            metadata["annotations"] = json!(self.annotations);
+            pod["metadata"]["annotations"] = json!(self.annotations);
         }
-        let mut security = json!({"seccompProfile": {"type": "RuntimeDefault"}});
-        if let Some(kind) = &site.node.os.profile.static_pod_selinux_type {
-            security["seLinuxOptions"] = json!({"type": kind});
-        }
-        pretty(&json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": metadata,
-            "spec": {
-                "containers": [self.container(site)],
-                "hostNetwork": true,
-                "priority": 2_000_001_000,
-                "priorityClassName": "system-node-critical",
-                "securityContext": security,
-                "volumes": self.volumes.values().map(volume).collect::<Vec<_>>(),
-            },
-            "status": {},
-        }))
+        pod
     }
 
     fn container(&self, site: &Site) -> Value {

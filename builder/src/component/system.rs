@@ -1,6 +1,7 @@
 //! What the operating system is told: host name, modules, sysctls, time servers.
 
-use super::{Site, constant};
+use super::{Site, constant, flannel};
+use crate::config::Cni;
 use nodekiln_payload::TimeService;
 use nodekiln_plan::{AbsPath, KernelPlan, ModuleName, Sysctl};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -14,8 +15,9 @@ pub(crate) const SYSCTLS: &str = "/etc/sysctl.d/90-nodekiln.conf";
 pub(crate) fn kernel(site: &Site) -> KernelPlan {
     let user = &site.node.kernel;
     // overlay: containerd's snapshots. br_netfilter: Services of pods that share a bridge.
-    let ours = ["overlay", "br_netfilter"].map(|name| name.parse().expect("a module name"));
-    let mut modules: Vec<ModuleName> = ours.into();
+    let ours =
+        ["overlay", "br_netfilter"].into_iter().chain((site.cluster.cni == Cni::Flannel).then_some(flannel::MODULE));
+    let mut modules: Vec<ModuleName> = ours.map(|name| name.parse().expect("a module name")).collect();
     for module in &user.modules {
         if !modules.contains(module) {
             modules.push(module.clone());

@@ -24,6 +24,7 @@ mod tests;
 pub use cluster::*;
 pub use diag::{Colors, Diagnostic, Diagnostics, Finding, Origin, Severity, Spot};
 pub use inputs::NamedInput;
+pub(crate) use resolve::owned;
 pub use schema::schema;
 pub use source::{Position, Source, Span};
 
@@ -74,7 +75,7 @@ impl Places {
 
 /// [`Places`]' `fields`.
 fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
-    const FIELDS: [&[&str]; 14] = [
+    const FIELDS: [&[&str]; 19] = [
         &["apiServer", "extraVolumes"],
         &["controllerManager", "extraVolumes"],
         &["scheduler", "extraVolumes"],
@@ -82,6 +83,11 @@ fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
         &["etcd", "local", "dataDir"],
         &["etcd", "local", "extraArgs"],
         &["kubernetesVersion"],
+        &["encryptionAlgorithm"],
+        &["kubelet"],
+        &["patches"],
+        &["featureGates"],
+        &["controlPlaneEndpoint"],
         &["binaries", "kubelet"],
         &["binaries", "runc"],
         &["binaries", "containerd"],

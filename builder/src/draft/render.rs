@@ -3,7 +3,7 @@
 use super::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part};
 use crate::config::San;
 use nodekiln_payload::Verification;
-use nodekiln_plan::{FileKind, Sha256};
+use nodekiln_plan::{ApiStep, FileKind, Sha256};
 use std::fmt::Write as _;
 
 /// Texts longer than this are given by digest: programs, not configuration.
@@ -70,12 +70,32 @@ pub fn render(draft: &NodeDraft) -> String {
     for step in &draft.api {
         let _ = writeln!(out, "=== api");
         let text = match step {
-            DraftStep::Step(step) => serde_json::to_string_pretty(step).unwrap_or_default(),
+            DraftStep::Step(step) => serde_json::to_string_pretty(&without_secrets(step)).unwrap_or_default(),
             DraftStep::Template(parts) => template(parts),
         };
         line(&mut out, &text);
     }
     out
+}
+
+/// A Secret of the user's by digest: drafts are shown and compared, never kept secret.
+fn without_secrets(step: &ApiStep) -> ApiStep {
+    match step {
+        ApiStep::Apply(object) if object["kind"] == "Secret" => {
+            let mut object = object.clone();
+            for key in ["data", "stringData"] {
+                if let Some(values) = object.get_mut(key) {
+                    *values = digest(values.to_string().as_bytes()).into();
+                }
+            }
+            // kubectl keeps what it applied there.
+            if let Some(annotations) = object.pointer_mut("/metadata/annotations") {
+                *annotations = digest(annotations.to_string().as_bytes()).into();
+            }
+            ApiStep::Apply(object)
+        }
+        step => step.clone(),
+    }
 }
 
 fn line(out: &mut String, text: &str) {

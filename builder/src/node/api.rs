@@ -1,17 +1,21 @@
 //! The API steps, in order: what kubeadm does once its API server answers, then nodekiln's own objects and the Nodes.
 
+use super::tree::Tree;
 use crate::{
-    component::{Site, coredns, kube_proxy, kubeadm_config, kubelet, rbac},
-    config::Cni,
+    component::{Site, coredns, flannel, kube_proxy, kube_vip, kubeadm_config, kubelet, rbac},
+    config::{Cni, LoadBalancer, PatchTarget},
     draft::DraftStep,
 };
 use nodekiln_plan::{ApiStep, NodeStep};
 use serde_json::Value;
 
 /// All steps. Every control plane has the same, so any of them may do them.
-pub(super) fn steps(site: &Site) -> Vec<DraftStep> {
+pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
     let mut objects: Vec<Value> = rbac::identities();
     objects.extend(rbac::lease());
+    if matches!(site.cluster.load_balancer, LoadBalancer::KubeVip(_)) {
+        objects.extend(kube_vip::objects());
+    }
     objects.push(kubeadm_config::config_map(site));
     objects.push(kubelet::config_map(site));
     objects.extend(rbac::config_readers());
@@ -19,11 +23,19 @@ pub(super) fn steps(site: &Site) -> Vec<DraftStep> {
     let mut steps: Vec<_> = objects.into_iter().map(apply).collect();
     steps.extend(rbac::cluster_info(site));
     if site.cluster.dns.is_some() {
-        steps.extend(coredns::objects(site).into_iter().map(apply));
+        steps.extend(coredns::objects(site).into_iter().map(|object| match object["kind"] == "Deployment" {
+            true => apply(super::patched(site, tree, PatchTarget::CoreDnsDeployment, object)),
+            false => apply(object),
+        }));
     }
     if site.cluster.proxy {
         steps.extend(kube_proxy::objects(site).into_iter().map(apply));
     }
+    if site.cluster.cni == Cni::Flannel {
+        steps.extend(flannel::objects(site).into_iter().map(apply));
+    }
+    // After all of ours: a user's object may need the network, and a kind that an earlier one defines.
+    steps.extend(site.cluster.manifests.iter().map(|object| apply(object.value.clone())));
     for node in &site.cluster.nodes {
         let site = Site { node, ..*site };
         steps.push(DraftStep::Step(ApiStep::Node(NodeStep {

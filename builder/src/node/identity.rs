@@ -2,7 +2,8 @@
 
 use super::{kubernetes, tree::Tree};
 use crate::{
-    component::{Site, below, constant, controller_manager, kubelet, scheduler},
+    component::{Site, below, constant, controller_manager, kube_vip, kubelet, scheduler},
+    config::LoadBalancer,
     draft::{Contents, LeafForm, Part, Row, Shared},
     pki::{
         kubeconfig::{self, Credentials},
@@ -53,12 +54,17 @@ fn control_plane(site: &Site, tree: &mut Tree) {
         tree.file(site.pki(&format!("{name}.crt")), Mode::PUBLIC, FileKind::Laid, cert);
         tree.file(site.pki(&format!("{name}.key")), Mode::PRIVATE, FileKind::Laid, leaf(site, row, LeafForm::Key));
     }
+    let balancer = matches!(site.cluster.load_balancer, LoadBalancer::KubeVip(_));
+    let kube_vip = balancer.then(|| (constant(kube_vip::KUBECONFIG), FileKind::Laid, Row::KubeVip));
     for (path, kind, row) in [
         (constant(controller_manager::KUBECONFIG), FileKind::Laid, Row::ControllerManager),
         (constant(scheduler::KUBECONFIG), FileKind::Laid, Row::Scheduler),
         (constant(paths::LEASE_CREDENTIAL), FileKind::Laid, Row::Lease),
         (constant(paths::API_CREDENTIAL), FileKind::Credential, Row::SuperAdmin),
-    ] {
+    ]
+    .into_iter()
+    .chain(kube_vip)
+    {
         tree.file(path, Mode::PRIVATE, kind, Contents::Template(embedded(site, row)));
     }
 }

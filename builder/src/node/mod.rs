@@ -14,14 +14,15 @@ pub use refusal::Refusal;
 use crate::{
     component::{
         KUBERNETES_DIR, MANIFESTS_DIR, Site, apiserver, below, cni, constant, containerd, controller_manager,
-        encryption, etcd, firstboot, kubelet, network, scheduler, system,
+        encryption, etcd, feature_gates, firstboot, haproxy, kube_vip, kubelet, network, patches, pretty, scheduler,
+        system,
     },
-    config::{Arch, Cluster, Cni, Node},
+    config::{Arch, Cluster, Cni, LoadBalancer, Node, PatchTarget},
     draft::{Contents, NodeDraft},
-    release::Release,
 };
 use nodekiln_payload::{Account, Fetch, Network, NetworkService, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 use tree::Tree;
 
@@ -46,19 +47,26 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
     let site = refusal::check(cluster, node)?;
     let mut tree = Tree::new(node);
     let firstboot = binary::lay(&site, sources, &mut tree);
-    let kubelet_config = kubelet::config(&site);
+    let kubelet_config = patched(&site, &mut tree, PatchTarget::KubeletConfiguration, kubelet::config(&site));
 
     lay_system(&site, &mut tree);
     lay_runtime(&site, &mut tree);
     lay_network(&site, &mut tree);
+    lay_balancer(&site, &mut tree);
     identity::lay(&site, &mut tree);
     if node.role == Role::ControlPlane {
         lay_control_plane(&site, &mut tree);
     }
-    tree.text(kubelet::CONFIG, Mode::PUBLIC, FileKind::Staged, crate::component::pretty(&kubelet_config));
+    tree.text(kubelet::CONFIG, Mode::PUBLIC, FileKind::Staged, pretty(&kubelet_config));
+    if feature_gates::instance_config(&site) {
+        let text = pretty(&kubelet::instance_config());
+        tree.text(kubelet::INSTANCE_CONFIG, Mode::PUBLIC, FileKind::Staged, text);
+    }
     tree.unit(kubelet::unit(&site, &firstboot));
     tree.unit(firstboot::unit(&site, &firstboot));
     lay_users_own(&site, &mut tree);
+
+    let api = if node.role == Role::ControlPlane { api::steps(&site, &mut tree) } else { Vec::new() };
 
     let spec = spec::spec(&site, &kubelet_config, std::mem::take(&mut tree.archives));
     for directory in &spec.directories {
@@ -88,7 +96,7 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
             TimeService::Timesyncd | TimeService::Chrony => Vec::new(),
         },
         blobs: parts.blobs,
-        api: if node.role == Role::ControlPlane { api::steps(&site) } else { Vec::new() },
+        api,
     })
 }
 
@@ -148,20 +156,56 @@ fn lay_network(site: &Site, tree: &mut Tree) {
     }
 }
 
+/// What leads to the API servers, where nodekiln brings it.
+fn lay_balancer(site: &Site, tree: &mut Tree) {
+    let (name, manifest) = match site.cluster.load_balancer {
+        LoadBalancer::External | LoadBalancer::None => return,
+        LoadBalancer::Local if site.node.role == Role::Etcd => return,
+        LoadBalancer::KubeVip(_) if site.node.role != Role::ControlPlane => return,
+        LoadBalancer::Local => {
+            let config = Contents::Text(haproxy::config(site));
+            // Its image runs as a user of its own.
+            tree.file(haproxy::config_path(), Mode::PUBLIC, FileKind::Laid, config);
+            (haproxy::NAME, haproxy::manifest(site))
+        }
+        LoadBalancer::KubeVip(vip) => (kube_vip::NAME, kube_vip::manifest(site, vip)),
+    };
+    let path = below(&constant(MANIFESTS_DIR), &format!("{name}.yaml"));
+    tree.file(path, Mode::PRIVATE, FileKind::Staged, Contents::Text(pretty(&manifest)));
+}
+
 /// Static pods, in kubeadm's file names and order.
 fn lay_control_plane(site: &Site, tree: &mut Tree) {
     if encryption::wanted(site) {
         let config = Contents::Template(encryption::config());
         tree.file(encryption::path(site), Mode::PRIVATE, FileKind::Laid, config);
     }
-    for (name, kind, manifest) in [
-        ("etcd.yaml", FileKind::Decided, etcd::manifest(site)),
-        ("kube-apiserver.yaml", FileKind::Staged, apiserver::manifest(site)),
-        ("kube-controller-manager.yaml", FileKind::Staged, controller_manager::manifest(site)),
-        ("kube-scheduler.yaml", FileKind::Staged, scheduler::manifest(site)),
+    for (name, kind, target, manifest) in [
+        ("etcd.yaml", FileKind::Decided, PatchTarget::Etcd, etcd::manifest(site)),
+        ("kube-apiserver.yaml", FileKind::Staged, PatchTarget::ApiServer, apiserver::manifest(site)),
+        (
+            "kube-controller-manager.yaml",
+            FileKind::Staged,
+            PatchTarget::ControllerManager,
+            controller_manager::manifest(site),
+        ),
+        ("kube-scheduler.yaml", FileKind::Staged, PatchTarget::Scheduler, scheduler::manifest(site)),
     ] {
         let path = below(&constant(MANIFESTS_DIR), name);
+        let manifest = pretty(&patched(site, tree, target, manifest));
         tree.file(path, Mode::PRIVATE, kind, Contents::Text(manifest));
+    }
+}
+
+/// `value` with the user's patches over it.
+fn patched(site: &Site, tree: &mut Tree, target: PatchTarget, value: Value) -> Value {
+    match patches::apply(site.cluster, target, site.kubelet, value.clone()) {
+        Ok(value) => value,
+        Err(fault) => {
+            let message = format!("{}: {}", fault.path, fault.message);
+            tree.refusals.push(Refusal::new(site.node, "patches", message));
+            value
+        }
     }
 }
 
@@ -194,11 +238,6 @@ fn accounts(node: &Node) -> Vec<Account> {
 /// The folder of kubeconfigs.
 fn kubernetes(name: &str) -> AbsPath {
     below(&constant(KUBERNETES_DIR), name)
-}
-
-/// The releases of a cluster and a node, if both are known.
-fn releases(cluster: &Cluster, node: &Node) -> Option<(Release, Release)> {
-    Some((Release::find(cluster.version)?, Release::find(node.version)?))
 }
 
 #[cfg(test)]

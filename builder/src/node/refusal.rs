@@ -1,8 +1,13 @@
 //! What cannot be planned, and the checks that say so before anything is rendered.
 
 use crate::{
-    component::{Site, apiserver, controller_manager, etcd, kubelet, scheduler, static_pod},
-    config::{Cluster, Node},
+    component::{
+        Site, apiserver, containerd, controller_manager, etcd,
+        feature_gates::{self, Effect},
+        kubelet, scheduler, static_pod,
+    },
+    config::{Algorithm, Cluster, Cni, LoadBalancer, Node},
+    release::{self, Behaviour},
 };
 use nodekiln_plan::{NodeName, Role};
 
@@ -68,20 +73,71 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
         let refusal = Refusal::new(node, "kubelet.healthzPort", "0 turns off the endpoint that firstboot waits for");
         refuse(refusal.hint("leave it out, or give a port on the loopback address"));
     }
-    let releases = super::releases(cluster, node);
-    if releases.is_none() {
+    let site = Site::new(cluster, node);
+    if site.is_none() {
         let known = crate::release::Release::minors().join(", ");
         let message = format!("{} or {} is not supported", cluster.version, node.version);
         refuse(Refusal::new(node, "kubernetesVersion", message).hint(format!("supported are {known}")));
     }
-    match releases {
-        Some((release, kubelet)) if refusals.is_empty() => {
-            let site = Site { cluster, node, release, kubelet };
-            let refusals = volumes(&site);
+    match site {
+        Some(site) if refusals.is_empty() => {
+            let mut refusals = volumes(&site);
+            refusals.extend(of_release(&site));
+            refusals.extend(addons(&site));
+            refusals.extend(gates(&site));
             if refusals.is_empty() { Ok(site) } else { Err(refusals) }
         }
         _ => Err(refusals),
     }
+}
+
+/// What a load balancer or a network of ours cannot do.
+fn addons(site: &Site) -> Vec<Refusal> {
+    let cluster = site.cluster;
+    let mut refusals = Vec::new();
+    if matches!(cluster.load_balancer, LoadBalancer::KubeVip(_)) && cluster.endpoint.port != apiserver::PORT {
+        let message = format!("kube-vip holds an address and forwards nothing: the port has to be {}", apiserver::PORT);
+        refusals.push(Refusal::new(site.node, "controlPlaneEndpoint", message));
+    }
+    if cluster.cni == Cni::Flannel {
+        let folder = containerd::cni_bin_dir(site);
+        let differs = |node| containerd::cni_bin_dir(&Site { node, ..*site }) != folder;
+        if cluster.payloads().any(differs) {
+            let message = "flannel installs its plugin in one folder on all nodes, and theirs differ";
+            refusals.push(Refusal::new(site.node, "binaries.cniPlugins", message));
+        }
+    }
+    refusals
+}
+
+/// kubeadm's feature gates: those that mean nothing here, and one that contradicts what is built.
+fn gates(site: &Site) -> Vec<Refusal> {
+    let refusal = |message| Refusal::new(site.node, "featureGates", message);
+    let judge = |(name, value): (&String, &bool)| match feature_gates::judge(site.release, name, *value) {
+        Err(message) => Some(refusal(message).hint(format!("it knows {}", site.release.gates().join(", ")))),
+        Ok(Effect::Algorithm(algorithm)) if algorithm != site.cluster.algorithm => Some(
+            refusal(format!("`{name}` and `encryptionAlgorithm` contradict each other")).hint("leave the gate out"),
+        ),
+        Ok(_) => None,
+    };
+    site.cluster.feature_gates.iter().filter_map(judge).collect()
+}
+
+/// What the releases of the cluster and of the node's kubelet do not have.
+fn of_release(site: &Site) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    if site.cluster.algorithm == Algorithm::EcdsaP384 && !site.release.has(Behaviour::EcdsaP384) {
+        let message = format!("kubeadm's tools of {} do not know ECDSA-P384", site.cluster.version);
+        refusals.push(Refusal::new(site.node, "encryptionAlgorithm", message).hint("ECDSA-P256 is as good here"));
+    }
+    let config = serde_json::Value::Object(site.node.kubelet.clone());
+    if let Some(path) =
+        release::unknown_field(&release::KUBELET_FIELDS, &config, |path| site.kubelet.has_kubelet_field(path))
+    {
+        let message = format!("a kubelet of {} does not know `{path}`", site.node.version);
+        refusals.push(Refusal::new(site.node, "kubelet", message).hint("it would ignore the field: leave it out"));
+    }
+    refusals
 }
 
 /// extraVolumes that would keep a static pod from starting.

@@ -3,10 +3,10 @@
 use super::identity;
 use crate::{
     component::{
-        NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, kubelet,
-        scheduler, system,
+        NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, haproxy,
+        kubelet, scheduler, system,
     },
-    config::{Binary, Cni},
+    config::{Binary, Cni, LoadBalancer},
 };
 use nodekiln_plan::{
     AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, Mode, NodeSpec, PreflightPlan, Role, paths,
@@ -70,6 +70,9 @@ fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
             etcd::PEER_PORT,
             etcd::STATEMENT_PORT,
         ]);
+    }
+    if site.cluster.load_balancer == LoadBalancer::Local && site.node.role != Role::Etcd {
+        ports.push(haproxy::PORT);
     }
     ports.sort_unstable();
     ports.dedup();

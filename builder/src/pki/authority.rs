@@ -1,7 +1,8 @@
 //! [`Authority`]: the secrets of a cluster, opened: it issues leaves and knows every key that is not a node's own.
 
 use crate::{
-    config::Cluster,
+    component::apiserver,
+    config::{Cluster, LoadBalancer},
     draft::{Leaf, LeafForm, Part, Row, Shared, TokenForm},
     pki::{
         certificate::{CaError, CertificateError, Signer, Subject, Validity},
@@ -15,7 +16,7 @@ use crate::{
     secrets::{Secrets, Token},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nodekiln_plan::{NodeName, Secret, Sha256};
+use nodekiln_plan::{Endpoint, NodeName, Role, Secret, Sha256};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -308,7 +309,7 @@ impl Authority {
             };
             let credentials = Credentials::Embedded(table::leaf(row, cluster, None));
             let mut out = Vec::with_capacity(8192);
-            for part in kubeconfig::template(&cluster.name, user, &cluster.endpoint, credentials) {
+            for part in kubeconfig::contexts(&admin_servers(cluster), user, credentials) {
                 self.append(&part, &mut out, &mut |leaf| self.issue(leaf))?;
             }
             Ok((spec.name, Secret::new(out)))
@@ -423,4 +424,18 @@ fn shared_values(
         (shared, SharedValue { value, base64, key })
     })
     .collect()
+}
+/// What the administrator's machine is told, (name of the cluster, server). Where every node has a balancer of its own,
+/// an administrator has none: each control plane gets a context.
+fn admin_servers(cluster: &Cluster) -> Vec<(String, Endpoint)> {
+    let name = cluster.name.to_string();
+    if cluster.load_balancer != LoadBalancer::Local {
+        return vec![(name, cluster.endpoint.clone())];
+    }
+    let own: Vec<_> = cluster
+        .with_role(Role::ControlPlane)
+        .map(|node| (format!("{name}-{}", node.name), Endpoint::at(node.address(), apiserver::PORT)))
+        .collect();
+    let given = Some((name, cluster.endpoint.clone()));
+    given.filter(|(_, server)| own.iter().all(|(_, known)| known != server)).into_iter().chain(own).collect()
 }

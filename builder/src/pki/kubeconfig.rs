@@ -17,17 +17,27 @@ pub enum Credentials {
 /// YAML whose texts are all JSON strings (which YAML 1.2 reads as double-quoted scalars), so that no value can leave its
 /// place.
 pub fn template(cluster: &ClusterName, user: &str, server: &Endpoint, credentials: Credentials) -> Vec<Part> {
-    let context = quoted(&format!("{user}@{cluster}"));
-    let (cluster, user) = (quoted(cluster.as_str()), quoted(user));
-    let server = quoted(&format!("https://{server}"));
-    let mut parts = vec![
-        Part::Text("apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    certificate-authority-data: ".to_owned()),
-        Part::Base64(Shared::Ca),
-        Part::Text(format!(
-            "\n    server: {server}\n  name: {cluster}\ncontexts:\n- context:\n    cluster: {cluster}\n    user: {user}\n  \
-             name: {context}\ncurrent-context: {context}\nusers:\n- name: {user}\n  user:\n"
-        )),
-    ];
+    contexts(&[(cluster.to_string(), server.clone())], user, credentials)
+}
+
+/// A kubeconfig with a cluster and a context `USER@NAME` for each of `servers`, (name, server): one user, one CA. The first
+/// is current.
+pub fn contexts(servers: &[(String, Endpoint)], user: &str, credentials: Credentials) -> Vec<Part> {
+    let mut parts = vec![Part::Text("apiVersion: v1\nkind: Config\nclusters:\n".to_owned())];
+    let mut contexts = String::from("contexts:\n");
+    for (name, server) in servers {
+        let context = quoted(&format!("{user}@{name}"));
+        let (name, server) = (quoted(name), quoted(&format!("https://{server}")));
+        parts.push(Part::Text("- cluster:\n    certificate-authority-data: ".to_owned()));
+        parts.push(Part::Base64(Shared::Ca));
+        parts.push(Part::Text(format!("\n    server: {server}\n  name: {name}\n")));
+        let user = quoted(user);
+        contexts.push_str(&format!("- context:\n    cluster: {name}\n    user: {user}\n  name: {context}\n"));
+    }
+    let current = servers.first().map(|(name, _)| format!("{user}@{name}")).unwrap_or_default();
+    let user = quoted(user);
+    contexts.push_str(&format!("current-context: {}\nusers:\n- name: {user}\n  user:\n", quoted(&current)));
+    parts.push(Part::Text(contexts));
     match credentials {
         Credentials::Embedded(leaf) => parts.extend([
             Part::Text("    client-certificate-data: ".to_owned()),
@@ -93,6 +103,30 @@ mod tests {
                 "users": [{"name": user, "user": {"client-certificate-data": "Q1JU", "client-key-data": "S0VZ"}}],
             })
         );
+    }
+
+    #[test]
+    fn several_servers() {
+        let leaf = Leaf { row: Row::Admin, node: None, sans: vec![] };
+        let servers = [("lab-cp1", "10.0.0.11:6443"), ("lab-cp2", "10.0.0.12:6443")];
+        let servers = servers.map(|(name, server)| (name.to_owned(), server.parse().unwrap()));
+        let found = read(&contexts(&servers, "admin", Credentials::Embedded(leaf)));
+        let ca = "Q0E=";
+        assert_eq!(
+            found["clusters"],
+            serde_json::json!([
+                {"name": "lab-cp1", "cluster": {"server": "https://10.0.0.11:6443", "certificate-authority-data": ca}},
+                {"name": "lab-cp2", "cluster": {"server": "https://10.0.0.12:6443", "certificate-authority-data": ca}},
+            ])
+        );
+        assert_eq!(
+            found["contexts"],
+            serde_json::json!([
+                {"name": "admin@lab-cp1", "context": {"cluster": "lab-cp1", "user": "admin"}},
+                {"name": "admin@lab-cp2", "context": {"cluster": "lab-cp2", "user": "admin"}},
+            ])
+        );
+        assert_eq!((&found["current-context"], &found["users"][0]["name"]), (&"admin@lab-cp1".into(), &"admin".into()));
     }
 
     #[test]

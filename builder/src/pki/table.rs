@@ -5,7 +5,7 @@
 //! the cluster CA, and a client certificate for firstboot's Lease. Lifetimes are certificateValidityPeriod for all rows.
 
 use crate::{
-    config::{Cluster, Node, NodeIdentity, San},
+    config::{Cluster, LoadBalancer, Node, NodeIdentity, San},
     draft::{Leaf, Row, Shared},
 };
 use nodekiln_plan::{Host, NodeName, Role};
@@ -154,6 +154,7 @@ pub const TABLE: &[Spec] = rows! {
     SuperAdmin "super-admin.conf", Fixed("kubernetes-super-admin"), Some("system:masters"), Kubernetes, Client, Shared, CONTROL_PLANE, UntilFinished;
     // Not in the `system:` name space, which is Kubernetes' own.
     Lease "lease", Fixed("nodekiln:lease"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
+    KubeVip "kube-vip.conf", Fixed("nodekiln:kube-vip"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
 };
 
 /// The row's entry.
@@ -283,6 +284,10 @@ fn api_server_sans(cluster: &Cluster, node: &Node) -> Vec<San> {
     });
     // The address of the Service `kubernetes`: only the first network's, also in dual stack.
     sans.extend(cluster.networking.services.first().and_then(|net| net.host(1)).map(San::Ip));
+    // Each node's own balancer is called by its address.
+    if cluster.load_balancer == LoadBalancer::Local {
+        sans.extend([San::Ip(Ipv4Addr::LOCALHOST.into()), San::Ip(Ipv6Addr::LOCALHOST.into())]);
+    }
     sans.extend(cluster.api_server_sans.iter().cloned());
     sans
 }

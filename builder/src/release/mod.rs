@@ -4,6 +4,7 @@
 
 use nodekiln_plan::KubernetesVersion;
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
@@ -97,6 +98,23 @@ fn fields(text: &'static str) -> Fields {
 pub static KUBELET_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include_str!("kubelet-fields.txt")));
 /// KubeProxyConfiguration, kubeproxy.config.k8s.io/v1alpha1.
 pub static KUBE_PROXY_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include_str!("kube-proxy-fields.txt")));
+
+/// The path of the first field of `config` that is not among `fields`, or that `has` denies.
+pub fn unknown_field(fields: &Fields, config: &Value, has: impl Fn(&str) -> bool) -> Option<String> {
+    fn walk(fields: &Fields, above: &str, config: &Value, has: &dyn Fn(&str) -> bool) -> Option<String> {
+        let Value::Object(map) = config else { return None };
+        map.iter().find_map(|(key, value)| {
+            let path = format!("{above}{key}");
+            if !fields.contains(path.as_str()) || !has(&path) {
+                return Some(path);
+            }
+            let below = format!("{path}.");
+            // A map of the user's own keys has no fields.
+            fields.iter().any(|field| field.starts_with(&below)).then(|| walk(fields, &below, value, has)).flatten()
+        })
+    }
+    walk(fields, "", config, &has)
+}
 
 fn minor(version: KubernetesVersion) -> String {
     format!("{}.{}", version.major, version.minor)
@@ -196,6 +214,7 @@ impl Release {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::{fs, path::Path};
 
     fn release(version: &str) -> Release {
@@ -255,6 +274,19 @@ mod tests {
         for (field, row) in &TABLE.kubelet_fields {
             assert!(KUBELET_FIELDS.contains(field.as_str()), "{field}");
             assert!(row.keys().all(|minor| TABLE.minors.contains_key(minor)), "{field}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_found_by_path() {
+        for (config, want) in [
+            (json!({"maxPods": 1, "evictionHard": {"anything": "1"}}), None),
+            (json!({"maxPodz": 1}), Some("maxPodz")),
+            (json!({"logging": {"options": {"jason": {}}}}), Some("logging.options.jason")),
+            (json!({"tlsCurvePreferences": []}), Some("tlsCurvePreferences")),
+        ] {
+            let found = unknown_field(&KUBELET_FIELDS, &config, |path| release("v1.35.0").has_kubelet_field(path));
+            assert_eq!(found.as_deref(), want);
         }
     }
 

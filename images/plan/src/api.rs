@@ -5,13 +5,23 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// One step, one line of `api.ndjson`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum ApiStep {
     /// Server-side apply of this object by the field manager `nodekiln`. Done once per generation for the cluster.
     Apply(serde_json::Value),
     /// Bring a Node to this state. Checked at every rebuild of a node.
     Node(NodeStep),
+}
+
+impl fmt::Debug for ApiStep {
+    /// Without contents: the object may be a Secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apply(object) => write!(f, "Apply({} {})", object["kind"], object["metadata"]["name"]),
+            Self::Node(step) => f.debug_tuple("Node").field(step).finish(),
+        }
+    }
 }
 
 /// What a Node must bear. A Node that does not exist is made.

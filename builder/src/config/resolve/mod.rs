@@ -11,7 +11,7 @@ mod machine;
 mod networking;
 mod nodes;
 mod os;
-mod owned;
+pub(crate) mod owned;
 mod paths;
 mod pods;
 mod ssh;

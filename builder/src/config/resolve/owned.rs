@@ -1,13 +1,13 @@
 //! What nodekiln sets itself: arguments and fields that a user's value would break, each with the reason.
 
 /// A name that is not the user's to set, and why.
-pub(super) struct Owned {
+pub(crate) struct Owned {
     name: &'static str,
     /// The only values that are refused; empty: all are.
     values: &'static [&'static str],
     /// The only value that is not.
-    pub(super) allowed: Option<&'static str>,
-    pub(super) why: &'static str,
+    pub(crate) allowed: Option<&'static str>,
+    pub(crate) why: &'static str,
 }
 
 const fn all(name: &'static str, why: &'static str) -> Owned {
@@ -23,7 +23,7 @@ const fn all_but(name: &'static str, allowed: &'static str, why: &'static str) -
 }
 
 /// The row that refuses argument `name` with `value`. A row's name may end in `*`.
-pub(super) fn find(table: &'static [Owned], name: &str, value: &str) -> Option<&'static Owned> {
+pub(crate) fn find(table: &'static [Owned], name: &str, value: &str) -> Option<&'static Owned> {
     // Components take flags with underscores too (cobra's normaliser).
     let name = name.replace('_', "-");
     table.iter().find(|row| {
@@ -41,7 +41,7 @@ const NETWORKING: &str = "it follows from `networking`";
 const FALSE: &[&str] = &["false", "False", "FALSE", "0", "f", "F"];
 
 /// kube-apiserver (kubeadm's flags: fact sheet 3.4).
-pub(super) const API_SERVER: &[Owned] = &[
+pub(crate) const API_SERVER: &[Owned] = &[
     all("advertise-address", "it is the node's `address`"),
     only("anonymous-auth", FALSE, "the static pod's own probes are anonymous"),
     all("client-ca-file", PKI),
@@ -66,7 +66,7 @@ pub(super) const API_SERVER: &[Owned] = &[
 ];
 
 /// kube-controller-manager.
-pub(super) const CONTROLLER_MANAGER: &[Owned] = &[
+pub(crate) const CONTROLLER_MANAGER: &[Owned] = &[
     all("allocate-node-cidrs", "it follows from `networking.podSubnet`"),
     all("authentication-kubeconfig", KUBECONFIG),
     all("authorization-kubeconfig", KUBECONFIG),
@@ -86,7 +86,7 @@ pub(super) const CONTROLLER_MANAGER: &[Owned] = &[
 ];
 
 /// kube-scheduler.
-pub(super) const SCHEDULER: &[Owned] = &[
+pub(crate) const SCHEDULER: &[Owned] = &[
     all("authentication-kubeconfig", KUBECONFIG),
     all("authorization-kubeconfig", KUBECONFIG),
     all("kubeconfig", KUBECONFIG),
@@ -96,7 +96,7 @@ pub(super) const SCHEDULER: &[Owned] = &[
 const MEMBERS: &str = "firstboot decides how this member starts";
 
 /// etcd. firstboot needs its JSON gateway and its data where the plan says.
-pub(super) const ETCD: &[Owned] = &[
+pub(crate) const ETCD: &[Owned] = &[
     all("name", "it is the node's name"),
     all("data-dir", "it is `etcd.local.dataDir`"),
     all("wal-dir", "firstboot looks for the WAL below `etcd.local.dataDir`"),
@@ -126,10 +126,10 @@ pub(super) const ETCD: &[Owned] = &[
 const KUBELET_CONFIG: &str = "it is a field of the KubeletConfiguration that nodekiln writes";
 
 /// The only cgroup driver, and why.
-pub(super) const CGROUP_DRIVER: (&str, &str) = ("systemd", "containerd is configured with SystemdCgroup");
+pub(crate) const CGROUP_DRIVER: (&str, &str) = ("systemd", "containerd is configured with SystemdCgroup");
 
 /// kubelet flags.
-pub(super) const KUBELET_FLAGS: &[Owned] = &[
+pub(crate) const KUBELET_FLAGS: &[Owned] = &[
     all("anonymous-auth", KUBELET_CONFIG),
     all("authentication-*", KUBELET_CONFIG),
     all("authorization-*", KUBELET_CONFIG),
@@ -163,7 +163,7 @@ pub(super) const KUBELET_FLAGS: &[Owned] = &[
 ];
 
 /// Fields of KubeletConfiguration, by path.
-pub(super) const KUBELET_FIELDS: &[(&[&str], &str)] = &[
+pub(crate) const KUBELET_FIELDS: &[(&[&str], &str)] = &[
     (&["authentication", "anonymous"], "kubelets trust clients of the cluster's CA only"),
     (&["authentication", "webhook", "enabled"], "kubelets trust clients of the cluster's CA only"),
     (&["authentication", "x509"], PKI),
@@ -188,7 +188,7 @@ pub(super) const KUBELET_FIELDS: &[(&[&str], &str)] = &[
 ];
 
 /// Fields of KubeProxyConfiguration, by path.
-pub(super) const KUBE_PROXY_FIELDS: &[(&[&str], &str)] = &[
+pub(crate) const KUBE_PROXY_FIELDS: &[(&[&str], &str)] = &[
     (&["clientConnection", "kubeconfig"], "it is the service account's, mounted into the pod"),
     (&["clusterCIDR"], "it is `networking.podSubnet`"),
     (&["hostnameOverride"], "one configuration serves all nodes"),

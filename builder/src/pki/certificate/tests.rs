@@ -104,7 +104,7 @@ fn leaves() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
     let mut serials = BTreeMap::new();
     let leaves = fixture::all_leaves(&cluster);
-    assert_eq!(leaves.len(), 9 + 3 * 3 + 2 * 4);
+    assert_eq!(leaves.len(), 10 + 3 * 3 + 2 * 4);
     for leaf in &leaves {
         let spec = table::spec(leaf.row);
         let id = KeyId::Leaf(leaf.row, leaf.node.clone());

@@ -225,6 +225,7 @@ fn identification() {
             "admin.conf",
             "super-admin.conf",
             "lease",
+            "kube-vip.conf",
         ]
     );
     assert_eq!(table::spec(Row::Lease).name, "lease");

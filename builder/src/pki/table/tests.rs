@@ -4,7 +4,7 @@ use super::*;
 use crate::pki::fixture;
 use Role::{ControlPlane, Etcd, Worker};
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     Row::ApiServer,
     Row::ApiServerKubeletClient,
     Row::ApiServerEtcdClient,
@@ -19,6 +19,7 @@ const ROWS: [Row; 14] = [
     Row::Admin,
     Row::SuperAdmin,
     Row::Lease,
+    Row::KubeVip,
 ];
 
 #[test]
@@ -114,6 +115,7 @@ fn placement() {
             "kubelet-server/n1 Worker",
             "super-admin.conf ControlPlane",
             "lease ControlPlane",
+            "kube-vip.conf ControlPlane",
         ]
     );
 }
