@@ -17,3 +17,4 @@ pub mod output;
 pub mod pki;
 pub mod release;
 pub mod secrets;
+pub mod verify;

@@ -9,6 +9,7 @@ mod schema;
 mod secrets;
 mod terminal;
 mod validate;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::{ffi::OsString, process::ExitCode};
@@ -40,6 +41,8 @@ enum Command {
     Validate(validate::Validate),
     /// Tell what a payload holds, without anything secret: files, units, keys, certificates, until when it can boot.
     Inspect(inspect::Inspect),
+    /// Read an output again: every byte, every payload, every chain, and where which key is.
+    Verify(verify::Verify),
     /// Print the JSON Schema of cluster.yaml, for editors.
     Schema(schema::Schema),
     /// Make and look at the cluster's secrets.
@@ -63,6 +66,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Build(build) => build.run(&terminal),
         Command::Validate(validate) => validate.run(&terminal),
         Command::Inspect(inspect) => inspect.run(&terminal),
+        Command::Verify(verify) => verify.run(&terminal),
         Command::Schema(schema) => schema.run(&terminal),
         Command::Secrets(secrets) => secrets.run(&terminal),
     };

@@ -3,7 +3,7 @@
 use super::certificate::Certificate;
 use crate::pki::scan::{self, Found};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nodekiln_plan::Sha256;
+use nodekiln_plan::{Secret, Sha256};
 use serde::Serialize;
 use serde_json::Value;
 use x509_parser::pem::Pem;
@@ -19,8 +19,10 @@ pub struct Material {
     pub unreadable_keys: usize,
     /// Digests of public keys that stand alone.
     pub public_keys: Vec<Sha256>,
-    /// Digests of symmetric keys, with their names.
-    pub symmetric_keys: Vec<(String, Sha256)>,
+    /// Keys for encryption at rest.
+    pub encryption_keys: Vec<Secret>,
+    /// Secret halves of bootstrap tokens that it authenticates with.
+    pub tokens: Vec<Secret>,
     /// The kubeconfig that it is.
     pub kubeconfig: Option<Kubeconfig>,
 }
@@ -120,7 +122,10 @@ fn kubeconfig(path: &str, value: &Value, material: &mut Material) {
                 (Some(certificate), ..) => Credential::Certificate(certificate.subject.clone()),
                 (_, Value::String(file), _) => Credential::File(file.clone()),
                 (_, _, Value::String(token)) => match token.split_once('.') {
-                    Some((id, _)) if id.len() == 6 => Credential::Token(id.to_owned()),
+                    Some((id, secret)) if id.len() == 6 => {
+                        material.tokens.push(Secret::from(secret.to_owned()));
+                        Credential::Token(id.to_owned())
+                    }
                     _ => Credential::Other,
                 },
                 _ => Credential::Other,
@@ -135,10 +140,8 @@ fn encryption(value: &Value, material: &mut Material) {
     let providers = value["resources"].as_array().into_iter().flatten().flat_map(|r| r["providers"].as_array());
     for provider in providers.flatten().filter_map(Value::as_object).flatten() {
         for key in provider.1["keys"].as_array().into_iter().flatten() {
-            let secret =
-                key["secret"].as_str().and_then(|text| STANDARD.decode(text).ok()).map(zeroize::Zeroizing::new);
-            let name = key["name"].as_str().unwrap_or_default();
-            material.symmetric_keys.extend(secret.map(|secret| (name.to_owned(), Sha256::of(&secret))));
+            let secret = key["secret"].as_str().and_then(|text| STANDARD.decode(text).ok());
+            material.encryption_keys.extend(secret.map(Secret::new));
         }
     }
 }

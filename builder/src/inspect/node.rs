@@ -8,7 +8,7 @@ use crate::{
     draft::Row,
     pki::{Ca, KeyId, table},
 };
-use nodekiln_plan::{NodeName, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -37,6 +37,10 @@ pub struct NodeMaterial {
     pub keys: Vec<PrivateKey>,
     /// Kubeconfigs, by path.
     pub kubeconfigs: Vec<Kubeconfig>,
+    /// Symmetric keys and tokens themselves, to be looked for elsewhere.
+    pub(crate) symmetric: Vec<(KeyId, Secret)>,
+    /// What is known of public keys: whose private halves they tell of.
+    pub(crate) ids: BTreeMap<Sha256, KeyId>,
 }
 
 impl NodeMaterial {
@@ -60,6 +64,7 @@ impl NodeMaterial {
             names.extend(material.public_keys.iter().map(|spki| (*spki, KeyId::ServiceAccount)));
         }
         let mut keys = Vec::new();
+        let mut symmetric = Vec::new();
         for (path, material) in &found {
             let key = |spki: Option<Sha256>, id: Option<KeyId>| PrivateKey {
                 path: (*path).to_owned(),
@@ -69,13 +74,17 @@ impl NodeMaterial {
             };
             keys.extend(material.private_keys.iter().map(|spki| key(Some(*spki), names.get(spki).cloned())));
             keys.extend((0..material.unreadable_keys).map(|_| key(None, None)));
-            let symmetric = material.symmetric_keys.iter();
-            keys.extend(symmetric.map(|(_, digest)| key(Some(*digest), Some(KeyId::Encryption))));
+            let secrets = material.encryption_keys.iter().map(|secret| (KeyId::Encryption, secret));
+            let tokens = material.tokens.iter().map(|secret| (KeyId::Token(node.clone()), secret));
+            for (id, secret) in secrets.chain(tokens) {
+                keys.push(key(Some(Sha256::of(secret.expose())), Some(id.clone())));
+                symmetric.push((id, secret.clone()));
+            }
         }
         keys.sort();
         keys.dedup();
         let kubeconfigs = found.into_iter().filter_map(|(_, material)| material.kubeconfig).collect();
-        Self { certificates, keys, kubeconfigs }
+        Self { certificates, keys, kubeconfigs, symmetric, ids: names }
     }
 
     /// The CAs among the certificates, by what they are.

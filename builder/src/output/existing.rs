@@ -112,6 +112,7 @@ mod tests {
             firstboot: BTreeMap::new(),
             nodes: vec![],
             files: files.iter().map(row).collect(),
+            digest: None,
         })
         .unwrap()
     }

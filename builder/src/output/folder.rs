@@ -43,12 +43,23 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// A folder and all that is below it. Links are not followed.
+/// An output to be read, wherever it is.
+pub trait Source {
+    /// All that is in it, by path; the folder itself is the empty path. Links are not followed.
+    fn entries(&self) -> &BTreeMap<String, Entry>;
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn read(&self, path: &str) -> Result<Secret, ReadError>;
+}
+
+/// An output on disk.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    /// By path relative to the root; the root itself is empty.
-    pub entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, Entry>,
 }
 
 impl Folder {
@@ -77,17 +88,14 @@ impl Folder {
         }
         Ok(())
     }
+}
 
-    /// Whether there is a file at `path`.
-    pub fn has_file(&self, path: &str) -> bool {
-        self.entries.get(path).is_some_and(|entry| entry.kind == EntryKind::File)
+impl Source for Folder {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
     }
 
-    /// The bytes of a file.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn read(&self, path: &str) -> Result<Secret, ReadError> {
+    fn read(&self, path: &str) -> Result<Secret, ReadError> {
         read(&self.root.join(path))
     }
 }

@@ -27,6 +27,9 @@ pub struct Manifest {
     pub nodes: Vec<NodeRow>,
     /// One row per file, by path.
     pub files: Vec<FileRow>,
+    /// Digest of all of the above, so that no byte of it changes unseen. `None`: made before manifests had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Sha256>,
 }
 
 /// A node of the output.
@@ -87,4 +90,16 @@ impl Manifest {
     pub const MADE_BY: &'static str = "nodekiln";
     /// [`Manifest::version`].
     pub const VERSION: u32 = 1;
+
+    /// The bytes of `manifest.json`: pretty JSON and a newline at the end, with the digest of the rest.
+    ///
+    /// # Errors
+    /// None in practice: all keys are strings.
+    pub fn seal(&mut self) -> Result<Vec<u8>, serde_json::Error> {
+        self.digest = None;
+        self.digest = Some(Sha256::of(&serde_json::to_vec(self)?));
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
 }

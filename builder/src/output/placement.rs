@@ -10,12 +10,12 @@ use crate::pki::{
 };
 use nodekiln_payload::NodeTree;
 use nodekiln_plan::{NodeName, Role, Sha256};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// A key found on a node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Holding {
     /// Name of the key: a CA, `sa`, `encryption-at-rest`, or a certificate of the table.
     pub key: String,
@@ -24,7 +24,7 @@ pub struct Holding {
     /// Digest of the public half (SubjectPublicKeyInfo), or of a symmetric key itself.
     pub spki: Sha256,
     /// `kept`, or `until firstboot has finished`.
-    pub custody: &'static str,
+    pub custody: Cow<'static, str>,
 }
 
 /// A key that is where it must not be.
@@ -97,8 +97,8 @@ pub fn of_node(
                     path: path.to_owned(),
                     spki,
                     custody: match id.custody_on(name) {
-                        Custody::UntilFinished => "until firstboot has finished",
-                        Custody::Kept | Custody::Output => "kept",
+                        Custody::UntilFinished => "until firstboot has finished".into(),
+                        Custody::Kept | Custody::Output => "kept".into(),
                     },
                 }),
                 Some(id) => violations.push(Violation::Misplaced {
@@ -127,8 +127,8 @@ pub fn of_served(bytes: &[u8], known: &Known<'_>) -> Option<KeyId> {
 }
 
 /// The proof as a file: for each key its holders, for each node its keys.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placement {
     /// Keys that no node holds: they stand in secrets.yaml or beside this file only.
     pub on_no_node: Vec<String>,

@@ -135,7 +135,7 @@ pub fn write(
     put("placement.json", FileRole::Placement, &json("placement.json", &placement)?)?;
 
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         made_by: Manifest::MADE_BY.to_owned(),
         version: Manifest::VERSION,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
@@ -144,8 +144,9 @@ pub fn write(
         firstboot,
         nodes,
         files,
+        digest: None,
     };
-    staged.write(MANIFEST, &json(MANIFEST, &manifest)?)?;
+    staged.write(MANIFEST, &manifest.seal().map_err(|source| WriteError::Other(MANIFEST, source.into()))?)?;
     keep()?;
     // Whoever keeps the secrets in the output folder would lose them.
     existing::check(target)?;

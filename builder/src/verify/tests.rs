@@ -1,0 +1,259 @@
+use super::{
+    fixture::{Memory, cluster, pointed},
+    *,
+};
+use crate::{
+    draft::Shared,
+    output::folder::{Entry, EntryKind},
+    pki::fixture::authority,
+};
+use nodekiln_payload::{Artifact, EncodeOptions, NodeTree, Profile, TreeFile, decode, encode};
+use nodekiln_plan::{Mode, NodePlan, Secret, Sha256, paths};
+use std::sync::Arc;
+
+/// `FILE: message` of each finding.
+fn findings(output: &Memory) -> Vec<String> {
+    let report = verify(output).unwrap();
+    assert_eq!(report.sound, report.findings.is_empty());
+    report.findings.into_iter().map(|finding| format!("{}: {}", finding.file, finding.message)).collect()
+}
+
+#[test]
+fn what_was_built_is_sound() {
+    for cluster in [cluster("flatcar"), cluster("fedora-coreos"), cluster("cloud-init"), pointed()] {
+        let output = Memory::of(&cluster);
+        assert_eq!(findings(&output), [""; 0]);
+        let report = verify(&output).unwrap();
+        assert_eq!((report.nodes, report.files), (3, output.files.len() - 1));
+        assert_eq!(report.boot_before, Some(output.manifest().nodes[0].boot_before));
+    }
+}
+
+/// One flipped bit, wherever it is.
+#[test]
+fn no_byte_changes_unseen() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap()
+    };
+    for cluster in [cluster("cloud-init"), pointed()] {
+        let output = Memory::of(&cluster);
+        for (path, bytes) in &output.files {
+            let mut offsets = vec![random() % bytes.len(), 0, bytes.len() - 1];
+            offsets.extend((0..12).map(|_| random() % bytes.len()));
+            for (number, offset) in offsets.into_iter().enumerate() {
+                let mut other = bytes.clone();
+                other[offset] ^= 1 << (random() % 8);
+                let other = output.with(path, other);
+                // Once in full; the bytes are the first of its steps, and the cheapest.
+                let found = if number == 0 { verify(&other).unwrap().findings } else { of_bytes(&other).unwrap().1.0 };
+                assert!(found.iter().any(|finding| finding.file == *path), "{path} at {offset}: {found:?}");
+            }
+        }
+    }
+}
+
+/// A space more, an upper-case digit: the same to a parser of JSON, and nevertheless not what was written.
+#[test]
+fn the_manifest_has_one_form() {
+    let output = Memory::of(&cluster("flatcar"));
+    let text = String::from_utf8(output.files[MANIFEST].clone()).unwrap();
+    let digit = text.find("\"sha256\": \"").unwrap() + 11;
+    let upper = format!("{}{}{}", &text[..digit], text[digit..digit + 64].to_uppercase(), &text[digit + 64..]);
+    for other in [text.replacen("{\n", "{ \n", 1), format!("{text} "), upper] {
+        assert_ne!(other, text);
+        assert_eq!(
+            findings(&output.with(MANIFEST, other.into_bytes())),
+            ["manifest.json: was changed: it is not what its own digest says"]
+        );
+    }
+    let without = text.lines().filter(|line| !line.contains("\"digest\"")).collect::<Vec<_>>().join("\n");
+    let without = without.replace("  ],\n}", "  ]\n}");
+    let found = findings(&output.with(MANIFEST, without.into_bytes()));
+    assert_eq!(found, ["manifest.json: has no digest: an older nodekiln made it; build again"]);
+}
+
+#[test]
+fn files_that_come_go_or_are_opened_to_others() {
+    let output = Memory::of(&cluster("flatcar"));
+    let plan = "nodes/w1/plan.json";
+    let cut = output.files[plan][..100].to_vec();
+    let found = findings(&output.with(plan, cut));
+    assert!(found.iter().any(|f| f.starts_with("nodes/w1/plan.json: has 100 bytes")), "{found:?}");
+
+    let mut other = output.clone();
+    other.entries.remove(plan);
+    assert!(findings(&other).contains(&"nodes/w1/plan.json: is missing".to_owned()));
+
+    for (path, kind, says) in [
+        ("nodes/w1/letter", EntryKind::File, "is a file that the manifest does not list"),
+        ("photos", EntryKind::Directory, "is a folder that the manifest does not list"),
+        ("serve/x", EntryKind::Other, "is neither file nor folder that the manifest does not list"),
+    ] {
+        let mut other = output.clone();
+        other.entries.insert(path.to_owned(), Entry { kind, mode: 0o700, size: 0 });
+        assert_eq!(findings(&other), [format!("{path}: {says}")]);
+    }
+    for (path, mode, says) in [
+        (plan, 0o644, "has mode 0644, not 0600"),
+        ("nodes", 0o755, "has mode 0755, not 0700"),
+        ("", 0o1700, "has mode 1700, not 0700"),
+        (MANIFEST, 0o400, "has mode 0400, not 0600"),
+    ] {
+        let mut other = output.clone();
+        other.entries.get_mut(path).unwrap().mode = mode;
+        assert_eq!(findings(&other), [format!("{path}: {says}")]);
+    }
+    let mut other = output.clone();
+    other.entries.remove(MANIFEST);
+    assert_eq!(findings(&other), ["manifest.json: is missing: this is no output of nodekiln's"]);
+}
+
+const OPTIONS: EncodeOptions = EncodeOptions {
+    ignition_version: nodekiln_payload::IgnitionVersion::V3_3,
+    gzip: nodekiln_payload::Gzip::WhereSmaller,
+};
+
+/// The output with the payload of `node` changed, all digests made to fit.
+fn forge(output: &Memory, node: &str, change: impl Fn(&mut NodeTree, &mut NodePlan)) -> Memory {
+    let path = format!("nodes/{node}/config.ign");
+    let profile = Profile::find("flatcar").unwrap();
+    let artifact = Artifact { name: "config.ign", bytes: output.read(&path).unwrap() };
+    let mut tree = decode(&[artifact], profile).unwrap();
+    let own = |tree: &NodeTree| tree.files.iter().position(|file| file.path.as_str() == paths::PLAN).unwrap();
+    let mut plan = NodePlan::from_slice(tree.files[own(&tree)].contents.expose()).unwrap();
+    change(&mut tree, &mut plan);
+    let bytes = plan.to_vec().unwrap();
+    let index = own(&tree);
+    tree.files[index].sha256 = Sha256::of(&bytes);
+    tree.files[index].contents = Arc::new(Secret::new(bytes.clone()));
+    let payload = encode(&tree, profile, &OPTIONS).unwrap().remove(0);
+    output.forged(&path, payload.bytes.expose().to_vec()).forged(&format!("nodes/{node}/plan.json"), bytes)
+}
+
+/// Puts `bytes` at `path`, in the plan too.
+fn put(tree: &mut NodeTree, plan: &mut NodePlan, path: &str, bytes: &[u8]) {
+    let sha256 = Sha256::of(bytes);
+    let contents = Arc::new(Secret::new(bytes.to_vec()));
+    if let Some(file) = tree.files.iter_mut().find(|file| file.path.as_str() == path) {
+        (file.sha256, file.contents) = (sha256, contents);
+        let place =
+            |entry: &&mut nodekiln_plan::FileEntry| entry.staged.as_ref().unwrap_or(&entry.path).as_str() == path;
+        plan.files.iter_mut().find(place).unwrap().sha256 = sha256;
+        return;
+    }
+    let path: nodekiln_plan::AbsPath = path.parse().unwrap();
+    tree.files.push(TreeFile { path: path.clone(), mode: Mode::PRIVATE, sha256, contents });
+    let kind = nodekiln_plan::FileKind::Laid;
+    plan.files.push(nodekiln_plan::FileEntry { path, mode: Mode::PRIVATE, sha256, kind, staged: None });
+}
+
+fn of(tree: &NodeTree, path: &str) -> Vec<u8> {
+    tree.files.iter().find(|file| file.path.as_str() == path).unwrap().contents.expose().to_vec()
+}
+
+/// Whoever makes all digests fit is found out by what the files say.
+#[test]
+fn digests_are_not_all() {
+    let output = Memory::of(&cluster("flatcar"));
+    assert_eq!(findings(&forge(&output, "w1", |_, _| {})), [""; 0]);
+    let ca = authority().shared(Shared::CaKey).value.bytes.expose();
+    let says = |other: Memory, what: &str| {
+        let found = findings(&other);
+        assert!(found.iter().any(|finding| finding.contains(what)), "not {what:?}: {found:#?}");
+    };
+
+    // A key where it must not be.
+    let other = forge(&output, "w1", |tree, plan| put(tree, plan, "/opt/x", ca));
+    says(other, "nodes/w1/config.ign: w1: /opt/x holds the key `ca`, which this node must not have");
+    // The keys of another node.
+    let stolen = output.files["nodes/w2/config.ign"].clone();
+    says(output.forged("nodes/w1/config.ign", stolen), "nodes/w1/config.ign: is another node's than the manifest says");
+    // A signature that is none.
+    let server = "/etc/kubernetes/pki/apiserver.crt";
+    let broken = |tree: &mut NodeTree, plan: &mut NodePlan| {
+        let pem = x509_parser::pem::Pem::iter_from_buffer(&of(tree, server)).next().unwrap().unwrap();
+        let mut der = pem.contents;
+        *der.last_mut().unwrap() ^= 1;
+        let mut text = Vec::new();
+        crate::pki::pem::encode("CERTIFICATE", &der, &mut text);
+        put(tree, plan, server, &text);
+    };
+    says(forge(&output, "cp1", broken), "apiserver.crt: the certificate for `CN=kube-apiserver` its signature is not");
+    // A certificate in the place of another.
+    let other = forge(&output, "cp1", |tree, plan| {
+        let wrong = of(tree, "/etc/kubernetes/pki/front-proxy-client.crt");
+        put(tree, plan, server, &wrong);
+    });
+    says(other, "/etc/kubernetes/pki/apiserver.key: does not belong to the certificate beside it");
+    // A payload that its plan does not know whole, and one that lacks a file.
+    let other = forge(&output, "w1", |tree, plan| {
+        put(tree, plan, "/opt/x", b"x");
+        plan.files.retain(|entry| entry.path.as_str() != "/opt/x");
+    });
+    says(other, "carries /opt/x, which its plan does not know");
+    let other = forge(&output, "w1", |tree, _| {
+        tree.files.retain(|file| {
+            !file.path.as_str().ends_with("sysctl.d/90-nodekiln.conf") && !file.path.as_str().contains("modules-load.d")
+        })
+    });
+    says(other, "which its plan promises");
+    // Another time than the certificates'.
+    let other = forge(&output, "w1", |_, plan| plan.identity.boot_before += 1);
+    says(other.clone(), "may boot at another time than the manifest says");
+    says(other, "a certificate ends");
+    // Other CAs than the cluster's.
+    let other = forge(&output, "w1", |tree, plan| {
+        let wrong = authority().bundle(crate::pki::Ca::Etcd).as_bytes().to_vec();
+        put(tree, plan, "/etc/kubernetes/pki/ca.crt", &wrong);
+    });
+    says(other, "is another bundle of CAs than ca.crt");
+    // A proof that hides a holder.
+    let proof = String::from_utf8(output.files["placement.json"].clone()).unwrap();
+    let other =
+        output.forged("placement.json", proof.replacen("kubelet-server/w1", "kubelet-server/w9", 1).into_bytes());
+    says(other, "placement.json: does not say");
+    let other = output.forged("placement.json", proof.replacen("\"etcd-ca\",", "", 1).into_bytes());
+    says(other, "placement.json: does not say that no node holds `etcd-ca`");
+    // Files that are not the payload's.
+    let other = output.forged("nodes/w1/plan.json", output.files["nodes/w2/plan.json"].clone());
+    says(other, "nodes/w1/plan.json: is not what the payload carries");
+    let other = output.forged("admin.conf", b"apiVersion: v1\nkind: Config\n".to_vec());
+    says(other, "admin.conf: is no kubeconfig with a certificate");
+    let conf = String::from_utf8(output.files["admin.conf"].clone()).unwrap();
+    let key = conf.lines().find(|line| line.contains("client-key-data")).unwrap();
+    let more = String::from_utf8(output.files["super-admin.conf"].clone()).unwrap();
+    let wrong = more.lines().find(|line| line.contains("client-key-data")).unwrap();
+    says(output.forged("admin.conf", conf.replace(key, wrong).into_bytes()), "admin.conf: its key does not belong");
+}
+
+#[test]
+fn stubs_and_what_they_point_at() {
+    let output = Memory::of(&pointed());
+    let says = |other: Memory, what: &str| {
+        let found = findings(&other);
+        assert!(found.iter().any(|finding| finding.contains(what)), "not {what:?}: {found:#?}");
+    };
+    let served: Vec<_> =
+        output.files.keys().filter(|path| path.ends_with(".ign") && path.starts_with("serve/")).collect();
+    assert_eq!(served.len(), 3);
+    // Two that were exchanged.
+    let other = output.forged(served[0], output.files[served[1]].clone());
+    says(other, "points at a configuration of another digest than the one that is served");
+    // One that nobody asks for any more.
+    let stub = output.files["nodes/w1/pointer.ign"].clone();
+    let other = output.forged("nodes/w2/pointer.ign", stub);
+    says(other.clone(), "is served, but no payload asks for it");
+    says(other, "is another node's than the manifest says");
+    // A program that is gone.
+    let blob = output.files.keys().find(|path| path.starts_with("serve/blobs/")).unwrap().clone();
+    let mut manifest = output.manifest();
+    manifest.files.retain(|row| row.path != blob);
+    let mut other = output.sealed(manifest);
+    other.entries.remove(&blob);
+    other.entries.remove("serve/blobs");
+    says(other, "is missing, but cp1 fetches it");
+}
