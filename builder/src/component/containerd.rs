@@ -1,6 +1,6 @@
 //! containerd: its configuration, and how its unit is made to read it.
 
-use super::{Site, below, constant, image, systemd};
+use super::{Site, below, constant, image, sysext, systemd};
 use crate::config::Binary;
 use nodekiln_payload::{ContainerdConfig, Dropin};
 use nodekiln_plan::AbsPath;
@@ -55,6 +55,7 @@ pub(crate) fn place(site: &Site, binary: &Binary, name: &str) -> AbsPath {
     match binary {
         Binary::Path(path) => path.clone(),
         Binary::File(_) | Binary::Url { .. } => below(&site.node.os.profile.bin_dir, name),
+        Binary::Sysext { .. } => below(&constant(sysext::PROGRAMS), name),
     }
 }
 
@@ -66,7 +67,7 @@ fn runc(site: &Site) -> AbsPath {
 pub(crate) fn cni_bin_dir(site: &Site) -> AbsPath {
     match &site.node.binaries.cni_plugins {
         Binary::Path(path) => path.clone(),
-        Binary::File(_) | Binary::Url { .. } => constant(CNI_BIN_DIR),
+        Binary::File(_) | Binary::Url { .. } | Binary::Sysext { .. } => constant(CNI_BIN_DIR),
     }
 }
 

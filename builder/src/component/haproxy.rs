@@ -68,7 +68,7 @@ backend api-servers
     option httpchk
     http-check send meth GET uri /readyz
     http-check expect status 200
-    default-server check check-ssl verify none inter 3s fastinter 1s fall 3 rise 1 on-marked-down shutdown-sessions
+    default-server check check-ssl verify none inter 3s fastinter 1s downinter 1s fall 3 rise 1 on-marked-down shutdown-sessions
 ",
     );
     for node in site.cluster.with_role(Role::ControlPlane) {

@@ -33,7 +33,7 @@ fn cluster_configuration(site: &Site) -> Value {
         "certificateValidityPeriod": duration(cluster.certificate_validity),
         "certificatesDir": cluster.certificates_dir,
         "clusterName": cluster.name,
-        "controlPlaneEndpoint": cluster.endpoint,
+        "controlPlaneEndpoint": site.public_endpoint(),
         "controllerManager": component(&cluster.controller_manager),
         "dns": match &cluster.dns {
             Some(over) => image_override(over),

@@ -5,7 +5,7 @@ use super::{
     systemd::{UnitFile, command},
 };
 use crate::{
-    config::{Binary, Fragment},
+    config::Fragment,
     draft::Part,
     pki::kubeconfig::{self, Credentials},
     release::Behaviour,
@@ -131,10 +131,7 @@ pub(crate) fn kubeconfig(site: &Site) -> Vec<Part> {
 
 /// The program.
 pub(crate) fn binary(site: &Site) -> AbsPath {
-    match &site.node.binaries.kubelet {
-        Binary::Path(path) => path.clone(),
-        Binary::File(_) | Binary::Url { .. } => super::below(&site.node.os.profile.bin_dir, "kubelet"),
-    }
+    containerd::place(site, &site.node.binaries.kubelet, "kubelet")
 }
 
 fn arguments(site: &Site) -> Vec<String> {

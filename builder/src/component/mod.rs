@@ -25,6 +25,7 @@ pub(crate) mod patches;
 pub(crate) mod rbac;
 pub(crate) mod scheduler;
 pub(crate) mod static_pod;
+pub(crate) mod sysext;
 pub(crate) mod system;
 pub(crate) mod systemd;
 
@@ -32,7 +33,7 @@ use crate::{
     config::{Cluster, LoadBalancer, Node},
     release::Release,
 };
-use nodekiln_plan::{AbsPath, Endpoint};
+use nodekiln_plan::{AbsPath, Endpoint, Role};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -85,6 +86,19 @@ impl Site<'_> {
         match self.cluster.load_balancer {
             LoadBalancer::Local => haproxy::endpoint(),
             LoadBalancer::External | LoadBalancer::None | LoadBalancer::KubeVip(_) => self.cluster.endpoint.clone(),
+        }
+    }
+
+    /// Where the cluster is reached from outside: what cluster-info and kubeadm's configuration carry. A balancer that
+    /// only nodes have is of no use to a machine that becomes one by hand: without controlPlaneEndpoint it is the first
+    /// control plane.
+    pub fn public_endpoint(&self) -> Endpoint {
+        let first = self.cluster.with_role(Role::ControlPlane).next();
+        match first {
+            Some(first) if self.cluster.endpoint == haproxy::endpoint() => {
+                Endpoint::at(first.address(), apiserver::PORT)
+            }
+            _ => self.cluster.endpoint.clone(),
         }
     }
 

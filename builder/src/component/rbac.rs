@@ -145,7 +145,7 @@ pub(crate) fn cluster_info(site: &Site) -> Vec<DraftStep> {
         "kind": "Config",
         "clusters": [{
             "name": "",
-            "cluster": {"certificate-authority-data": CA, "server": site.cluster.endpoint.https()},
+            "cluster": {"certificate-authority-data": CA, "server": site.public_endpoint().https()},
         }],
         "contexts": null,
         "current-context": "",

@@ -599,6 +599,13 @@ pub enum Binary {
         /// Of the bytes as served.
         hash: FetchHash,
     },
+    /// In a system extension image (systemd-sysext(8)), fetched by the machine, hash checked.
+    Sysext {
+        /// http or https.
+        url: String,
+        /// Of the bytes as served.
+        hash: FetchHash,
+    },
 }
 
 /// The hash of something that a machine fetches.

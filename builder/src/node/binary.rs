@@ -2,16 +2,17 @@
 
 use super::{Refusal, Sources, tree::Tree};
 use crate::{
-    component::{Site, below, constant, containerd, firstboot},
+    component::{Site, below, constant, containerd, firstboot, sysext},
     config::{Arch, Binary, FetchHash},
 };
-use nodekiln_payload::Verification;
+use nodekiln_payload::{Format, Unit, UnitState, Verification};
 use nodekiln_plan::{AbsPath, Archive, Mode, paths};
 use std::sync::Arc;
 
 /// Lays down or fetches every program, and says where firstboot is.
 pub(super) fn lay(site: &Site, sources: &Sources, tree: &mut Tree) -> AbsPath {
     let binaries = &site.node.binaries;
+    extensions(site, tree);
     for (name, binary) in [("kubelet", &binaries.kubelet), ("runc", &binaries.runc)] {
         let field = format!("binaries.{name}");
         if is_archive(binary) {
@@ -38,24 +39,73 @@ fn place(site: &Site, name: &str) -> AbsPath {
 }
 
 fn program(site: &Site, tree: &mut Tree, field: &str, name: &str, binary: &Binary) {
-    if !matches!(binary, Binary::Path(_)) {
+    if !matches!(binary, Binary::Path(_) | Binary::Sysext { .. }) {
         put(site, tree, field, place(site, name), Mode::EXECUTABLE, binary);
     }
 }
 
 fn put(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, binary: &Binary) {
     match binary {
-        Binary::Path(_) => {}
+        // Extensions are laid together.
+        Binary::Path(_) | Binary::Sysext { .. } => {}
         Binary::File(file) => bytes(site, tree, field, path, mode, &file.bytes),
         // Ignition, or the payload's script under cloud-init, checks the hash before anything runs.
-        Binary::Url { url, hash } => {
-            let verification = match hash {
-                FetchHash::Sha256(hash) => Verification::Sha256(*hash),
-                FetchHash::Sha512(hash) => Verification::Sha512(hash.clone()),
-            };
-            tree.fetch(path, mode, url.clone(), verification, field);
+        Binary::Url { url, hash } => tree.fetch(path, mode, url.clone(), verification(hash), field),
+    }
+}
+
+fn verification(hash: &FetchHash) -> Verification {
+    match hash {
+        FetchHash::Sha256(hash) => Verification::Sha256(*hash),
+        FetchHash::Sha512(hash) => Verification::Sha512(hash.clone()),
+    }
+}
+
+/// System extension images. One image may hold several programs.
+fn extensions(site: &Site, tree: &mut Tree) {
+    let binaries = &site.node.binaries;
+    let mut seen = Vec::new();
+    for (name, binary) in [
+        ("kubelet", Some(&binaries.kubelet)),
+        ("containerd", Some(&binaries.containerd)),
+        ("runc", Some(&binaries.runc)),
+        ("cniPlugins", Some(&binaries.cni_plugins)),
+        ("firstboot", binaries.firstboot.as_ref()),
+    ] {
+        let Some(Binary::Sysext { url, hash }) = binary else { continue };
+        let field = format!("binaries.{name}");
+        let refusal = |message: &str| Refusal::new(site.node, field.clone(), message);
+        if site.node.os.profile.format != Format::Ignition {
+            let refusal =
+                refusal("a system extension under cloud-init is not supported: it would come after systemd merges");
+            tree.refusals.push(refusal.hint("give a `url` or a `path`"));
+            continue;
+        }
+        if matches!(name, "cniPlugins" | "firstboot") {
+            let refusal = refusal("a system extension is not supported here");
+            tree.refusals.push(refusal.hint("give a `url`, a `file` or a `path`"));
+            continue;
+        }
+        match sysext::place(url, site.node.os.arch) {
+            Err(message) => tree.refusals.push(refusal(&message)),
+            Ok(_) if seen.contains(&(url, hash)) => {}
+            Ok(path) => {
+                tree.fetch(path, Mode::PUBLIC, url.clone(), verification(hash), &field);
+                seen.push((url, hash));
+            }
         }
     }
+    if seen.is_empty() {
+        return;
+    }
+    let unit = |name: &str, state, dropins| Unit {
+        name: name.parse().expect("a unit of systemd's"),
+        state,
+        contents: None,
+        dropins,
+    };
+    tree.unit(unit(sysext::UNIT, UnitState::Enabled, Vec::new()));
+    tree.unit(unit(sysext::TARGET, UnitState::Unchanged, vec![sysext::shadow()]));
 }
 
 /// Bytes of the build: by URL and hash where they are served, in the payload otherwise.
@@ -70,7 +120,7 @@ fn source(binary: &Binary) -> &str {
     match binary {
         Binary::Path(path) => path.as_str(),
         Binary::File(file) => &file.path,
-        Binary::Url { url, .. } => url.split(['?', '#']).next().unwrap_or_default(),
+        Binary::Url { url, .. } | Binary::Sysext { url, .. } => url.split(['?', '#']).next().unwrap_or_default(),
     }
 }
 
@@ -82,7 +132,7 @@ fn is_archive(binary: &Binary) -> bool {
 fn cni_plugins(site: &Site, tree: &mut Tree) {
     const FIELD: &str = "binaries.cniPlugins";
     let binary = &site.node.binaries.cni_plugins;
-    if matches!(binary, Binary::Path(_)) {
+    if matches!(binary, Binary::Path(_) | Binary::Sysext { .. }) {
         return;
     }
     if !is_archive(binary) {

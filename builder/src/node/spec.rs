@@ -33,7 +33,7 @@ pub(super) fn spec(site: &Site, kubelet_config: &Value, archives: Vec<Archive>) 
         kubelet: kubelet::plan(site, kubelet_config),
         api: control_plane.then(|| ApiPlan {
             server: site.own_server(),
-            control_plane_endpoint: cluster.endpoint.clone(),
+            control_plane_endpoint: site.public_endpoint(),
             credential: constant(paths::API_CREDENTIAL),
             lease_credential: constant(paths::LEASE_CREDENTIAL),
             lease: state.clone(),

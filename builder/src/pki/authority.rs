@@ -1,7 +1,7 @@
 //! [`Authority`]: the secrets of a cluster, opened: it issues leaves and knows every key that is not a node's own.
 
 use crate::{
-    component::apiserver,
+    component::{apiserver, haproxy},
     config::{Cluster, LoadBalancer},
     draft::{Leaf, LeafForm, Part, Row, Shared, TokenForm},
     pki::{
@@ -436,6 +436,7 @@ fn admin_servers(cluster: &Cluster) -> Vec<(String, Endpoint)> {
         .with_role(Role::ControlPlane)
         .map(|node| (format!("{name}-{}", node.name), Endpoint::at(node.address(), apiserver::PORT)))
         .collect();
-    let given = Some((name, cluster.endpoint.clone()));
-    given.filter(|(_, server)| own.iter().all(|(_, known)| known != server)).into_iter().chain(own).collect()
+    let is_another = |server: &Endpoint| *server != haproxy::endpoint() && own.iter().all(|(_, known)| known != server);
+    let given = Some((name, cluster.endpoint.clone())).filter(|(_, server)| is_another(server));
+    given.into_iter().chain(own.iter().cloned()).collect()
 }

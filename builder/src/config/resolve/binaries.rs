@@ -43,7 +43,7 @@ impl Binaries {
         [&self.kubelet, &self.containerd, &self.runc, &self.cni_plugins]
             .into_iter()
             .chain(&self.firstboot)
-            .any(|binary| matches!(binary, Binary::Url { .. }))
+            .any(|binary| matches!(binary, Binary::Url { .. } | Binary::Sysext { .. }))
     }
 }
 

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 fn local() -> Cluster {
     let mut cluster = cluster("flatcar", &["cp1", "cp2"]);
     cluster.load_balancer = LoadBalancer::Local;
-    cluster.endpoint = "10.0.0.11:6443".parse().unwrap();
+    // As it is without controlPlaneEndpoint.
+    cluster.endpoint = "127.0.0.1:7443".parse().unwrap();
     cluster
 }
 
@@ -257,6 +258,41 @@ fn the_sockets_place_follows_release_and_gate() {
             (in_file, in_file, !in_file),
             "{version}"
         );
+    }
+}
+
+/// Merged into /usr before anything starts; one image may hold several programs.
+#[test]
+fn programs_in_system_extensions() {
+    let mut cluster = cluster("fedora-coreos", &["cp1"]);
+    let hash = FetchHash::Sha512("0".repeat(128));
+    let url = "https://extensions.example/kubernetes-v1.36.3-x86-64.raw".to_owned();
+    let node = &mut cluster.nodes[0];
+    node.binaries.kubelet = Binary::Sysext { url: url.clone(), hash: hash.clone() };
+    node.binaries.runc = Binary::Sysext { url: url.clone(), hash: hash.clone() };
+    let cp = draft(&cluster, "cp1");
+    let fetched: Vec<_> = cp.fetches.iter().map(|fetch| (fetch.into.path.as_str(), fetch.url.as_str())).collect();
+    assert_eq!(fetched, [("/etc/extensions/kubernetes.raw", url.as_str())]);
+    assert_eq!(unit(&cp, "systemd-sysext.service").state, UnitState::Enabled);
+    assert_eq!(unit(&cp, "multi-user.target").dropins[0].name, "10-kubelet-service.conf");
+    assert_eq!(cp.spec.kubelet.binary.as_str(), "/usr/bin/kubelet");
+    assert!(unit(&cp, "kubelet.service").contents.as_ref().unwrap().contains("ExecStart=/usr/bin/kubelet "));
+    let other = Binary::Sysext { url, hash };
+    for (change, want) in [
+        (
+            (|node, other| node.binaries.cni_plugins = other) as fn(&mut Node, Binary),
+            "binaries.cniPlugins: a system extension is not supported here",
+        ),
+        (|node, _| node.os.arch = Arch::Arm64, "binaries.kubelet: is for x86-64, the machine is arm64"),
+        (
+            |node, _| node.os.profile = nodekiln_payload::Profile::find("cloud-init").unwrap(),
+            "binaries.kubelet: a system extension under cloud-init is not supported: it would come after systemd merges",
+        ),
+    ] {
+        let mut cluster = cluster.clone();
+        change(&mut cluster.nodes[0], other.clone());
+        let refusals = plan(&cluster, &cluster.nodes[0], &sources()).expect_err("refused");
+        assert_eq!(format!("{}: {}", refusals[0].field, refusals[0].message), want);
     }
 }
 
