@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use nix::unistd::Uid;
 
 use crate::cache::Cache;
@@ -80,6 +80,22 @@ fn absent(path: &Path) -> Option<String> {
 pub fn find(cache: &Cache, name: &str) -> Option<PathBuf> {
     let prepared = cache.program(name);
     if prepared.is_file() { Some(prepared) } else { on_path(name) }
+}
+
+/// The release build of the command: it carries a firstboot, as users have it.
+///
+/// `NODEKILN` names another one. Beside the test's own binary (`target/debug/deps`) lies `target/release`.
+pub fn nodekiln() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("NODEKILN") {
+        return Ok(path.into());
+    }
+    let own = env::current_exe().context("looking for the test's own binary")?;
+    let target = own.ancestors().nth(3).context("looking for the target folder")?;
+    let path = target.join("release/nodekiln");
+    if !path.exists() {
+        bail!("no {}: `cargo build --release` or `tests/run release` makes it", path.display());
+    }
+    Ok(path)
 }
 
 /// A program of the machine, sbin folders included whatever PATH says.

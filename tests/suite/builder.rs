@@ -2,31 +2,20 @@
 // What was measured is printed: a developer reads it there.
 #![allow(clippy::print_stderr)]
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use nodekiln_tests::{
     command::Cmd,
-    tools::{Need, require},
+    tools::{Need, nodekiln, require},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
-    env,
     fmt::Write as _,
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
-
-fn nodekiln() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("NODEKILN") {
-        return Ok(path.into());
-    }
-    let own = env::current_exe()?;
-    let path = own.ancestors().nth(3).context("looking for the target folder")?.join("release/nodekiln");
-    ensure!(path.exists(), "no {}: `cargo build --release` or `tests/run release` makes it", path.display());
-    Ok(path)
-}
 
 /// Every file below `folder`: mode and digest by path.
 fn tree(folder: &Path) -> Result<BTreeMap<String, (u32, String)>> {

@@ -4,11 +4,13 @@
 //! depends on the operating system is data: a [`Profile`], parsed from `profiles/*.toml`.
 //!
 //! [`validate`] finds what the consumers of a payload would refuse, [`encode`] refuses the same, [`decode`] reads a
-//! payload back and [`check`] compares the two. Encoders' buffers are not wiped: what they leave in freed memory is for
+//! payload back and [`check`] compares the two; a [`Codec`] does all of it for many nodes that share contents. Encoders' buffers are not wiped: what they leave in freed memory is for
 //! the process that runs them to protect.
 
+mod cache;
 mod check;
 mod cloud_init;
+mod codec;
 mod content;
 mod error;
 #[cfg(test)]
@@ -26,7 +28,8 @@ mod validate;
 #[cfg(test)]
 mod validate_tests;
 
-pub use check::{CheckError, check, decode};
+pub use check::CheckError;
+pub use codec::Codec;
 pub use error::{DecodeError, EncodeError};
 pub use ignition::pointer::Pointer;
 pub use options::{EncodeOptions, Gzip, IgnitionVersion, IgnitionVersionError};
@@ -44,14 +47,25 @@ pub use validate::{Fault, Why, unit_text as unit_fault, validate};
 /// # Errors
 /// [`EncodeError::Faults`] with everything that [`validate`] finds.
 pub fn encode(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) -> Result<Vec<Artifact>, EncodeError> {
-    let faults = validate(tree, profile);
-    if !faults.is_empty() {
-        return Err(EncodeError::Faults(faults));
-    }
-    match profile.format {
-        Format::Ignition => Ok(vec![ignition::encode(tree, options)?]),
-        Format::CloudInit => cloud_init::encode(tree, profile, options),
-    }
+    Codec::default().encode(tree, profile, options)
+}
+
+/// Reads a payload back into the tree that it lays down. Under Ignition the files that say what a tree says without one
+/// (host name, disabled units) are among its files.
+///
+/// # Errors
+/// Anything in it that [`encode`] would not have written.
+pub fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, DecodeError> {
+    Codec::default().decode(artifacts, profile)
+}
+
+/// Decodes `artifacts` and compares the result with `tree`: every path with its kind, mode, bytes and digest, every
+/// unit's state, accounts, network. Returns what was decoded, for checks of placement.
+///
+/// # Errors
+/// A payload that does not decode, or all differences by name.
+pub fn check(tree: &NodeTree, artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, CheckError> {
+    Codec::default().check(tree, artifacts, profile)
 }
 
 /// The same tree as `tree.tar`, format-neutral.

@@ -50,7 +50,7 @@ impl fmt::Display for IgnitionVersion {
 }
 
 /// Whether contents are compressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Gzip {
     /// File by file, where that is the smallest encoding.
     #[default]

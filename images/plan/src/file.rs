@@ -136,6 +136,11 @@ impl Mode {
     /// 0700: folders of secrets.
     pub const PRIVATE_DIR: Mode = Mode(0o700);
 
+    /// The mode with these bits, if they are permission bits alone.
+    pub fn from_bits(bits: u32) -> Option<Self> {
+        (bits <= 0o777).then_some(Self(bits))
+    }
+
     /// The bits, as `chmod` takes them.
     pub fn bits(self) -> u32 {
         self.0

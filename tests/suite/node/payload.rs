@@ -1,9 +1,9 @@
 //! Payloads for test nodes, made by the real command from a cluster.yaml.
 
 use anyhow::{Context as _, Result, bail};
-use nodekiln_tests::{cache::Cache, command::Cmd, node::NodeSpec, root::Payload};
+use nodekiln_tests::{cache::Cache, command::Cmd, node::NodeSpec, root::Payload, tools::nodekiln};
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -130,22 +130,6 @@ impl Output {
 fn spec(name: &str, address: &str) -> Result<NodeSpec> {
     let address = format!("{address}/24").parse().context("parsing a node's address")?;
     Ok(NodeSpec::new(name, &[address]))
-}
-
-/// The release build of the command: it carries a firstboot, as users have it.
-///
-/// `NODEKILN` names another one. Beside the test's own binary (`target/debug/deps`) lies `target/release`.
-pub fn nodekiln() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("NODEKILN") {
-        return Ok(path.into());
-    }
-    let own = env::current_exe().context("looking for the test's own binary")?;
-    let target = own.ancestors().nth(3).context("looking for the target folder")?;
-    let path = target.join("release/nodekiln");
-    if !path.exists() {
-        bail!("no {}: `cargo build --release` or `tests/run release` makes it", path.display());
-    }
-    Ok(path)
 }
 
 /// The value of a field of a kubeconfig of ours, still in base64.

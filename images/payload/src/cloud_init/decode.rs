@@ -9,7 +9,8 @@ use super::{
     render, sudo, word, written,
 };
 use crate::{
-    content::{gunzip, unbase64},
+    codec::{Codec, Contents},
+    content::unbase64,
     error::DecodeError,
     laid,
     profile::{Format, Profile},
@@ -20,10 +21,10 @@ use crate::{
 };
 use nodekiln_plan::{AbsPath, DirectoryEntry, Secret, Sha256, UnitName};
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, str::FromStr};
 
 /// The tree that these artifacts lay down.
-pub(crate) fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, DecodeError> {
+pub(crate) fn decode(codec: &Codec, artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, DecodeError> {
     let find = |name| artifacts.iter().find(|artifact| artifact.name == name);
     let text = find(USER_DATA).ok_or(DecodeError::Missing(USER_DATA))?.bytes.expose();
     let text = text.strip_prefix(HEADER.as_bytes()).ok_or_else(|| unexpected("the first line"))?;
@@ -48,7 +49,7 @@ pub(crate) fn decode(artifacts: &[Artifact], profile: &Profile) -> Result<NodeTr
     let mut tree = NodeTree {
         node,
         directories: prepared.directories,
-        files: data.write_files.into_iter().map(file).collect::<Result<_, _>>()?,
+        files: data.write_files.into_iter().map(|entry| file(codec, entry)).collect::<Result<_, _>>()?,
         links: prepared.links,
         units: Vec::new(),
         accounts: Vec::new(),
@@ -187,19 +188,19 @@ fn finished(commands: &[Vec<String>], profile: &Profile) -> Result<Finished, Dec
     Ok(finished)
 }
 
-fn file(entry: WriteFile) -> Result<TreeFile, DecodeError> {
+fn file(codec: &Codec, entry: WriteFile) -> Result<TreeFile, DecodeError> {
     let WriteFile { path, permissions, owner, encoding, content } = entry;
     if owner != "root:root" {
         return Err(DecodeError::unexpected(&path, "owner"));
     }
-    let bytes = match encoding {
-        None => Some(content.into_bytes()),
-        Some(Encoding::Base64) => unbase64(&content),
-        Some(Encoding::GzipBase64) => unbase64(&content).and_then(|packed| gunzip(&packed)),
+    let contents = match encoding {
+        None => Some(Contents::new(content.into_bytes())),
+        Some(Encoding::Base64) => unbase64(&content).map(Contents::new),
+        Some(Encoding::GzipBase64) => codec.contents_of_gzip_base64(&content),
     };
-    let bytes = bytes.ok_or_else(|| DecodeError::unexpected(&path, "content"))?;
+    let Contents { bytes, sha256 } = contents.ok_or_else(|| DecodeError::unexpected(&path, "content"))?;
     let mode = permissions.parse().map_err(|_| DecodeError::unexpected(&path, "permissions"))?;
-    Ok(TreeFile { path: value(&path)?, mode, sha256: Sha256::of(&bytes), contents: Arc::new(Secret::new(bytes)) })
+    Ok(TreeFile { path: value(&path)?, mode, sha256, contents: bytes })
 }
 
 /// Makes units of the files and links that lie where units lie and belong to a unit that `finish.sh` is told of.

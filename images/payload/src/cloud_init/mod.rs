@@ -21,10 +21,11 @@ mod model;
 pub(crate) use decode::{decode, implied_meta_data};
 
 use crate::{
+    codec::Codec,
     content::{base64, base64_len, gzip_base64},
     error::EncodeError,
     laid::{self, Laid},
-    options::EncodeOptions,
+    options::{EncodeOptions, Gzip},
     profile::{Format, Profile},
     tree::{Account, Artifact, Fetch, Network, NodeTree, Unit, UnitState, Verification},
     validate::yaml_safe,
@@ -56,11 +57,12 @@ const INTERFACE: &str = "lan0";
 
 /// Encodes a tree that has no faults.
 pub(crate) fn encode(
+    codec: &Codec,
     tree: &NodeTree,
     profile: &Profile,
     options: &EncodeOptions,
 ) -> Result<Vec<Artifact>, EncodeError> {
-    let (user_data, digest) = user_data(tree, profile, options)?;
+    let (user_data, digest) = user_data(codec, tree, profile, options)?;
     let meta_data = MetaData { instance_id: instance_id(&digest), local_hostname: tree.node.to_string() };
     let mut artifacts =
         vec![Artifact { name: USER_DATA, bytes: user_data }, Artifact { name: META_DATA, bytes: line(&meta_data)? }];
@@ -84,7 +86,12 @@ fn line(value: &impl Serialize) -> Result<Secret, EncodeError> {
 }
 
 /// User data and its digest.
-fn user_data(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) -> Result<(Secret, String), EncodeError> {
+fn user_data(
+    codec: &Codec,
+    tree: &NodeTree,
+    profile: &Profile,
+    options: &EncodeOptions,
+) -> Result<(Secret, String), EncodeError> {
     let mut data = UserData {
         hostname: tree.node.to_string(),
         fqdn: tree.node.as_str().contains('.').then(|| tree.node.to_string()),
@@ -93,7 +100,7 @@ fn user_data(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) -> Res
         users: users(tree, profile),
         ntp: (!tree.time_servers.is_empty()).then(|| Ntp { enabled: true, servers: tree.time_servers.clone() }),
         bootcmd: vec![prepare(tree, "")],
-        write_files: write_files(tree, options),
+        write_files: write_files(codec, tree, options),
         runcmd: vec![finish(tree, profile, "")],
     };
     // Of everything but itself.
@@ -255,37 +262,48 @@ fn word(state: UnitState) -> &'static str {
 }
 
 /// Every file, by path.
-fn write_files(tree: &NodeTree, options: &EncodeOptions) -> Vec<WriteFile> {
+fn write_files(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) -> Vec<WriteFile> {
     let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
+    let digests: BTreeMap<_, _> = tree.files.iter().map(|file| (&file.path, file.sha256)).collect();
     let mut files = Vec::with_capacity(laid.len());
     for (path, what) in &laid {
         if let Laid::File(mode, bytes) = what {
-            let (encoding, content) = content(bytes, options);
-            let permissions = mode.to_string();
+            let content = match digests.get(path) {
+                Some(digest) => codec.content(bytes, *digest, options.gzip),
+                None => Content::of(bytes, options.gzip).into(),
+            };
             files.push(WriteFile {
                 path: path.to_string(),
-                permissions,
+                permissions: mode.to_string(),
                 owner: "root:root".to_owned(),
-                encoding,
-                content,
+                encoding: content.encoding,
+                content: content.text.clone(),
             });
         }
     }
     files
 }
 
-/// The shortest form that cloud-init reads back unchanged; text as it is at a tie.
-fn content(bytes: &[u8], options: &EncodeOptions) -> (Option<Encoding>, String) {
-    let text = std::str::from_utf8(bytes).ok().filter(|text| yaml_safe(text) && !contains_mime_version(bytes));
-    let plain = text.map_or(usize::MAX, json_len);
-    let encoded = base64_len(bytes.len());
-    if let Some(packed) = gzip_base64(bytes, options.gzip, plain.min(encoded)) {
-        return (Some(Encoding::GzipBase64), packed);
-    }
-    // Text is worth more than the bytes that base64 may save on it.
-    match text {
-        Some(text) => (None, text.to_owned()),
-        None => (Some(Encoding::Base64), base64(bytes)),
+/// A file's bytes in user data.
+pub(crate) struct Content {
+    encoding: Option<Encoding>,
+    text: String,
+}
+
+impl Content {
+    /// The shortest form that cloud-init reads back unchanged; text as it is at a tie.
+    pub(crate) fn of(bytes: &[u8], policy: Gzip) -> Self {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| yaml_safe(text) && !contains_mime_version(bytes));
+        let plain = text.map_or(usize::MAX, json_len);
+        let encoded = base64_len(bytes.len());
+        if let Some(text) = gzip_base64(bytes, policy, plain.min(encoded)) {
+            return Self { encoding: Some(Encoding::GzipBase64), text };
+        }
+        // Text is worth more than the bytes that base64 may save on it.
+        match text {
+            Some(text) => Self { encoding: None, text: text.to_owned() },
+            None => Self { encoding: Some(Encoding::Base64), text: base64(bytes) },
+        }
     }
 }
 

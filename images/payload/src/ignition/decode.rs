@@ -2,17 +2,20 @@
 //!
 //! Strict: what the encoder does not write is refused, so that nothing in a payload can go unseen by the check.
 
+use super::model;
 use crate::{
+    codec::Codec,
     content::DataUrl,
     error::DecodeError,
     laid,
+    options::IgnitionVersion,
     tree::{Account, Dropin, Fetch, FetchInto, Link, NodeTree, TreeFile, Unit, UnitState, Verification},
     validate::is_hex,
 };
 use ignition_config::{Config, v3_4 as spec};
-use nodekiln_plan::{AbsPath, DirectoryEntry, Mode, Secret, Sha256};
+use model::Text;
+use nodekiln_plan::{AbsPath, DirectoryEntry, Mode, Secret};
 use serde::Deserialize as _;
-use std::sync::Arc;
 
 /// Reads a configuration through Ignition's own types, warnings being errors.
 pub(super) fn parse(bytes: &[u8]) -> Result<spec::Config, DecodeError> {
@@ -32,47 +35,33 @@ pub(super) fn parse(bytes: &[u8]) -> Result<spec::Config, DecodeError> {
 }
 
 /// The tree that the configuration lays down.
-pub(crate) fn decode(bytes: &[u8]) -> Result<NodeTree, DecodeError> {
-    let config = parse(bytes)?;
-    let spec::Ignition { config: children, proxy, security, timeouts, version: _ } = config.ignition;
-    absent("ignition.config", children)?;
-    absent("ignition.proxy", proxy)?;
-    let fetch_ca = security.map(authority).transpose()?.map(Into::into);
-    absent("ignition.timeouts", timeouts)?;
-    absent("kernelArguments", config.kernel_arguments)?;
-    let spec::Storage { directories, disks, files, filesystems, links, luks, raid } =
-        config.storage.unwrap_or_default();
-    absent("storage.disks", disks)?;
-    absent("storage.filesystems", filesystems)?;
-    absent("storage.luks", luks)?;
-    absent("storage.raid", raid)?;
-    let spec::Passwd { users, groups } = config.passwd.unwrap_or_default();
-    absent("passwd.groups", groups)?;
+pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeError> {
+    let config: model::Config<'_> =
+        serde_json::from_slice(bytes).map_err(|e| DecodeError::syntax(super::CONFIG, &e))?;
+    let model::Ignition { security, version } = config.ignition;
+    version.parse::<IgnitionVersion>().map_err(|_| DecodeError::Version)?;
+    let fetch_ca = security.map(|security| bundle(&security)).transpose()?.map(Into::into);
+    let storage = config.storage.ok_or_else(|| DecodeError::unexpected("", "storage"))?;
 
-    let mut carried = Vec::new();
+    let mut carried = Vec::with_capacity(storage.files.len());
     let mut fetches = Vec::new();
-    for entry in files.unwrap_or_default() {
-        match file(entry)? {
+    for entry in storage.files {
+        match file(codec, entry)? {
             File::Carried(file) => carried.push(file),
             File::Fetched(fetch) => fetches.push(fetch),
         }
     }
     let node = carried.iter().find(|file| file.path.as_str() == laid::HOSTNAME);
     let node = node.and_then(|file| std::str::from_utf8(file.contents.expose()).ok()?.trim_end().parse().ok());
+    let units = config.systemd.map(|systemd| systemd.units).unwrap_or_default();
+    let users = config.passwd.map(|passwd| passwd.users).unwrap_or_default();
     Ok(NodeTree {
         node: node.ok_or(DecodeError::Hostname)?,
-        directories: directories.unwrap_or_default().into_iter().map(directory).collect::<Result<_, _>>()?,
+        directories: storage.directories.into_iter().map(directory).collect::<Result<_, _>>()?,
         files: carried,
-        links: links.unwrap_or_default().into_iter().map(link).collect::<Result<_, _>>()?,
-        units: config
-            .systemd
-            .unwrap_or_default()
-            .units
-            .unwrap_or_default()
-            .into_iter()
-            .map(unit)
-            .collect::<Result<_, _>>()?,
-        accounts: users.unwrap_or_default().into_iter().map(account).collect::<Result<_, _>>()?,
+        links: storage.links.into_iter().map(link).collect::<Result<_, _>>()?,
+        units: units.into_iter().map(unit).collect::<Result<_, _>>()?,
+        accounts: users.into_iter().map(account).collect(),
         fetches,
         fetch_ca,
         network: None,
@@ -81,6 +70,15 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<NodeTree, DecodeError> {
 }
 
 /// The one bundle of authorities.
+fn bundle(security: &model::Security<'_>) -> Result<Vec<u8>, DecodeError> {
+    let bytes = match security.tls.certificate_authorities.as_slice() {
+        [model::Resource { compression: None, source, verification: None }] => DataUrl::decode(source, None),
+        _ => None,
+    };
+    bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
+}
+
+/// The one bundle of authorities of a stub.
 pub(super) fn authority(security: spec::Security) -> Result<Vec<u8>, DecodeError> {
     let authorities = security.tls.and_then(|tls| tls.certificate_authorities);
     let one = authorities.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
@@ -88,38 +86,24 @@ pub(super) fn authority(security: spec::Security) -> Result<Vec<u8>, DecodeError
     bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
 }
 
-fn absent<T>(what: &str, value: Option<T>) -> Result<(), DecodeError> {
-    match value {
-        None => Ok(()),
-        Some(_) => Err(DecodeError::unexpected("", what)),
-    }
-}
-
 fn path(text: &str) -> Result<AbsPath, DecodeError> {
     text.parse().map_err(|_| DecodeError::unexpected(text, "path"))
 }
 
 /// A mode written as the decimal number that it is.
-fn mode(path: &str, mode: Option<i64>) -> Result<Mode, DecodeError> {
-    let bits = mode.filter(|bits| (0..=0o777).contains(bits)).ok_or_else(|| DecodeError::unexpected(path, "mode"))?;
-    format!("{bits:04o}").parse().map_err(|_| DecodeError::unexpected(path, "mode"))
+fn mode(path: &str, bits: u32) -> Result<Mode, DecodeError> {
+    Mode::from_bits(bits).ok_or_else(|| DecodeError::unexpected(path, "mode"))
 }
 
-fn root(path: &str, user: Option<spec::NodeUser>, group: Option<spec::NodeGroup>) -> Result<(), DecodeError> {
-    match (user, group) {
-        (
-            Some(spec::NodeUser { id: Some(super::ROOT), name: None }),
-            Some(spec::NodeGroup { id: Some(super::ROOT), name: None }),
-        ) => Ok(()),
+fn root(path: &str, user: &model::Owner, group: &model::Owner) -> Result<(), DecodeError> {
+    match (user.id, group.id) {
+        (0, 0) => Ok(()),
         _ => Err(DecodeError::unexpected(path, "owner")),
     }
 }
 
-fn directory(entry: spec::Directory) -> Result<DirectoryEntry, DecodeError> {
-    root(&entry.path, entry.user, entry.group)?;
-    if entry.overwrite.is_some() {
-        return Err(DecodeError::unexpected(&entry.path, "overwrite"));
-    }
+fn directory(entry: model::Directory<'_>) -> Result<DirectoryEntry, DecodeError> {
+    root(&entry.path, &entry.user, &entry.group)?;
     Ok(DirectoryEntry { path: path(&entry.path)?, mode: mode(&entry.path, entry.mode)? })
 }
 
@@ -128,38 +112,25 @@ enum File {
     Fetched(Fetch),
 }
 
-fn file(entry: spec::File) -> Result<File, DecodeError> {
-    let place = entry.path.as_str();
-    root(place, entry.user, entry.group)?;
-    if entry.overwrite != Some(true) {
+fn file(codec: &Codec, entry: model::File<'_>) -> Result<File, DecodeError> {
+    let place: &str = &entry.path;
+    root(place, &entry.user, &entry.group)?;
+    if !entry.overwrite {
         return Err(DecodeError::unexpected(place, "overwrite"));
     }
-    if entry.append.is_some() {
-        return Err(DecodeError::unexpected(place, "append"));
-    }
     let (path, mode) = (path(place)?, mode(place, entry.mode)?);
-    let contents = entry.contents.ok_or_else(|| DecodeError::unexpected(place, "contents"))?;
-    if contents.http_headers.is_some() {
-        return Err(DecodeError::unexpected(place, "httpHeaders"));
-    }
-    let source = contents.source.ok_or_else(|| DecodeError::unexpected(place, "source"))?;
-    let compression = contents.compression.as_deref();
-    match contents.verification {
+    let model::Resource { compression, source, verification } = entry.contents;
+    let compression = compression.as_deref();
+    match verification {
         None => {
-            let bytes =
-                DataUrl::decode(&source, compression).ok_or_else(|| DecodeError::unexpected(place, "source"))?;
-            Ok(File::Carried(TreeFile {
-                path,
-                mode,
-                sha256: Sha256::of(&bytes),
-                contents: Arc::new(Secret::new(bytes)),
-            }))
+            let contents = codec.contents_of_url(&source, compression);
+            let contents = contents.ok_or_else(|| DecodeError::unexpected(place, "source"))?;
+            Ok(File::Carried(TreeFile { path, mode, sha256: contents.sha256, contents: contents.bytes }))
         }
         Some(_) if compression.is_some() => Err(DecodeError::unexpected(place, "compression")),
-        Some(spec::Verification { hash }) => {
-            let verification = hash.as_deref().and_then(verification);
-            let verification = verification.ok_or_else(|| DecodeError::unexpected(place, "hash"))?;
-            Ok(File::Fetched(Fetch { url: source, verification, into: FetchInto { path, mode } }))
+        Some(model::Verification { hash }) => {
+            let verification = self::verification(&hash).ok_or_else(|| DecodeError::unexpected(place, "hash"))?;
+            Ok(File::Fetched(Fetch { url: source.0.into_owned(), verification, into: FetchInto { path, mode } }))
         }
     }
 }
@@ -173,16 +144,15 @@ pub(super) fn verification(hash: &str) -> Option<Verification> {
     }
 }
 
-fn link(entry: spec::Link) -> Result<Link, DecodeError> {
-    root(&entry.path, entry.user, entry.group)?;
-    if (entry.overwrite, entry.hard) != (Some(true), Some(false)) {
+fn link(entry: model::Link<'_>) -> Result<Link, DecodeError> {
+    root(&entry.path, &entry.user, &entry.group)?;
+    if (entry.overwrite, entry.hard) != (true, false) {
         return Err(DecodeError::unexpected(&entry.path, "overwrite or hard"));
     }
-    let target = entry.target.ok_or_else(|| DecodeError::unexpected(&entry.path, "target"))?;
-    Ok(Link { path: path(&entry.path)?, target })
+    Ok(Link { path: path(&entry.path)?, target: entry.target.0.into_owned() })
 }
 
-fn unit(entry: spec::Unit) -> Result<Unit, DecodeError> {
+fn unit(entry: model::Unit<'_>) -> Result<Unit, DecodeError> {
     let name = entry.name.parse().map_err(|_| DecodeError::unexpected(&entry.name, "name"))?;
     let state = match (entry.enabled, entry.mask) {
         (Some(true), None) => UnitState::Enabled,
@@ -191,27 +161,20 @@ fn unit(entry: spec::Unit) -> Result<Unit, DecodeError> {
         (None, None) => UnitState::Unchanged,
         _ => return Err(DecodeError::unexpected(&entry.name, "enabled and mask")),
     };
-    let mut dropins = Vec::new();
-    for spec::Dropin { name, contents } in entry.dropins.unwrap_or_default() {
-        let contents = contents.ok_or_else(|| DecodeError::unexpected(&entry.name, &name))?;
-        dropins.push(Dropin { name, contents });
-    }
-    Ok(Unit { name, state, contents: entry.contents, dropins })
+    let dropin = |model::Dropin { contents, name }| Dropin { name: owned(name), contents: owned(contents) };
+    let dropins = entry.dropins.into_iter().map(dropin).collect();
+    Ok(Unit { name, state, contents: entry.contents.map(owned), dropins })
 }
 
-fn account(user: spec::User) -> Result<Account, DecodeError> {
-    let spec::User { name, ssh_authorized_keys, password_hash, groups, .. } = user.clone();
-    let mut rest = spec::User::new(name.clone());
-    rest.ssh_authorized_keys.clone_from(&ssh_authorized_keys);
-    rest.password_hash.clone_from(&password_hash);
-    rest.groups.clone_from(&groups);
-    if rest != user {
-        return Err(DecodeError::unexpected(&name, "a field of passwd.users"));
+fn owned(text: Text<'_>) -> String {
+    text.0.into_owned()
+}
+
+fn account(user: model::User<'_>) -> Account {
+    Account {
+        name: owned(user.name),
+        ssh_authorized_keys: user.ssh_authorized_keys.into_iter().map(owned).collect(),
+        password_hash: user.password_hash.map(|hash| Secret::from(owned(hash))),
+        groups: user.groups.into_iter().map(owned).collect(),
     }
-    Ok(Account {
-        name,
-        ssh_authorized_keys: ssh_authorized_keys.unwrap_or_default(),
-        password_hash: password_hash.map(Secret::from),
-        groups: groups.unwrap_or_default(),
-    })
 }

@@ -9,40 +9,53 @@
 //! - Of a resource only the hash of the *fetched* bytes is verified; contents in the payload need none.
 
 mod decode;
+mod model;
 pub(crate) mod pointer;
 
 pub(crate) use decode::decode;
 
 use crate::{
+    codec::Codec,
     content::{DataUrl, base64},
     error::EncodeError,
     laid,
     options::EncodeOptions,
     profile::Format,
-    tree::{Account, Artifact, Fetch, Link, NodeTree, Unit, UnitState, Verification},
+    tree::{Account, Artifact, Dropin, Fetch, Link, NodeTree, Unit, UnitState, Verification},
 };
-use ignition_config::{Config, v3_4 as spec};
+use ignition_config::{Config as SpecConfig, v3_4 as spec};
+use model::Text;
 use nodekiln_plan::{DirectoryEntry, Mode, Secret};
+use std::{borrow::Cow, sync::Arc};
 
 /// The name of the artifact.
 pub(crate) const CONFIG: &str = "config.ign";
 
-/// Root, by number: a name would be looked up in the target's passwd.
-const ROOT: i64 = 0;
-
 /// Encodes a tree that has no faults.
-pub(crate) fn encode(tree: &NodeTree, options: &EncodeOptions) -> Result<Artifact, EncodeError> {
+pub(crate) fn encode(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) -> Result<Artifact, EncodeError> {
+    let implied = laid::implied(tree, Format::Ignition);
+    let urls = urls(codec, tree, &implied, options);
+    let storage = storage(tree, &implied, &urls);
+    let size = urls.iter().map(|url| url.source.len() + 200).sum::<usize>() + 8192;
+    let authority = tree.fetch_ca.as_deref().map(|ca| format!("data:;base64,{}", base64(ca)));
+    let security = authority.as_deref().map(|source| {
+        let certificate_authorities =
+            vec![model::Resource { compression: None, source: Text::new(source), verification: None }];
+        model::Security { tls: model::Tls { certificate_authorities } }
+    });
     let units: Vec<_> = sorted(&tree.units, |unit| unit.name.as_str()).map(unit).collect();
     let users: Vec<_> = sorted(&tree.accounts, |account| account.name.as_str()).map(user).collect();
-    let ignition = spec::Ignition { security: tree.fetch_ca.as_deref().map(security), ..Default::default() };
-    let config = spec::Config {
-        ignition,
-        storage: Some(storage(tree, options)),
-        systemd: not_empty(units).map(|units| spec::Systemd { units: Some(units) }),
-        passwd: not_empty(users).map(|users| spec::Passwd { users: Some(users), groups: None }),
-        ..Default::default()
+    let config = model::Config {
+        ignition: model::Ignition { security, version: Text::new(options.ignition_version.as_str()) },
+        passwd: (!users.is_empty()).then_some(model::Passwd { users }),
+        storage: Some(storage),
+        systemd: (!units.is_empty()).then_some(model::Systemd { units }),
     };
-    Ok(Artifact { name: CONFIG, bytes: render(config, options)? })
+    let mut bytes = Vec::with_capacity(size);
+    serde_json::to_writer(&mut bytes, &config)
+        .map_err(|_| EncodeError::Internal("the configuration is no JSON"))?;
+    bytes.push(b'\n');
+    Ok(Artifact { name: CONFIG, bytes: Secret::new(bytes) })
 }
 
 /// Trust in a PEM bundle, for Ignition's own fetches, beside what the initramfs trusts.
@@ -61,7 +74,7 @@ fn render(mut config: spec::Config, options: &EncodeOptions) -> Result<Secret, E
     strip_nulls(&mut value);
     let mut bytes = serde_json::to_vec(&value).map_err(|_| EncodeError::Internal("the configuration is no JSON"))?;
     bytes.push(b'\n');
-    match Config::parse_slice(&bytes) {
+    match SpecConfig::parse_slice(&bytes) {
         Ok((_, warnings)) if warnings.is_empty() => Ok(Secret::new(bytes)),
         Ok(_) => Err(EncodeError::Internal("a field that this version of Ignition's specification lacks")),
         Err(_) => Err(EncodeError::Internal("Ignition's own types do not read the configuration")),
@@ -87,66 +100,73 @@ fn sorted<'a, T, K: Ord + ?Sized>(items: &'a [T], key: fn(&'a T) -> &'a K) -> im
     items.into_iter()
 }
 
-fn not_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
-    (!items.is_empty()).then_some(items)
+/// The data URLs of all files: first of those that the tree carries, then of those that are implied.
+fn urls(
+    codec: &Codec,
+    tree: &NodeTree,
+    implied: &[(nodekiln_plan::AbsPath, String)],
+    options: &EncodeOptions,
+) -> Vec<Arc<DataUrl>> {
+    let carried = tree.files.iter().map(|file| codec.url(file.contents.expose(), file.sha256, options.gzip));
+    let implied = implied.iter().map(|(_, text)| Arc::new(DataUrl::of(text.as_bytes(), options.gzip)));
+    carried.chain(implied).collect()
 }
 
-fn storage(tree: &NodeTree, options: &EncodeOptions) -> spec::Storage {
-    let carried = tree.files.iter().map(|file| {
-        let contents = inline(file.contents.expose(), options);
-        spec_file(file.path.as_str(), file.mode, contents)
+fn storage<'a>(
+    tree: &'a NodeTree,
+    implied: &'a [(nodekiln_plan::AbsPath, String)],
+    urls: &'a [Arc<DataUrl>],
+) -> model::Storage<'a> {
+    let carried = tree.files.iter().map(|file| (file.path.as_str(), file.mode));
+    let implied = implied.iter().map(|(path, _)| (path.as_str(), Mode::PUBLIC));
+    let inline = carried.chain(implied).zip(urls).map(|((path, mode), url)| {
+        let compression = url.gzip.then(|| Text::new("gzip"));
+        file(path, mode, model::Resource { compression, source: Text::new(&url.source), verification: None })
     });
     let fetched = tree.fetches.iter().map(|Fetch { url, verification, into }| {
-        let verification = spec::Verification { hash: Some(hash(verification)) };
-        let contents =
-            spec::Resource { source: Some(url.clone()), verification: Some(verification), ..Default::default() };
-        spec_file(into.path.as_str(), into.mode, contents)
+        let verification = Some(model::Verification { hash: Text(Cow::Owned(hash(verification))) });
+        let contents = model::Resource { compression: None, source: Text::new(url), verification };
+        file(into.path.as_str(), into.mode, contents)
     });
-    let implied = laid::implied(tree, Format::Ignition);
-    let implied = implied
-        .iter()
-        .map(|(path, contents)| spec_file(path.as_str(), Mode::PUBLIC, inline(contents.as_bytes(), options)));
-    let mut files: Vec<_> = carried.chain(fetched).chain(implied).collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    spec::Storage {
-        directories: not_empty(sorted(&tree.directories, |dir| &dir.path).map(directory).collect()),
-        files: not_empty(files),
-        links: not_empty(sorted(&tree.links, |link| &link.path).map(link).collect()),
-        ..Default::default()
+    let mut files: Vec<_> = inline.chain(fetched).collect();
+    files.sort_by(|a, b| a.path.0.cmp(&b.path.0));
+    model::Storage {
+        directories: sorted(&tree.directories, |dir| &dir.path).map(directory).collect(),
+        files,
+        links: sorted(&tree.links, |link| &link.path).map(link).collect(),
     }
 }
 
-fn directory(entry: &DirectoryEntry) -> spec::Directory {
-    let mut directory = spec::Directory::new(entry.path.to_string());
-    directory.mode = Some(i64::from(entry.mode.bits()));
-    directory.user = Some(spec::NodeUser { id: Some(ROOT), name: None });
-    directory.group = Some(spec::NodeGroup { id: Some(ROOT), name: None });
-    directory
+fn directory(entry: &DirectoryEntry) -> model::Directory<'_> {
+    let DirectoryEntry { path, mode } = entry;
+    model::Directory {
+        group: model::Owner::ROOT,
+        mode: mode.bits(),
+        path: Text::new(path.as_str()),
+        user: model::Owner::ROOT,
+    }
 }
 
-fn spec_file(path: &str, mode: Mode, contents: spec::Resource) -> spec::File {
-    let mut file = spec::File::new(path.to_owned());
-    file.mode = Some(i64::from(mode.bits()));
-    file.overwrite = Some(true);
-    file.contents = Some(contents);
-    file.user = Some(spec::NodeUser { id: Some(ROOT), name: None });
-    file.group = Some(spec::NodeGroup { id: Some(ROOT), name: None });
-    file
+fn file<'a>(path: &'a str, mode: Mode, contents: model::Resource<'a>) -> model::File<'a> {
+    model::File {
+        contents,
+        group: model::Owner::ROOT,
+        mode: mode.bits(),
+        overwrite: true,
+        path: Text::new(path),
+        user: model::Owner::ROOT,
+    }
 }
 
-fn link(link: &Link) -> spec::Link {
-    let mut entry = spec::Link::new(link.path.to_string());
-    entry.target = Some(link.target.clone());
-    entry.hard = Some(false);
-    entry.overwrite = Some(true);
-    entry.user = Some(spec::NodeUser { id: Some(ROOT), name: None });
-    entry.group = Some(spec::NodeGroup { id: Some(ROOT), name: None });
-    entry
-}
-
-fn inline(bytes: &[u8], options: &EncodeOptions) -> spec::Resource {
-    let DataUrl { source, gzip } = DataUrl::of(bytes, options.gzip);
-    spec::Resource { source: Some(source), compression: gzip.then(|| "gzip".to_owned()), ..Default::default() }
+fn link(link: &Link) -> model::Link<'_> {
+    model::Link {
+        group: model::Owner::ROOT,
+        hard: false,
+        overwrite: true,
+        path: Text::new(link.path.as_str()),
+        target: Text::new(&link.target),
+        user: model::Owner::ROOT,
+    }
 }
 
 /// Ignition's form of a hash.
@@ -157,28 +177,32 @@ fn hash(verification: &Verification) -> String {
     }
 }
 
-fn unit(unit: &Unit) -> spec::Unit {
-    let mut entry = spec::Unit::new(unit.name.to_string());
-    entry.contents.clone_from(&unit.contents);
-    let mut dropins = Vec::with_capacity(unit.dropins.len());
-    for dropin in sorted(&unit.dropins, |dropin| dropin.name.as_str()) {
-        dropins.push(spec::Dropin { name: dropin.name.clone(), contents: Some(dropin.contents.clone()) });
+fn unit(unit: &Unit) -> model::Unit<'_> {
+    let (enabled, mask) = match unit.state {
+        UnitState::Enabled => (Some(true), None),
+        UnitState::Disabled => (Some(false), None),
+        UnitState::Masked => (None, Some(true)),
+        UnitState::Unchanged => (None, None),
+    };
+    model::Unit {
+        contents: unit.contents.as_deref().map(Text::new),
+        dropins: sorted(&unit.dropins, |dropin| dropin.name.as_str()).map(dropin).collect(),
+        enabled,
+        mask,
+        name: Text::new(unit.name.as_str()),
     }
-    entry.dropins = not_empty(dropins);
-    match unit.state {
-        UnitState::Enabled => entry.enabled = Some(true),
-        UnitState::Disabled => entry.enabled = Some(false),
-        UnitState::Masked => entry.mask = Some(true),
-        UnitState::Unchanged => {}
-    }
-    entry
 }
 
-fn user(account: &Account) -> spec::User {
-    let mut user = spec::User::new(account.name.clone());
-    user.ssh_authorized_keys = not_empty(account.ssh_authorized_keys.clone());
+fn dropin(Dropin { name, contents }: &Dropin) -> model::Dropin<'_> {
+    model::Dropin { contents: Text::new(contents), name: Text::new(name) }
+}
+
+fn user(account: &Account) -> model::User<'_> {
     let hash = account.password_hash.as_ref();
-    user.password_hash = hash.map(|hash| String::from_utf8_lossy(hash.expose()).into_owned());
-    user.groups = not_empty(account.groups.clone());
-    user
+    model::User {
+        groups: account.groups.iter().map(|group| Text::new(group)).collect(),
+        name: Text::new(&account.name),
+        password_hash: hash.map(|hash| Text(String::from_utf8_lossy(hash.expose()))),
+        ssh_authorized_keys: account.ssh_authorized_keys.iter().map(|key| Text::new(key)).collect(),
+    }
 }

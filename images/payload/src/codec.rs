@@ -1,0 +1,134 @@
+//! [`Codec`]: the encoder and the decoder of a build, with a memory of what nodes share.
+
+use crate::{
+    cache::Memory,
+    check::{self, CheckError},
+    cloud_init::{self, Content},
+    content::{DataUrl, gunzip, unbase64},
+    error::{DecodeError, EncodeError},
+    ignition,
+    options::{EncodeOptions, Gzip},
+    profile::{Format, Profile},
+    tree::{Artifact, NodeTree},
+    validate::validate,
+};
+use nodekiln_plan::{Secret, Sha256};
+use std::sync::Arc;
+
+/// Contents behind a text of a payload.
+#[derive(Clone)]
+pub(crate) struct Contents {
+    pub bytes: Arc<Secret>,
+    pub sha256: Sha256,
+}
+
+impl Contents {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { sha256: Sha256::of(&bytes), bytes: Arc::new(Secret::new(bytes)) }
+    }
+}
+
+/// Encodes and decodes payloads, and remembers what many of them share. One serves all threads of a build.
+///
+/// Its memory holds contents, keys among them, in their encoded form: as for encoders' buffers, it is not wiped.
+pub struct Codec {
+    urls: Memory<Encoded, Arc<DataUrl>>,
+    texts: Memory<Encoded, Arc<Content>>,
+    plain: Memory<Arc<str>, Contents>,
+    gzip: Memory<Arc<str>, Contents>,
+    packed: Memory<Arc<str>, Contents>,
+}
+
+/// What an encoding depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Encoded(Sha256, Gzip);
+
+impl From<&Encoded> for Encoded {
+    fn from(key: &Encoded) -> Self {
+        *key
+    }
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self { urls: Memory::new(), texts: Memory::new(), plain: Memory::new(), gzip: Memory::new(), packed: Memory::new() }
+    }
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Codec(..)")
+    }
+}
+
+impl Codec {
+    /// See [`crate::encode`].
+    ///
+    /// # Errors
+    /// [`EncodeError::Faults`] with everything that [`validate`] finds.
+    pub fn encode(
+        &self,
+        tree: &NodeTree,
+        profile: &Profile,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Artifact>, EncodeError> {
+        let faults = validate(tree, profile);
+        if !faults.is_empty() {
+            return Err(EncodeError::Faults(faults));
+        }
+        match profile.format {
+            Format::Ignition => Ok(vec![ignition::encode(self, tree, options)?]),
+            Format::CloudInit => cloud_init::encode(self, tree, profile, options),
+        }
+    }
+
+    /// See [`crate::decode`].
+    ///
+    /// # Errors
+    /// Anything that [`Codec::encode`] would not have written.
+    pub fn decode(&self, artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, DecodeError> {
+        match profile.format {
+            Format::Ignition => {
+                let config = artifacts.iter().find(|artifact| artifact.name == ignition::CONFIG);
+                ignition::decode(self, config.ok_or(DecodeError::Missing(ignition::CONFIG))?.bytes.expose())
+            }
+            Format::CloudInit => cloud_init::decode(self, artifacts, profile),
+        }
+    }
+
+    /// See [`crate::check`].
+    ///
+    /// # Errors
+    /// A payload that does not decode, or all differences by name.
+    pub fn check(&self, tree: &NodeTree, artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, CheckError> {
+        let decoded = self.decode(artifacts, profile)?;
+        let differences = check::differences(tree, &decoded, profile.format);
+        if differences.is_empty() { Ok(decoded) } else { Err(CheckError::Differs(differences)) }
+    }
+
+    /// The data URL of `bytes`, whose digest is `sha256`.
+    pub(crate) fn url(&self, bytes: &[u8], sha256: Sha256, policy: Gzip) -> Arc<DataUrl> {
+        self.urls.get_or(&Encoded(sha256, policy), bytes.len(), || Arc::new(DataUrl::of(bytes, policy)))
+    }
+
+    /// As cloud-init's `content` of `bytes`, whose digest is `sha256`.
+    pub(crate) fn content(&self, bytes: &[u8], sha256: Sha256, policy: Gzip) -> Arc<Content> {
+        self.texts.get_or(&Encoded(sha256, policy), bytes.len(), || Arc::new(Content::of(bytes, policy)))
+    }
+
+    /// What stands behind a data URL.
+    pub(crate) fn contents_of_url(&self, source: &str, compression: Option<&str>) -> Option<Contents> {
+        let make = || DataUrl::decode(source, compression).map(Contents::new);
+        match compression {
+            None => self.plain.try_get_or(source, source.len(), make),
+            Some("gzip") => self.gzip.try_get_or(source, source.len(), make),
+            Some(_) => make(),
+        }
+    }
+
+    /// What stands behind gzip in base64.
+    pub(crate) fn contents_of_gzip_base64(&self, text: &str) -> Option<Contents> {
+        let make = || unbase64(text).and_then(|packed| gunzip(&packed)).map(Contents::new);
+        self.packed.try_get_or(text, text.len(), make)
+    }
+}
