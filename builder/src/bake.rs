@@ -9,7 +9,7 @@ use crate::{
     },
     pki::{self, Authority, KeyId},
 };
-use nodekiln_payload::{Artifact, CheckError, EncodeError, EncodeOptions, Format, NodeTree, Pointer, encode};
+use nodekiln_payload::{Artifact, CheckError, Codec, EncodeError, EncodeOptions, Format, NodeTree, Pointer};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
 use std::collections::BTreeMap;
 
@@ -116,14 +116,21 @@ impl BakeError {
 /// What all nodes share while they are baked.
 pub struct Oven<'a> {
     /// The cluster.
-    pub cluster: &'a Cluster,
+    cluster: &'a Cluster,
     /// Its keys.
-    pub authority: &'a Authority,
+    authority: &'a Authority,
     /// Digest of what all payloads depend on beside their drafts.
-    pub base_key: Sha256,
+    base_key: Sha256,
+    /// Encodes and decodes all of them.
+    codec: Codec,
 }
 
-impl Oven<'_> {
+impl<'a> Oven<'a> {
+    /// For the nodes of `cluster`. `base_key` is the digest of what all payloads depend on beside their drafts.
+    pub fn new(cluster: &'a Cluster, authority: &'a Authority, base_key: Sha256) -> Self {
+        Self { cluster, authority, base_key, codec: Codec::default() }
+    }
+
     /// Makes the payload of `node` from its draft.
     ///
     /// # Errors
@@ -134,9 +141,13 @@ impl Oven<'_> {
             pki::fill(self.authority, draft).map_err(|source| BakeError::Fill { node: name.clone(), source })?;
         let profile = draft.profile;
         let options = EncodeOptions { ignition_version: node.os.ignition_version, ..EncodeOptions::default() };
-        let artifacts = encode(&filled.tree, profile, &options)
+        let artifacts = self
+            .codec
+            .encode(&filled.tree, profile, &options)
             .map_err(|source| BakeError::Encode { node: name.clone(), source })?;
-        let decoded = nodekiln_payload::check(&filled.tree, &artifacts, profile)
+        let decoded = self
+            .codec
+            .check(&filled.tree, &artifacts, profile)
             .map_err(|source| BakeError::Check { node: name.clone(), source })?;
 
         let own: BTreeMap<Sha256, &KeyId> = filled.keys.iter().map(|(id, spki)| (*spki, id)).collect();
@@ -292,7 +303,7 @@ mod tests {
     fn bake(cluster: &Cluster) -> Result<Baked, BakeError> {
         let node = &cluster.nodes[0];
         let draft = plan(cluster, node, &fixture::sources()).unwrap();
-        Oven { cluster, authority: authority(), base_key: Sha256::of(b"") }.bake(node, &draft)
+        Oven::new(cluster, authority(), Sha256::of(b"")).bake(node, &draft)
     }
 
     #[test]

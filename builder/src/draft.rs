@@ -35,19 +35,26 @@ pub struct NodeDraft {
     pub network: Option<Network>,
     /// Time servers, only where the profile's format is cloud-init; under Ignition they are files. `fill` copies them.
     pub time_servers: Vec<String>,
-    /// Files of the build that this node fetches: published below `serve/blobs/` under their digest.
+    /// Files of the build that this node fetches: published below `serve/blobs/` under their digest. Hold nothing secret.
     pub blobs: Vec<Blob>,
     /// API steps in order; empty on nodes that have none.
     pub api: Vec<DraftStep>,
 }
 
-/// A file to publish for machines to fetch. Holds nothing secret.
+/// Bytes that nodes share, with their digest: a program has megabytes, and is hashed once.
 #[derive(Clone)]
 pub struct Blob {
-    /// Digest of the bytes, and the file's name below `serve/blobs/`.
+    /// Digest of the bytes; the file's name below `serve/blobs/`, where it is published.
     pub sha256: Sha256,
     /// The bytes.
     pub bytes: Arc<[u8]>,
+}
+
+impl Blob {
+    /// `bytes` and their digest.
+    pub fn of(bytes: Arc<[u8]>) -> Self {
+        Self { sha256: Sha256::of(&bytes), bytes }
+    }
 }
 
 impl std::fmt::Debug for Blob {
@@ -75,7 +82,7 @@ pub enum Contents {
     /// Known now.
     Text(String),
     /// Known now, shared between nodes.
-    Bytes(Arc<[u8]>),
+    Bytes(Blob),
     /// Text with values from the secrets in it.
     Template(Vec<Part>),
     /// A value of the cluster's own, as it is.

@@ -27,7 +27,7 @@ fn render(folder: &Path) -> Result<BTreeMap<String, String>> {
         Ok(loaded) => {
             // Not the real binary: it changes with every compiler.
             let firstboot: Arc<[u8]> = b"nodekiln-firstboot of the goldens".as_slice().into();
-            let sources = Sources { firstboot: [(Arch::Amd64, firstboot.clone()), (Arch::Arm64, firstboot)].into() };
+            let sources = Sources::new([(Arch::Amd64, firstboot.clone()), (Arch::Arm64, firstboot)].into());
             let mut said = loaded.warnings.render(Colors::Off);
             for node in &loaded.cluster.nodes {
                 match node::plan(&loaded.cluster, node, &sources) {

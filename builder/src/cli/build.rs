@@ -154,7 +154,7 @@ pub(super) fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
 
 /// Them, for planning.
 pub(super) fn sources(binaries: &[Firstboot]) -> Sources {
-    Sources { firstboot: binaries.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect() }
+    Sources::new(binaries.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect())
 }
 
 /// caCertificateValidityPeriod counts when the CAs are made, and never again.

@@ -60,7 +60,7 @@ fn sources(given: &[PathBuf]) -> Result<Sources, Failure> {
     let binaries = build::binaries(given)?;
     if binaries.is_empty() {
         let any: Arc<[u8]> = Arc::from([].as_slice());
-        return Ok(Sources { firstboot: [(Arch::Amd64, any.clone()), (Arch::Arm64, any)].into() });
+        return Ok(Sources::new([(Arch::Amd64, any.clone()), (Arch::Arm64, any)].into()));
     }
     Ok(build::sources(&binaries))
 }

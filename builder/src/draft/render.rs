@@ -109,7 +109,7 @@ fn contents(contents: &Contents) -> String {
     match contents {
         Contents::Text(text) if text.len() <= LONG => text.clone(),
         Contents::Text(text) => digest(text.as_bytes()),
-        Contents::Bytes(bytes) => digest(bytes),
+        Contents::Bytes(blob) => digested(blob.bytes.len(), &blob.sha256),
         Contents::Template(parts) => template(parts),
         Contents::Shared(shared) => format!("<{shared:?}>"),
         Contents::Leaf(leaf, form) => format!("<{}>", name(leaf, *form)),
@@ -117,7 +117,11 @@ fn contents(contents: &Contents) -> String {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    format!("<{} bytes, sha256 {}>", bytes.len(), Sha256::of(bytes))
+    digested(bytes.len(), &Sha256::of(bytes))
+}
+
+fn digested(length: usize, sha256: &Sha256) -> String {
+    format!("<{length} bytes, sha256 {sha256}>")
 }
 
 fn template(parts: &[Part]) -> String {

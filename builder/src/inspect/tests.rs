@@ -11,7 +11,7 @@ use nodekiln_plan::{Role, Sha256};
 fn bake(cluster: &Cluster, index: usize) -> Baked {
     let node = &cluster.nodes[index];
     let draft = plan(cluster, node, &fixture::sources()).unwrap();
-    Oven { cluster, authority: authority(), base_key: Sha256::of(b"") }.bake(node, &draft).unwrap()
+    Oven::new(cluster, authority(), Sha256::of(b"")).bake(node, &draft).unwrap()
 }
 
 fn file(baked: &Baked, name: &str) -> Secret {

@@ -12,7 +12,7 @@ use std::{
 
 /// A firstboot for amd64.
 pub(crate) fn sources() -> Sources {
-    Sources { firstboot: BTreeMap::from([(Arch::Amd64, Arc::from(&b"firstboot"[..]))]) }
+    Sources::new(BTreeMap::from([(Arch::Amd64, Arc::from(&b"firstboot"[..]))]))
 }
 
 /// An input file.

@@ -18,12 +18,15 @@ use crate::{
         system,
     },
     config::{Arch, Cluster, Cni, LoadBalancer, Node, PatchTarget},
-    draft::{Contents, NodeDraft},
+    draft::{Blob, Contents, NodeDraft},
 };
 use nodekiln_payload::{Account, Fetch, Network, NetworkService, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tree::Tree;
 
 /// What planning needs beside the cluster.
@@ -31,6 +34,31 @@ use tree::Tree;
 pub struct Sources {
     /// The firstboot program per architecture: embedded in the builder, or given by `--firstboot`.
     pub firstboot: BTreeMap<Arch, Arc<[u8]>>,
+    /// What was hashed, by address.
+    digests: Digests,
+}
+
+/// Large inputs with their digests, by the address of their bytes, which stay alive with it.
+#[derive(Clone, Default)]
+struct Digests(Arc<Mutex<BTreeMap<usize, Blob>>>);
+
+impl Sources {
+    /// From this size on bytes are hashed once, however many nodes have them.
+    const LARGE: usize = 64 * 1024;
+
+    /// With these programs.
+    pub fn new(firstboot: BTreeMap<Arch, Arc<[u8]>>) -> Self {
+        Self { firstboot, digests: Digests::default() }
+    }
+
+    /// `bytes` with their digest.
+    fn blob(&self, bytes: &Arc<[u8]>) -> Blob {
+        if bytes.len() < Self::LARGE {
+            return Blob::of(Arc::clone(bytes));
+        }
+        let mut known = self.digests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(bytes.as_ptr() as usize).or_insert_with(|| Blob::of(Arc::clone(bytes))).clone()
+    }
 }
 
 impl std::fmt::Debug for Sources {
@@ -45,7 +73,7 @@ impl std::fmt::Debug for Sources {
 /// Everything about this node that cannot be planned, at once.
 pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDraft, Vec<Refusal>> {
     let site = refusal::check(cluster, node)?;
-    let mut tree = Tree::new(node);
+    let mut tree = Tree::new(node, sources);
     let firstboot = binary::lay(&site, sources, &mut tree);
     let kubelet_config = patched(&site, &mut tree, PatchTarget::KubeletConfiguration, kubelet::config(&site));
 

@@ -1,6 +1,6 @@
 //! [`Tree`]: collects a node's files and units, and refuses two things in one place.
 
-use super::Refusal;
+use super::{Refusal, Sources};
 use crate::{
     config::{Node, OsFile, OsUnit},
     draft::{Blob, Contents, DraftFile},
@@ -23,6 +23,7 @@ pub(super) struct Parts {
 /// A node's files and units while they are collected.
 pub(super) struct Tree<'a> {
     node: &'a Node,
+    sources: &'a Sources,
     files: BTreeMap<AbsPath, DraftFile>,
     fetches: BTreeMap<AbsPath, Fetch>,
     units: BTreeMap<UnitName, Unit>,
@@ -36,9 +37,10 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub fn new(node: &'a Node) -> Self {
+    pub fn new(node: &'a Node, sources: &'a Sources) -> Self {
         Self {
             node,
+            sources,
             files: BTreeMap::new(),
             fetches: BTreeMap::new(),
             units: BTreeMap::new(),
@@ -61,7 +63,7 @@ impl<'a> Tree<'a> {
 
     /// A file of the user's.
     pub fn users_file(&mut self, file: &OsFile) {
-        let contents = Contents::Bytes(Arc::clone(&file.contents.bytes));
+        let contents = Contents::Bytes(self.sources.blob(&file.contents.bytes));
         self.put(file.path.clone(), file.mode, FileKind::Laid, contents, "os.files");
     }
 
@@ -89,14 +91,15 @@ impl<'a> Tree<'a> {
 
     /// A file to publish below `base_url`, fetched from there. Its name is its digest, so it is stored once.
     pub fn publish(&mut self, path: AbsPath, mode: Mode, base_url: &str, bytes: &Arc<[u8]>, field: &str) {
-        let sha256 = Sha256::of(bytes);
-        self.blobs.entry(sha256).or_insert_with(|| Blob { sha256, bytes: Arc::clone(bytes) });
+        let blob = self.sources.blob(bytes);
+        let sha256 = blob.sha256;
+        self.blobs.entry(sha256).or_insert(blob);
         self.fetch(path, mode, format!("{base_url}/blobs/{sha256}"), Verification::Sha256(sha256), field);
     }
 
     /// A file of the build, in the payload itself.
     pub fn bytes(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
-        self.put(path, mode, FileKind::Laid, Contents::Bytes(Arc::clone(bytes)), field);
+        self.put(path, mode, FileKind::Laid, Contents::Bytes(self.sources.blob(bytes)), field);
     }
 
     /// A unit of ours, or more about one: contents and drop-ins add up, what happens to it is what was said last, except

@@ -94,12 +94,9 @@ pub fn write(
         .collect();
     let mut base = vec![env!("CARGO_PKG_VERSION").as_bytes().to_vec(), built.secrets.as_bytes().to_vec()];
     base.extend(firstboot.values().map(|digest| digest.as_bytes().to_vec()));
-    let oven = Oven {
-        cluster: built.cluster,
-        authority: built.authority,
-        base_key: Sha256::of_parts(base.iter().map(Vec::as_slice)),
-    };
-    let (nodes, holdings, mut files) = bake_all(&oven, built.drafts, &staged)?;
+    let base_key = Sha256::of_parts(base.iter().map(Vec::as_slice));
+    let oven = Oven::new(built.cluster, built.authority, base_key);
+    let (nodes, holdings, mut files) = bake_all(&oven, built.cluster, built.drafts, &staged)?;
 
     let mut put = |path: &str, role: FileRole, bytes: &[u8]| -> Result<(), StageError> {
         staged.write(path, bytes)?;
@@ -171,7 +168,7 @@ fn json(name: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, Wr
 type Rows = (Vec<NodeRow>, BTreeMap<NodeName, Vec<Holding>>, Vec<FileRow>);
 
 /// Bakes all nodes on two threads and writes their files as they are done.
-fn bake_all(oven: &Oven<'_>, drafts: &[NodeDraft], staged: &StagedTree) -> Result<Rows, WriteError> {
+fn bake_all(oven: &Oven<'_>, cluster: &Cluster, drafts: &[NodeDraft], staged: &StagedTree) -> Result<Rows, WriteError> {
     enum Failure {
         Bake(usize, BakeError),
         Stage(StageError),
@@ -189,7 +186,7 @@ fn bake_all(oven: &Oven<'_>, drafts: &[NodeDraft], staged: &StagedTree) -> Resul
     let work = || {
         while !full.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(node), Some(draft)) = (oven.cluster.nodes.get(index), drafts.get(index)) else { return };
+            let (Some(node), Some(draft)) = (cluster.nodes.get(index), drafts.get(index)) else { return };
             let outcome = oven.bake(node, draft).map_err(|error| Failure::Bake(index, error)).and_then(|baked| {
                 let mut files = Vec::with_capacity(baked.files.len());
                 for file in &baked.files {

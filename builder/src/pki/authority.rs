@@ -3,7 +3,7 @@
 use crate::{
     component::{apiserver, haproxy},
     config::{Cluster, LoadBalancer},
-    draft::{Leaf, LeafForm, Part, Row, Shared, TokenForm},
+    draft::{Blob, Leaf, LeafForm, Part, Row, Shared, TokenForm},
     pki::{
         certificate::{CaError, CertificateError, Signer, Subject, Validity},
         derive::Deriver,
@@ -170,7 +170,7 @@ impl OpenToken {
     }
 }
 
-/// From this size on, contents are hashed and copied once for all nodes.
+/// From this size on, contents are copied once for all nodes.
 const LARGE: usize = 64 * 1024;
 
 impl Authority {
@@ -380,15 +380,16 @@ impl Authority {
         })
     }
 
-    /// `bytes` as contents: large ones are hashed and copied once, however many nodes have them.
-    pub(crate) fn intern(&self, bytes: &Arc<[u8]>) -> Value {
+    /// `bytes` as contents: large ones are copied once, however many nodes have them.
+    pub(crate) fn intern(&self, Blob { sha256, bytes }: &Blob) -> Value {
+        let value = || Value { sha256: *sha256, bytes: Arc::new(Secret::new(bytes.to_vec())) };
         if bytes.len() < LARGE {
-            return Value::new(Secret::new(bytes.to_vec()));
+            return value();
         }
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = large
             .entry(bytes.as_ptr() as usize)
-            .or_insert_with(|| Interned { _bytes: Arc::clone(bytes), value: Value::new(Secret::new(bytes.to_vec())) });
+            .or_insert_with(|| Interned { _bytes: Arc::clone(bytes), value: value() });
         entry.value.clone()
     }
 }

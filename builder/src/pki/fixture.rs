@@ -159,7 +159,7 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
         file("/etc/kubernetes/kubelet.conf", private, FileKind::Laid, Contents::Template(kubeconfig)),
         file("/etc/kubernetes/pki/ca.crt", public, FileKind::Laid, Contents::Shared(Shared::Ca)),
         file("/etc/motd", public, FileKind::Laid, Contents::Text("hello\n".into())),
-        file("/opt/big", public, FileKind::Laid, Contents::Bytes(big())),
+        file("/opt/big", public, FileKind::Laid, Contents::Bytes(crate::draft::Blob::of(big()))),
         file(pem, private, FileKind::Seed, Contents::Leaf(leaf(Row::KubeletClient), LeafForm::Both)),
         file("/var/lib/kubelet/pki/kubelet.crt", public, FileKind::Staged, {
             Contents::Leaf(leaf(Row::KubeletServer), LeafForm::Certificate)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 fn sources() -> node::Sources {
     use config::Arch::{Amd64, Arm64};
     let bytes: std::sync::Arc<[u8]> = vec![0x7f; 1000].into();
-    node::Sources { firstboot: [(Amd64, bytes.clone()), (Arm64, bytes)].into() }
+    node::Sources::new([(Amd64, bytes.clone()), (Arm64, bytes)].into())
 }
 
 /// Each key in the payload of each node of the example, as `NODE PATH KEY`.

@@ -51,7 +51,13 @@ impl From<&Encoded> for Encoded {
 
 impl Default for Codec {
     fn default() -> Self {
-        Self { urls: Memory::new(), texts: Memory::new(), plain: Memory::new(), gzip: Memory::new(), packed: Memory::new() }
+        Self {
+            urls: Memory::new(),
+            texts: Memory::new(),
+            plain: Memory::new(),
+            gzip: Memory::new(),
+            packed: Memory::new(),
+        }
     }
 }
 

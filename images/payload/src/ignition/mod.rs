@@ -52,8 +52,7 @@ pub(crate) fn encode(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) ->
         systemd: (!units.is_empty()).then_some(model::Systemd { units }),
     };
     let mut bytes = Vec::with_capacity(size);
-    serde_json::to_writer(&mut bytes, &config)
-        .map_err(|_| EncodeError::Internal("the configuration is no JSON"))?;
+    serde_json::to_writer(&mut bytes, &config).map_err(|_| EncodeError::Internal("the configuration is no JSON"))?;
     bytes.push(b'\n');
     Ok(Artifact { name: CONFIG, bytes: Secret::new(bytes) })
 }
