@@ -9,18 +9,18 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Plans every node.
+/// Plans every node and pool.
 ///
 /// # Errors
 /// All findings of all nodes at once, with the warnings that `loaded` had.
 pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Failure> {
     let mut told = BTreeSet::new();
-    let mut drafts = Vec::with_capacity(loaded.cluster.nodes.len());
-    for (index, node) in loaded.cluster.nodes.iter().enumerate() {
+    let mut drafts = Vec::with_capacity(loaded.places.payloads.len());
+    for (index, node) in loaded.cluster.payloads().enumerate() {
         match node::plan(&loaded.cluster, node, sources) {
             Ok(draft) => drafts.push(draft),
             Err(refusals) => {
-                let place = loaded.places.nodes.get(index).cloned().unwrap_or_default();
+                let place = loaded.places.payloads.get(index).cloned().unwrap_or_default();
                 for refusal in refusals {
                     let said = loaded.places.field(index, &refusal.field);
                     let for_all = said.as_ref().is_some_and(|origin| origin.path == refusal.field);
@@ -60,8 +60,8 @@ pub fn unbaked(loaded: &Loaded, errors: &[BakeError]) -> Failure {
     // Its warnings have been printed.
     let mut found = Diagnostics::new(loaded.warnings.source().clone());
     for error in errors {
-        let index = loaded.cluster.nodes.iter().position(|node| Some(&node.name) == error.node());
-        let origin = index.and_then(|index| loaded.places.nodes.get(index)).cloned().unwrap_or_default();
+        let index = loaded.cluster.payloads().position(|node| Some(&node.name) == error.node());
+        let origin = index.and_then(|index| loaded.places.payloads.get(index)).cloned().unwrap_or_default();
         found.error(&origin, error.finding());
     }
     found.sort();

@@ -101,6 +101,14 @@ codes! {
     LABEL = 502;
     /// A taint.
     TAINT = 503;
+    /// How a node proves who it is.
+    IDENTITY = 504;
+    /// The member that a node takes the place of.
+    REPLACES = 505;
+    /// Where an installer writes the OS.
+    DISK = 506;
+    /// An etcd that is run by somebody else.
+    EXTERNAL_ETCD = 507;
 
     /// A file's or unit's place that is not the user's.
     RESERVED = 601;
@@ -119,11 +127,15 @@ codes! {
     DELIVERY = 702;
     /// A fetch before the network exists.
     FETCH = 703;
+    /// An image's digest.
+    DIGEST = 704;
 
     /// An argument or field that nodekiln sets itself.
     OWNED = 801;
     /// A kernel setting that the node needs otherwise.
     SYSCTL = 802;
+    /// A feature gate of kubeadm's that has no meaning here.
+    FEATURE_GATE = 803;
 
     /// A named input file cannot be used.
     INPUT = 901;
@@ -131,6 +143,12 @@ codes! {
     PLAN = 902;
     /// A payload that its platform does not take.
     BUDGET = 903;
+    /// A file of `patches`.
+    PATCH = 904;
+    /// An object of `addons.manifests`.
+    MANIFEST = 905;
+    /// A file of `os.snippets`.
+    SNIPPET = 906;
 }
 
 #[cfg(test)]

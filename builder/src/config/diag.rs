@@ -68,9 +68,12 @@ pub struct Diagnostic {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Another place that has to do with it.
+    /// Another place that has to do with it, in the same file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<Spot>,
+    /// Which of the sources it is about.
+    #[serde(skip)]
+    source: usize,
 }
 
 /// Where something stands in the input, for findings that later stages make.
@@ -119,10 +122,12 @@ const SNIPPET_LINES: usize = 200;
 /// Longer lines are not shown.
 const SNIPPET_BYTES: usize = 32 << 10;
 
-/// All findings about one input, in the order of the file.
+/// All findings about one input and the files that it names, in the order of the files.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
     source: Arc<Source>,
+    /// Files that the input names and that have findings of their own, by name: sources 1 and up.
+    others: Vec<Arc<Source>>,
     list: Vec<Diagnostic>,
     seen: BTreeSet<(Severity, Span, Code, String)>,
     kept: [usize; 2],
@@ -132,7 +137,33 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// No findings about `source`.
     pub fn new(source: Source) -> Self {
-        Self { source: Arc::new(source), list: Vec::new(), seen: BTreeSet::new(), kept: [0; 2], dropped: 0 }
+        Self {
+            source: Arc::new(source),
+            others: Vec::new(),
+            list: Vec::new(),
+            seen: BTreeSet::new(),
+            kept: [0; 2],
+            dropped: 0,
+        }
+    }
+
+    /// Takes over what was found in a file that this input names.
+    pub(super) fn absorb(&mut self, other: Diagnostics) {
+        self.dropped += other.dropped;
+        if other.list.is_empty() {
+            return;
+        }
+        self.others.push(other.source);
+        let source = self.others.len();
+        for diagnostic in other.list {
+            let kept = &mut self.kept[usize::from(diagnostic.severity == Severity::Error)];
+            if *kept >= MAX_FINDINGS {
+                self.dropped += 1;
+                continue;
+            }
+            *kept += 1;
+            self.list.push(Diagnostic { source, ..diagnostic });
+        }
     }
 
     /// The input.
@@ -191,12 +222,25 @@ impl Diagnostics {
             message,
             hint: finding.hint.map(|hint| clean(&hint)),
             second,
+            source: 0,
         });
     }
 
-    /// Brings the findings into the order of the file.
+    /// Brings the findings into the order of the files, this input's first.
     pub fn sort(&mut self) {
-        self.list.sort_by(|a, b| (a.span, a.code, &a.message, &a.path).cmp(&(b.span, b.code, &b.message, &b.path)));
+        let file = |d: &Diagnostic| (d.source > 0).then(|| d.file.clone());
+        self.list.sort_by(|a, b| {
+            let rest = |d: &Diagnostic| (d.span, d.code);
+            (file(a), rest(a), &a.message, &a.path).cmp(&(file(b), rest(b), &b.message, &b.path))
+        });
+    }
+
+    /// The file that `diagnostic` is about.
+    fn source_of(&self, diagnostic: &Diagnostic) -> &Source {
+        match diagnostic.source.checked_sub(1) {
+            Some(index) => self.others.get(index).unwrap_or(&self.source),
+            None => &self.source,
+        }
     }
 
     /// The findings.
@@ -244,21 +288,22 @@ impl Diagnostics {
         };
         let code = diagnostic.code.to_string();
         let title = level.primary_title(diagnostic.message.clone()).id(code);
-        let first = self.source.head(diagnostic.span);
+        let source = self.source_of(diagnostic);
+        let first = source.head(diagnostic.span);
         let path = (!diagnostic.path.is_empty()).then(|| diagnostic.path.clone());
         let mut elements: Vec<Element<'_>> = Vec::new();
         match &diagnostic.second {
-            None => elements.push(self.excerpt(&[(first, AnnotationKind::Primary, path)])),
+            None => elements.push(excerpt(source, &[(first, AnnotationKind::Primary, path)])),
             Some(spot) => {
-                let other = self.source.head(spot.span);
-                let apart = self.source.line_of(first.start).abs_diff(self.source.line_of(other.start));
+                let other = source.head(spot.span);
+                let apart = source.line_of(first.start).abs_diff(source.line_of(other.start));
                 let first = (first, AnnotationKind::Primary, path);
                 let other = (other, AnnotationKind::Context, Some(spot.label.clone()));
                 if apart <= SNIPPET_LINES {
-                    elements.push(self.excerpt(&[first, other]));
+                    elements.push(excerpt(source, &[first, other]));
                 } else {
-                    elements.push(self.excerpt(&[first]));
-                    elements.push(self.excerpt(&[other]));
+                    elements.push(excerpt(source, &[first]));
+                    elements.push(excerpt(source, &[other]));
                 }
             }
         }
@@ -267,24 +312,24 @@ impl Diagnostics {
         }
         renderer.render(&[title.elements(elements)])
     }
+}
 
-    /// The lines of `marks` with the marks under them; only the position where that would be without end.
-    fn excerpt<'a>(&'a self, marks: &[Mark]) -> Element<'a> {
-        let lines = || marks.iter().map(|(range, ..)| self.source.line_of(range.start));
-        let (from, to) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
-        if self.source.extent(from, to) > SNIPPET_BYTES {
-            let position = self.source.position(marks.first().map_or(0, |(range, ..)| range.start));
-            let origin = annotate_snippets::Origin::path(self.source.name());
-            return origin.line(position.line).char_column(position.column).into();
-        }
-        let (text, offset) = self.source.shown(from, to);
-        let mut snippet = Snippet::source(text).line_start(from + 1).path(self.source.name()).fold(true);
-        for (range, kind, label) in marks {
-            let annotation = kind.span(range.start - offset..range.end - offset);
-            snippet = snippet.annotation(annotation.label(label.clone()));
-        }
-        snippet.into()
+/// The lines of `marks` with the marks under them; only the position where that would be without end.
+fn excerpt<'a>(source: &'a Source, marks: &[Mark]) -> Element<'a> {
+    let lines = || marks.iter().map(|(range, ..)| source.line_of(range.start));
+    let (from, to) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
+    if source.extent(from, to) > SNIPPET_BYTES {
+        let position = source.position(marks.first().map_or(0, |(range, ..)| range.start));
+        let origin = annotate_snippets::Origin::path(source.name());
+        return origin.line(position.line).char_column(position.column).into();
     }
+    let (text, offset) = source.shown(from, to);
+    let mut snippet = Snippet::source(text).line_start(from + 1).path(source.name()).fold(true);
+    for (range, kind, label) in marks {
+        let annotation = kind.span(range.start - offset..range.end - offset);
+        snippet = snippet.annotation(annotation.label(label.clone()));
+    }
+    snippet.into()
 }
 
 /// What is underlined, how, and the words beside it.

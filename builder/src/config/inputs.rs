@@ -1,4 +1,4 @@
-//! [`Inputs`]: the files that cluster.yaml names, each read once.
+//! [`Inputs`]: the files and folders that cluster.yaml names, each file read once.
 
 use super::InputFile;
 use nodekiln_plan::Sha256;
@@ -48,6 +48,33 @@ impl Inputs {
         bytes.clone().map(|bytes| InputFile { path: name, bytes })
     }
 
+    /// How findings name the input file `name`, a path that [`Inputs::file`] or [`Inputs::folder`] gave.
+    pub(super) fn display(&self, name: &str) -> String {
+        match &self.base {
+            Some(base) if base.as_os_str() != "." => base.join(name).display().to_string(),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// Whether `name` is a folder.
+    pub(super) fn is_folder(&self, name: &str) -> bool {
+        let Ok(name) = relative(name) else { return false };
+        self.base.as_ref().is_some_and(|base| base.join(name).is_dir())
+    }
+
+    /// The files in the folder `name` and below it, written relative to cluster.yaml, each folder's in the order of
+    /// their names. Links to folders are not followed.
+    ///
+    /// # Errors
+    /// In words, as for [`Inputs::file`].
+    pub(super) fn folder(&self, name: &str) -> Result<Vec<String>, String> {
+        let name = relative(name)?;
+        let Some(base) = &self.base else { return Err("there is no folder to read files from".to_owned()) };
+        let mut files = Vec::new();
+        walk(base, &name, 0, &mut files)?;
+        Ok(files)
+    }
+
     /// What was read, by name.
     pub(super) fn named(&self) -> impl Iterator<Item = NamedInput> {
         self.read.iter().filter_map(|(path, bytes)| {
@@ -75,11 +102,46 @@ fn relative(name: &str) -> Result<String, String> {
     if parts.is_empty() { Err("the path names no file".to_owned()) } else { Ok(parts.join("/")) }
 }
 
-fn slurp(path: &Path) -> Result<Arc<[u8]>, String> {
-    let words = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+/// The most files of a folder, and the deepest: more is a mistake, such as naming a checkout.
+const MAX_FILES: usize = 10_000;
+const MAX_LEVELS: usize = 16;
+
+fn walk(base: &Path, folder: &str, level: usize, files: &mut Vec<String>) -> Result<(), String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(base.join(folder)).map_err(words)? {
+        let entry = entry.map_err(words)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(format!("it holds a name that is not UTF-8: {}", entry.file_name().to_string_lossy()));
+        };
+        names.push((name, entry.file_type().map_err(words)?.is_dir()));
+        if names.len() + files.len() > MAX_FILES {
+            return Err(format!("it holds more than {MAX_FILES} files"));
+        }
+    }
+    // The order of the file system is an accident.
+    names.sort();
+    for (name, is_folder) in names {
+        let path = format!("{folder}/{name}");
+        if !is_folder {
+            files.push(path);
+        } else if level < MAX_LEVELS {
+            walk(base, &path, level + 1, files)?;
+        } else {
+            return Err(format!("folders lie in each other deeper than {MAX_LEVELS} levels"));
+        }
+    }
+    Ok(())
+}
+
+fn words(e: std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => "no such file or folder".to_owned(),
+        std::io::ErrorKind::NotADirectory => "not a folder".to_owned(),
         _ => e.to_string(),
-    };
+    }
+}
+
+fn slurp(path: &Path) -> Result<Arc<[u8]>, String> {
     // A FIFO or a terminal would make the build wait for ever: look before opening.
     let meta = std::fs::metadata(path).map_err(words)?;
     if !meta.is_file() {
@@ -114,10 +176,18 @@ mod tests {
         std::fs::write(folder.path().join("a"), "2").unwrap();
         assert_eq!(&*inputs.file("./a").unwrap().bytes, b"1");
         assert_eq!(&*first.bytes, b"1");
-        assert_eq!(inputs.file("b").unwrap_err(), "no such file");
+        assert_eq!(inputs.file("b").unwrap_err(), "no such file or folder");
         assert_eq!(inputs.file(".").unwrap_err(), "the path names no file");
         std::fs::create_dir(folder.path().join("d")).unwrap();
         assert_eq!(inputs.file("d").unwrap_err(), "not a regular file");
+        for name in ["d/b.yaml", "d/b/x", "d/a"] {
+            std::fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(inputs.folder("./d/").unwrap(), ["d/a", "d/b/x", "d/b.yaml"]);
+        assert_eq!(inputs.folder("a").unwrap_err(), "not a folder");
+        assert_eq!(inputs.folder("x").unwrap_err(), "no such file or folder");
+        assert!(inputs.folder("..").is_err() && inputs.is_folder("d") && !inputs.is_folder("a"));
         let named: Vec<_> = inputs.named().map(|n| n.path).collect();
         assert_eq!(named, ["a"]);
         assert_eq!(Inputs::new(None).file("a").unwrap_err(), "there is no folder to read files from");

@@ -6,6 +6,7 @@
 mod cluster;
 pub mod code;
 mod diag;
+mod documents;
 pub mod examples;
 mod inputs;
 mod nearest;
@@ -51,8 +52,8 @@ pub struct Loaded {
 /// Where things stand in cluster.yaml.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// The nodes, in the order of [`Cluster::nodes`].
-    pub nodes: Vec<Origin>,
+    /// What gets a payload, in the order of [`Cluster::payloads`]: the nodes, then the pools.
+    pub payloads: Vec<Origin>,
     /// `delivery`, or the whole file without it.
     pub delivery: Origin,
     /// Fields that planning may refuse, by path, where they are said.
@@ -60,10 +61,10 @@ pub struct Places {
 }
 
 impl Places {
-    /// Where `field` of the node `index` is said: by the node, or by the cluster for all of them. `None` if neither says
-    /// it, or both do, for a list may be made of the two.
+    /// Where `field` of the payload `index` is said: by the node or pool, or by the cluster for all of them. `None` if
+    /// neither says it, or both do, for a list may be made of the two.
     pub fn field(&self, index: usize, field: &str) -> Option<Origin> {
-        let own = format!("nodes[{index}].{field}");
+        let own = format!("{}.{field}", self.payloads.get(index)?.path);
         let (path, span) = match (self.fields.get(&own), self.fields.get(field)) {
             (Some(span), None) => (own, *span),
             (None, Some(span)) => (field.to_owned(), *span),
@@ -75,19 +76,24 @@ impl Places {
 
 /// [`Places`]' `fields`.
 fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
-    const FIELDS: [&[&str]; 19] = [
+    const FIELDS: [&[&str]; 30] = [
         &["apiServer", "extraVolumes"],
         &["controllerManager", "extraVolumes"],
         &["scheduler", "extraVolumes"],
         &["certificatesDir"],
         &["etcd", "local", "dataDir"],
         &["etcd", "local", "extraArgs"],
+        &["etcd", "external"],
         &["kubernetesVersion"],
-        &["encryptionAlgorithm"],
-        &["kubelet"],
-        &["patches"],
-        &["featureGates"],
         &["controlPlaneEndpoint"],
+        &["loadBalancer"],
+        &["networking", "podSubnet"],
+        &["encryptionAlgorithm"],
+        &["featureGates"],
+        &["patches"],
+        &["kubelet"],
+        &["kubeletExtraArgs"],
+        &["kubeProxy"],
         &["binaries", "kubelet"],
         &["binaries", "runc"],
         &["binaries", "containerd"],
@@ -95,6 +101,12 @@ fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
         &["binaries", "firstboot"],
         &["os", "files"],
         &["os", "units"],
+        &["os", "snippets"],
+        &["os", "arch"],
+        &["kernel", "sysctls"],
+        &["images", "digests"],
+        &["addons", "cni"],
+        &["addons", "manifests"],
     ];
     let entry = |node, key: &str| match tree.view(node) {
         yaml::View::Map(entries) => entries.iter().find(|entry| entry.key == key),
@@ -114,9 +126,11 @@ fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
         }
     };
     add(tree.root, "");
-    if let Some(yaml::View::List(nodes)) = entry(tree.root, "nodes").map(|entry| tree.view(entry.value)) {
-        for (index, node) in nodes.iter().enumerate() {
-            add(*node, &format!("nodes[{index}]."));
+    for list in ["nodes", "pools"] {
+        if let Some(yaml::View::List(items)) = entry(tree.root, list).map(|entry| tree.view(entry.value)) {
+            for (index, item) in items.iter().enumerate() {
+                add(*item, &format!("{list}[{index}]."));
+            }
         }
     }
     found

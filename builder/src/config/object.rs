@@ -38,16 +38,20 @@ impl Read for Object {
 impl Object {
     /// The place of the field at `path`, if it is there.
     pub(super) fn find(&self, tree: &Tree<'_>, place: &Place, path: &[&str]) -> Option<Place> {
-        let mut at = place.clone();
-        let mut node = self.node;
-        for name in path {
-            let View::Map(entries) = tree.view(node) else { return None };
-            let entry = entries.iter().find(|e| e.key == *name)?;
-            at = Place { span: entry.key_span, path: at.path.key(name) };
-            node = entry.value;
-        }
-        Some(at)
+        find(tree, self.node, place, path)
     }
+}
+
+/// The place of the field at `path` below `node`, if it is there.
+pub(super) fn find(tree: &Tree<'_>, mut node: NodeId, place: &Place, path: &[&str]) -> Option<Place> {
+    let mut at = place.clone();
+    for name in path {
+        let View::Map(entries) = tree.view(node) else { return None };
+        let entry = entries.iter().find(|e| e.key == *name)?;
+        at = Place { span: entry.key_span, path: at.path.key(name) };
+        node = entry.value;
+    }
+    Some(at)
 }
 
 fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Value> {

@@ -6,7 +6,7 @@
 
 use super::{
     object::Object,
-    read::{Field, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts, Version},
+    read::{Field, Flags, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts, Ttl, Version},
     schema::{Key, Shapes, note},
     yaml::NodeId,
 };
@@ -100,6 +100,10 @@ raw! {
         certificate_validity: String = "certificateValidityPeriod" => note().default("8760h").pattern(DURATION),
         /// Lifetime of the certificate authorities, counted from the day they were made.
         ca_certificate_validity: String = "caCertificateValidityPeriod" => note().default("87600h").pattern(DURATION),
+        /// Feature gates of kubeadm.
+        feature_gates: Flags = "featureGates",
+        /// Folder of patches under kubeadm's file names, relative to cluster.yaml.
+        patches: String = "patches",
         /// Fields of KubeletConfiguration (kubelet.config.k8s.io/v1beta1), laid over what nodekiln sets.
         kubelet: Object = "kubelet",
         /// Fields of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), laid over what nodekiln sets.
@@ -114,17 +118,21 @@ raw! {
         load_balancer: String = "loadBalancer",
         /// The machines.
         nodes: List<RawNode> = "nodes" => note().required(),
+        /// Pools of workers: many machines with one payload, which prove who they are by a bootstrap token.
+        pools: List<RawPool> = "pools",
         /// The operating system of all nodes; a node's own `os` lies over it.
         os: RawOs = "os",
         /// Where programs come from; a node's own `binaries` lie over it.
         binaries: RawBinaries = "binaries",
         /// Modules, sysctls and swap; a node's own `kernel` lies over it.
         kernel: RawKernel = "kernel",
+        /// Container images.
+        images: RawImages = "images",
         /// What is installed into the cluster.
         addons: RawAddons = "addons",
         /// How machines are given their configuration.
         delivery: RawDelivery = "delivery",
-    } later ["featureGates", "patches", "pools", "images", "pxe"]
+    } later ["pxe"]
 }
 
 raw! {
@@ -196,7 +204,23 @@ raw! {
     RawEtcd {
         /// The members that nodekiln makes.
         local: RawLocalEtcd = "local",
-    } later ["external"]
+        /// Members that somebody else runs. This or `local`.
+        external: RawExternalEtcd = "external",
+    } later []
+}
+
+raw! {
+    /// etcd.external.
+    RawExternalEtcd {
+        /// URLs of the members' client ports.
+        endpoints: List<String> = "endpoints" => note().required().pattern("^https?://"),
+        /// CA that signs the members' certificates. A relative path is an input file, an absolute one is on the node.
+        ca_file: String = "caFile",
+        /// Client certificate of the API server; with `keyFile`.
+        cert_file: String = "certFile",
+        /// Its private key.
+        key_file: String = "keyFile",
+    } later []
 }
 
 raw! {
@@ -274,8 +298,14 @@ raw! {
         labels: Texts = "labels",
         /// Taints of the Node, `key[=value]:Effect`. Given, they replace the role's default; `[]` is none.
         taints: List<String> = "taints",
-        /// Whether the node's certificates are in its payload.
+        /// How it proves who it is: by certificates in its payload, or by a bootstrap token.
         identity: String = "identity" => note().default("baked"),
+        /// Life of its bootstrap token; `0` never ends.
+        ttl: Ttl = "ttl",
+        /// The disk that an installer writes the operating system to.
+        disk: String = "disk" => note().pattern("^/dev/"),
+        /// A dead etcd member whose place it takes, `NAME` or `NAME@ADDRESS`.
+        replaces: String = "replaces",
         /// The kubelet's version, where it is not the cluster's.
         kubernetes_version: Version = "kubernetesVersion" => note().pattern(VERSION),
         /// Its part of podSubnet. By default the next free one, in the order of the nodes.
@@ -290,7 +320,41 @@ raw! {
         os: RawOs = "os",
         /// Where programs come from, over the cluster's.
         binaries: RawBinaries = "binaries",
-    } later ["disk", "replaces", "ttl"]
+    } later []
+}
+
+raw! {
+    /// pools[].
+    RawPool {
+        /// Name of the pool, and of its machines that have no host name of their own.
+        name: String = "name" => note().required(),
+        /// Life of its bootstrap token, from the secrets' creation or last renewal; `0` never ends.
+        ttl: Ttl = "ttl" => note().required(),
+        /// Labels of its Nodes.
+        labels: Texts = "labels",
+        /// Taints of its Nodes, `key[=value]:Effect`.
+        taints: List<String> = "taints",
+        /// The kubelet's version, where it is not the cluster's.
+        kubernetes_version: Version = "kubernetesVersion" => note().pattern(VERSION),
+        /// Fields of KubeletConfiguration, over the cluster's.
+        kubelet: Object = "kubelet",
+        /// Flags of the kubelet, over the cluster's.
+        kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
+        /// Modules, sysctls and swap, over the cluster's.
+        kernel: RawKernel = "kernel",
+        /// The operating system, over the cluster's.
+        os: RawOs = "os",
+        /// Where programs come from, over the cluster's.
+        binaries: RawBinaries = "binaries",
+    } later []
+}
+
+raw! {
+    /// images.
+    RawImages {
+        /// Digests to pin, `sha256:...` by image with its tag.
+        digests: Texts = "digests",
+    } later ["preload"]
 }
 
 raw! {
@@ -326,7 +390,9 @@ raw! {
         files: List<RawFile> = "files",
         /// More systemd units, by name.
         units: List<RawUnit> = "units",
-    } later ["snippets"]
+        /// Ignition configs or #cloud-config files that are merged below nodekiln's own.
+        snippets: List<String> = "snippets",
+    } later []
 }
 
 raw! {
@@ -444,7 +510,9 @@ raw! {
     RawAddons {
         /// The network add-on.
         cni: String = "cni" => note().default("none"),
-    } later ["manifests"]
+        /// Files or folders of API objects, relative to cluster.yaml, which firstboot applies.
+        manifests: List<String> = "manifests",
+    } later []
 }
 
 raw! {

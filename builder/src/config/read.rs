@@ -465,6 +465,51 @@ impl Read for Texts {
     }
 }
 
+/// A mapping from text to booleans, in the order of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Flags(pub(super) Vec<(At<String>, At<bool>)>);
+
+impl Read for Flags {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        let tree = reader.tree;
+        let View::Map(entries) = tree.view(node) else {
+            reader.wrong_type(node, place, "a mapping");
+            return None;
+        };
+        let mut out = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let path = place.path.key(&entry.key);
+            let at = reader.place_of(entry.value, entry.key_span, path.clone());
+            if let Some(value) = bool::read(reader, entry.value, &at) {
+                let key = At { value: entry.key.clone().into_owned(), place: Place { span: entry.key_span, path } };
+                out.push((key, At { value, place: at }));
+            }
+        }
+        Some(Self(out))
+    }
+
+    fn schema(shapes: &mut Shapes) -> Value {
+        json!({"type": "object", "additionalProperties": bool::schema(shapes)})
+    }
+}
+
+/// A life: a duration, or 0, which is a number in YAML.
+#[derive(Debug, Clone)]
+pub(super) struct Ttl(pub(super) String);
+
+impl Read for Ttl {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        match reader.tree.view(node) {
+            View::Scalar { text: "0", .. } => Some(Self("0".to_owned())),
+            _ => String::read(reader, node, place).map(Self),
+        }
+    }
+
+    fn schema(_: &mut Shapes) -> Value {
+        json!({"anyOf": [{"type": "string"}, {"const": 0}]})
+    }
+}
+
 /// `on` or `off`, also where a tool of YAML 1.1 has turned them into booleans.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Switch(pub(super) bool);

@@ -20,8 +20,10 @@ const MAX_NODES: usize = 2_000_000;
 const MAX_ALIAS_NODES: u64 = 1_000_000;
 /// The most bytes of text that aliases may add.
 const MAX_ALIAS_BYTES: u64 = 64 << 20;
-/// The deepest nesting, aliases unfolded. Readers recurse.
+/// The deepest nesting of cluster.yaml, aliases unfolded. Readers recurse.
 const MAX_DEPTH: u32 = 64;
+/// ... of other files: schemas of custom resources are deep. JSON readers give up at 128.
+const MAX_STREAM_DEPTH: u32 = 100;
 
 /// Index of a node in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,8 @@ enum Kind<'t> {
 #[derive(Debug)]
 pub(super) struct Entry<'t> {
     pub(super) key: Cow<'t, str>,
+    /// Written without quotes.
+    pub(super) key_plain: bool,
     pub(super) key_span: Span,
     pub(super) value: NodeId,
 }
@@ -61,11 +65,14 @@ pub(super) enum View<'a, 't> {
     Map(&'a [Entry<'t>]),
 }
 
-/// A document.
+/// A document, or a stream of them.
 #[derive(Debug)]
 pub(super) struct Tree<'t> {
     nodes: Vec<Node<'t>>,
+    /// The first document's value.
     pub(super) root: NodeId,
+    /// All documents' values.
+    pub(super) roots: Vec<NodeId>,
 }
 
 impl<'t> Tree<'t> {
@@ -120,7 +127,7 @@ struct Frame<'t> {
 
 enum Open<'t> {
     List(Vec<NodeId>),
-    Map { entries: Vec<Entry<'t>>, key: Option<(Cow<'t, str>, Span)> },
+    Map { entries: Vec<Entry<'t>>, key: Option<(Cow<'t, str>, bool, Span)> },
 }
 
 struct Builder<'t, 'd> {
@@ -128,45 +135,61 @@ struct Builder<'t, 'd> {
     stack: Vec<Frame<'t>>,
     anchors: HashMap<usize, (NodeId, Extent)>,
     grown: Extent,
-    root: Option<NodeId>,
+    roots: Vec<NodeId>,
+    /// Whether there may be more than one document.
+    stream: bool,
+    max_depth: u32,
     found: &'d mut Diagnostics,
 }
 
 /// Reads `text`, the text of `found`'s source. `None` if it is not one sound document; the findings say why.
 pub(super) fn parse<'t>(text: &'t str, found: &mut Diagnostics) -> Option<Tree<'t>> {
+    let tree = read(text, false, found);
+    if let Some(Tree { roots, .. }) = &tree
+        && roots.is_empty()
+    {
+        let finding = Finding::new(code::DOCUMENTS, "the file holds no document");
+        error(found, Span::default(), finding.hint(super::diag::EMPTY));
+        return None;
+    }
+    tree
+}
+
+/// Reads `text`, the text of `found`'s source, with all its documents. `None` if it is not sound; the findings say why.
+pub(super) fn parse_stream<'t>(text: &'t str, found: &mut Diagnostics) -> Option<Tree<'t>> {
+    read(text, true, found)
+}
+
+fn read<'t>(text: &'t str, stream: bool, found: &mut Diagnostics) -> Option<Tree<'t>> {
     if control_characters(text, found) {
         return None;
     }
+    let max_depth = if stream { MAX_STREAM_DEPTH } else { MAX_DEPTH };
     let options = granit_parser::options! {
         emit_comments: false,
-        flow_nesting_limit: MAX_DEPTH as usize,
-        block_nesting_limit: MAX_DEPTH as usize,
+        flow_nesting_limit: max_depth as usize,
+        block_nesting_limit: max_depth as usize,
     };
     let mut builder = Builder {
         nodes: Vec::new(),
         stack: Vec::new(),
         anchors: HashMap::new(),
         grown: Extent::default(),
-        root: None,
+        roots: Vec::new(),
+        stream,
+        max_depth,
         found,
     };
-    let complete = builder.run(text, options);
-    let Builder { nodes, root, found, .. } = builder;
-    if complete {
-        tabs(text, &nodes, found);
-        if root.is_none() {
-            error(
-                found,
-                Span::default(),
-                Finding::new(code::DOCUMENTS, "the file holds no document").hint(super::diag::EMPTY),
-            );
-        }
-    }
     // Duplicate keys and tabs leave a tree that can still be read: its other findings come along.
-    if !complete {
+    if !builder.run(text, options) {
         return None;
     }
-    Some(Tree { nodes, root: root? })
+    let Builder { nodes, roots, found, .. } = builder;
+    // YAML allows tabs between values, and other programs' files have them.
+    if !stream {
+        tabs(text, &nodes, found);
+    }
+    Some(Tree { nodes, root: roots.first().copied().unwrap_or(NodeId(0)), roots })
 }
 
 fn error(found: &mut Diagnostics, span: Span, finding: Finding) {
@@ -182,7 +205,7 @@ impl<'t> Builder<'t, '_> {
                 Ok(event) => event,
                 Err(fault) => {
                     let offset = fault.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-                    let (offset, finding) = explain(text, offset, fault.kind(), &fault.to_string());
+                    let (offset, finding) = explain(text, offset, fault.kind(), &fault.to_string(), self.max_depth);
                     self.error(Span::new(offset..offset), finding);
                     return false;
                 }
@@ -191,7 +214,9 @@ impl<'t> Builder<'t, '_> {
             match event {
                 Event::DocumentStart(_, version) => {
                     documents += 1;
-                    if documents > 1 {
+                    // An anchor holds to the end of its document.
+                    self.anchors.clear();
+                    if documents > 1 && !self.stream {
                         let finding = Finding::new(code::DOCUMENTS, "a second document")
                             .hint("cluster.yaml is one document: remove the `---` or what follows it");
                         self.error(span, finding);
@@ -205,7 +230,7 @@ impl<'t> Builder<'t, '_> {
                     let plain = style == ScalarStyle::Plain && !self.tagged_text(tag.as_deref(), span);
                     let extent = Extent { nodes: 1, bytes: text.len() as u64, depth: 0 };
                     if self.wants_key() {
-                        self.set_key(text, span);
+                        self.set_key(text, plain, span);
                         if anchor != 0 {
                             self.error(span, Finding::new(code::KEY, "an anchor on a key"));
                         }
@@ -248,9 +273,9 @@ impl<'t> Builder<'t, '_> {
         matches!(self.stack.last(), Some(Frame { open: Open::Map { key: None, .. }, .. }))
     }
 
-    fn set_key(&mut self, text: Cow<'t, str>, span: Span) {
+    fn set_key(&mut self, text: Cow<'t, str>, plain: bool, span: Span) {
         if let Some(Frame { open: Open::Map { key, .. }, .. }) = self.stack.last_mut() {
-            *key = Some((text, span));
+            *key = Some((text, plain, span));
         }
     }
 
@@ -267,15 +292,15 @@ impl<'t> Builder<'t, '_> {
     /// Puts a finished node into the collection that is open.
     fn attach(&mut self, id: NodeId, extent: Extent) {
         let Some(frame) = self.stack.last_mut() else {
-            self.root = Some(id);
+            self.roots.push(id);
             return;
         };
         frame.extent.add(extent);
         match &mut frame.open {
             Open::List(items) => items.push(id),
             Open::Map { entries, key } => {
-                if let Some((key, key_span)) = key.take() {
-                    entries.push(Entry { key, key_span, value: id });
+                if let Some((key, key_plain, key_span)) = key.take() {
+                    entries.push(Entry { key, key_plain, key_span, value: id });
                 }
             }
         }
@@ -344,8 +369,8 @@ impl<'t> Builder<'t, '_> {
             self.error(span, finding);
             return false;
         }
-        if depth > MAX_DEPTH {
-            self.error(span, Finding::new(code::DEPTH, format!("nested deeper than {MAX_DEPTH} levels")));
+        if depth > self.max_depth {
+            self.error(span, Finding::new(code::DEPTH, format!("nested deeper than {} levels", self.max_depth)));
             return false;
         }
         let id = self.push(Node { span, kind: Kind::Alias(target) }, 0, extent);
@@ -380,7 +405,7 @@ impl<'t> Builder<'t, '_> {
 }
 
 /// A syntax error in words. `said` is the parser's own account.
-fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str) -> (usize, Finding) {
+fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str, max_depth: u32) -> (usize, Finding) {
     let line_start = text[..offset].rfind('\n').map_or(0, |i| i + 1);
     let mut lead = text[line_start..].bytes().take_while(|b| matches!(b, b' ' | b'\t'));
     if let Some(tab) = lead.position(|b| b == b'\t') {
@@ -391,7 +416,7 @@ fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str) -> (usize, F
         ErrorKind::UnknownAnchor => Finding::new(code::ALIAS, "an alias without an anchor of that name before it")
             .hint("quote a text that starts with `*`"),
         _ if said.contains("nesting") || said.contains("recursion") || said.contains("too deep") => {
-            Finding::new(code::DEPTH, format!("nested deeper than {MAX_DEPTH} levels"))
+            Finding::new(code::DEPTH, format!("nested deeper than {max_depth} levels"))
         }
         // The parser ends with its own count of the position, which the finding has already.
         _ => {

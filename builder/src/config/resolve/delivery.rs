@@ -83,24 +83,28 @@ impl Cx<'_, '_> {
 
     fn ca_bundle(&mut self, at: &At<String>, file: &InputFile) {
         let text = String::from_utf8_lossy(&file.bytes);
-        let why = if text.contains("PRIVATE KEY-----") {
-            "it holds a private key, which would be in every stub"
-        } else {
-            let mut certificates = 0;
-            let sound = x509_parser::pem::Pem::iter_from_buffer(&file.bytes).all(|pem| {
-                pem.is_ok_and(|pem| {
-                    certificates += 1;
-                    pem.label == "CERTIFICATE" && pem.parse_x509().is_ok()
-                })
-            });
-            match (sound, certificates) {
-                (true, 1..) => return,
-                (true, _) => "it holds no certificate",
-                (false, _) => "it holds something else than PEM certificates",
-            }
-        };
+        let Some(why) = certificates_fault(&text) else { return };
         let finding = Finding::new(code::INPUT, format!("`{}` is no CA bundle: {why}", short(&file.path)));
         self.found.error_at(&at.place, finding);
+    }
+}
+
+/// Why this is no bundle of certificates in PEM.
+pub(super) fn certificates_fault(text: &str) -> Option<&'static str> {
+    if text.contains("PRIVATE KEY-----") {
+        return Some("it holds a private key, which would go where certificates go");
+    }
+    let mut certificates = 0;
+    let sound = x509_parser::pem::Pem::iter_from_buffer(text.as_bytes()).all(|pem| {
+        pem.is_ok_and(|pem| {
+            certificates += 1;
+            pem.label == "CERTIFICATE" && pem.parse_x509().is_ok()
+        })
+    });
+    match (sound, certificates) {
+        (true, 1..) => None,
+        (true, _) => Some("it holds no certificate"),
+        (false, _) => Some("it holds something else than PEM certificates"),
     }
 }
 

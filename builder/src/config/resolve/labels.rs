@@ -4,17 +4,17 @@ use super::Cx;
 use crate::config::{
     code,
     diag::{Finding, short},
-    raw::RawNode,
-    read::At,
+    raw::List,
+    read::{Field, Texts},
 };
 use nodekiln_plan::{Role, Taint, TaintError};
 use std::collections::BTreeMap;
 
 impl Cx<'_, '_> {
-    pub(super) fn labels(&mut self, at: &At<RawNode>) -> BTreeMap<String, String> {
+    pub(super) fn labels(&mut self, field: &Field<Texts>) -> BTreeMap<String, String> {
         const KUBELET: [&str; 3] = ["kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch"];
         let mut labels = BTreeMap::new();
-        for (key, value) in at.labels.get().into_iter().flat_map(|map| &map.value.0) {
+        for (key, value) in field.get().into_iter().flat_map(|map| &map.value.0) {
             if let Err(why) = qualified_name(&key.value) {
                 let finding = Finding::new(code::LABEL, format!("`{}` is no label's name: {why}", short(&key.value)));
                 self.found.error_at(&key.place, finding);
@@ -32,8 +32,8 @@ impl Cx<'_, '_> {
         labels
     }
 
-    pub(super) fn taints(&mut self, at: &At<RawNode>, role: Option<Role>) -> Vec<Taint> {
-        let Some(list) = at.taints.get() else {
+    pub(super) fn taints(&mut self, field: &Field<List<String>>, role: Option<Role>) -> Vec<Taint> {
+        let Some(list) = field.get() else {
             let default = "node-role.kubernetes.io/control-plane:NoSchedule".parse();
             return if role == Some(Role::ControlPlane) { default.into_iter().collect() } else { Vec::new() };
         };

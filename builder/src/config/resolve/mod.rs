@@ -5,26 +5,37 @@
 mod binaries;
 mod component;
 mod delivery;
+mod endpoint;
+mod external_etcd;
+mod gates;
+mod images;
 mod kernel;
 mod labels;
+mod later;
+mod layers;
 mod machine;
+mod manifests;
+mod member;
 mod networking;
 mod nodes;
 mod os;
 pub(crate) mod owned;
+mod patches;
 mod paths;
 mod pods;
+mod pools;
 mod ssh;
 mod value;
 
 use super::{
-    Algorithm, Cluster, Cni, LoadBalancer, Places, code,
+    Algorithm, Cluster, Cni, Places, code,
     diag::{Diagnostics, Finding, short},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
-    read::{Field, Place, Version, unsupported},
+    read::{Field, Place, Version},
     yaml::Tree,
 };
+use crate::release::Release;
 use nodekiln_plan::{AbsPath, ClusterName, KubernetesVersion, Timeouts};
 use std::collections::BTreeMap;
 
@@ -57,7 +68,14 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     };
     let algorithm = match raw.encryption_algorithm.get() {
         Some(at) => {
-            cx.choice(at, &[("ECDSA-P256", Algorithm::EcdsaP256)], &["ECDSA-P384", "RSA-2048", "RSA-3072", "RSA-4096"])
+            let algorithms = [
+                ("ECDSA-P256", Algorithm::EcdsaP256),
+                ("ECDSA-P384", Algorithm::EcdsaP384),
+                ("RSA-2048", Algorithm::Rsa2048),
+                ("RSA-3072", Algorithm::Rsa3072),
+                ("RSA-4096", Algorithm::Rsa4096),
+            ];
+            cx.choice(at, &algorithms, &[])
         }
         None => Some(Algorithm::EcdsaP256),
     };
@@ -66,6 +84,12 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let kubelet = cx.kubelet(&raw.kubelet, services);
     let kube_proxy = cx.kube_proxy(&raw.kube_proxy);
     let timeouts = cx.timeouts(&raw.timeouts);
+    let external_etcd = cx.external_etcd(raw);
+    let feature_gates = cx.feature_gates(&raw.feature_gates, version, algorithm);
+    let patches = cx.patches(&raw.patches);
+    let image_digests = cx.image_digests(raw);
+    let empty = Field::Absent;
+    let manifests = cx.manifests(raw.addons.get().map_or(&empty, |addons| &addons.manifests));
 
     let shared = nodes::Shared {
         version,
@@ -81,25 +105,27 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let nodes = cx.nodes(raw, &top, &shared);
     let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
     let delivery = cx.delivery(raw, &nodes);
+    cx.not_planned_yet(raw, version);
     if cx.found.has_errors() {
         return None;
     }
     let places = Places {
-        nodes: nodes.facts.iter().map(|node| node.place.origin()).collect(),
+        payloads: nodes.facts.iter().map(|node| &node.place).chain(&nodes.pool_places).map(Place::origin).collect(),
         delivery: raw.delivery.get().map_or_else(|| top.origin(), |at| at.place.origin()),
         fields: crate::config::refusable(cx.tree),
     };
+    let (endpoint, load_balancer) = endpoint?;
     let cluster = Cluster {
         name: name?,
         version: version?,
-        endpoint: endpoint?,
+        endpoint,
         networking: networking?.value,
         api_server,
         api_server_sans,
         controller_manager,
         scheduler,
         etcd: etcd?,
-        external_etcd: None,
+        external_etcd: external_etcd?,
         dns,
         proxy,
         certificates_dir: certificates_dir?,
@@ -109,16 +135,16 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         ca_certificate_validity: ca_certificate_validity?,
         kubelet: component::without_nulls(&kubelet),
         kube_proxy: component::without_nulls(&kube_proxy),
-        feature_gates: BTreeMap::new(),
-        patches: Vec::new(),
-        image_digests: BTreeMap::new(),
-        load_balancer: LoadBalancer::External,
+        feature_gates,
+        patches,
+        image_digests,
+        load_balancer,
         cni: cni?,
-        manifests: Vec::new(),
+        manifests,
         delivery: delivery?,
         timeouts,
         nodes: nodes.nodes?,
-        pools: Vec::new(),
+        pools: nodes.pools?,
     };
     Some((cluster, places))
 }
@@ -166,24 +192,20 @@ impl Cx<'_, '_> {
     /// A Kubernetes version that this nodekiln renders.
     fn version(&mut self, at: &At<Version>) -> Option<KubernetesVersion> {
         let version = self.version_text(at)?;
-        match (version.major, version.minor) {
-            (1, 36) => Some(version),
-            (1, 33..=35 | 37) => {
-                self.found
-                    .error_at(&at.place, unsupported(&format!("Kubernetes {version}")).hint("supported: v1.36.x"));
-                None
-            }
-            _ => {
-                let finding = Finding::new(code::VERSION, format!("Kubernetes {version} cannot be built"));
-                self.found.error_at(&at.place, finding.hint("supported: v1.36.x"));
-                None
-            }
+        if Release::find(version).is_some() {
+            return Some(version);
         }
+        let minors: Vec<_> = Release::minors().iter().map(|minor| format!("v{minor}.x")).collect();
+        let finding = Finding::new(code::VERSION, format!("Kubernetes {version} cannot be built"));
+        self.found.error_at(&at.place, finding.hint(format!("supported: {}", minors.join(", "))));
+        None
     }
 
     fn cni(&mut self, raw: &RawCluster) -> Option<Cni> {
         match raw.addons.get().map(|addons| &addons.cni) {
-            Some(Field::Given(at)) => self.choice(at, &[("none", Cni::None), ("bridge", Cni::Bridge)], &["flannel"]),
+            Some(Field::Given(at)) => {
+                self.choice(at, &[("none", Cni::None), ("bridge", Cni::Bridge), ("flannel", Cni::Flannel)], &[])
+            }
             Some(Field::Faulty) => None,
             _ => Some(Cni::None),
         }

@@ -1,17 +1,14 @@
-//! networking and controlPlaneEndpoint.
+//! networking.
 
-use super::{Cx, nodes::NodeFacts, value::unusable};
+use super::{Cx, value::unusable};
 use crate::config::{
     Cni, Networking, code,
     diag::{Finding, short},
     raw::{RawCluster, RawNetworking},
-    read::{At, Field, Place, unsupported},
+    read::{At, Field, Place},
 };
-use nodekiln_plan::{Cidr, CidrError, DnsName, Endpoint, EndpointError, Host, Role};
+use nodekiln_plan::{Cidr, CidrError, DnsName};
 use std::net::IpAddr;
-
-/// The port of every API server.
-const API_PORT: u16 = 6443;
 
 /// The cluster's networks and where they are written.
 pub(super) struct Networks {
@@ -49,8 +46,10 @@ impl Cx<'_, '_> {
         let pods = match &fields.pod_subnet {
             Field::Given(at) => self.subnets(at),
             Field::Faulty => None,
-            _ if cni == Some(Cni::Bridge) => {
-                let finding = Finding::new(code::MISSING, "`networking.podSubnet` is missing: `cni: bridge` needs it");
+            _ if matches!(cni, Some(Cni::Bridge | Cni::Flannel)) => {
+                let name = if cni == Some(Cni::Flannel) { "flannel" } else { "bridge" };
+                let message = format!("`networking.podSubnet` is missing: `cni: {name}` needs it");
+                let finding = Finding::new(code::MISSING, message).hint("write `podSubnet: 10.244.0.0/16`");
                 let said = raw.addons.get().and_then(|addons| addons.cni.get());
                 self.found.error_at(said.map_or(&place, |at| &at.place), finding);
                 None
@@ -150,137 +149,14 @@ impl Cx<'_, '_> {
             } else {
                 "podSubnet and serviceSubnet are of different families"
             };
-            self.found.error_at(place, beside(Finding::new(code::FAMILIES, message), "does not match this"));
+            let finding = beside(Finding::new(code::FAMILIES, message), "does not match this");
+            let finding = match (left == right, pods.as_slice()) {
+                (true, [first, second]) => finding.hint(format!("write `podSubnet: {second},{first}`")),
+                _ => finding,
+            };
+            self.found.error_at(place, finding);
             sound = false;
         }
         sound
     }
-
-    /// controlPlaneEndpoint and loadBalancer.
-    pub(super) fn endpoint(
-        &mut self,
-        raw: &RawCluster,
-        top: &Place,
-        nodes: &[NodeFacts],
-        networks: Option<&Networks>,
-    ) -> Option<Endpoint> {
-        let balancer = self.load_balancer(raw);
-        let control: Vec<&NodeFacts> = nodes.iter().filter(|node| node.role == Some(Role::ControlPlane)).collect();
-        let at = match &raw.control_plane_endpoint {
-            Field::Given(at) => at,
-            Field::Faulty => return None,
-            Field::Absent | Field::Null(_) if control.len() > 1 => {
-                let message = "`controlPlaneEndpoint` is missing: several control planes need an address of their own";
-                let finding = Finding::new(code::ENDPOINT, message)
-                    .hint("name the load balancer in front of them, HOST:PORT, or for a trial one node's address");
-                self.found.error_at(top, finding);
-                return None;
-            }
-            Field::Absent | Field::Null(_) => {
-                return control.first()?.addresses.first().map(|at| Endpoint::at(at.value, API_PORT));
-            }
-        };
-        let (host, port) = match Endpoint::parse_host_port(&at.value) {
-            Ok(parts) => parts,
-            Err(e) => {
-                let why = match e {
-                    _ if at.value.contains("://") => "it has a scheme".to_owned(),
-                    EndpointError::Port(port) => EndpointError::Port(short(&port)).to_string(),
-                    EndpointError::Address(text) => EndpointError::Address(short(&text)).to_string(),
-                    e => e.to_string(),
-                };
-                let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {why}", short(&at.value)));
-                let finding = finding.hint("write HOST:PORT, an IPv6 address in brackets");
-                self.found.error_at(&at.place, finding);
-                return None;
-            }
-        };
-        if port.is_none() {
-            let finding = Finding::new(code::ENDPOINT, format!("no port: {API_PORT} is taken"));
-            self.found.warning_at(&at.place, finding);
-        }
-        let endpoint = Endpoint { host, port: port.unwrap_or(API_PORT) };
-        if let Host::Ip(ip) = endpoint.host {
-            self.endpoint_address(at, ip, endpoint.port, balancer, nodes, networks);
-        }
-        Some(endpoint)
-    }
-
-    fn endpoint_address(
-        &mut self,
-        at: &At<String>,
-        ip: IpAddr,
-        port: u16,
-        balancer: Option<LoadBalancer>,
-        nodes: &[NodeFacts],
-        networks: Option<&Networks>,
-    ) {
-        if let Some(why) = unusable(ip) {
-            self.found.error_at(&at.place, Finding::new(code::ENDPOINT, format!("{ip} is {why}")));
-            return;
-        }
-        if let Some((net, name, place)) = networks.and_then(|n| n.holding(ip)) {
-            let finding = Finding::new(code::OVERLAP, format!("{ip} lies in {name} {net}"));
-            self.found.error_at(&at.place, finding.second(place.span, "this network is the cluster's own"));
-        }
-        let owner = nodes.iter().find_map(|node| {
-            let own = node.addresses.iter().find(|own| own.value == ip)?;
-            Some((node, own))
-        });
-        let several = nodes.iter().filter(|node| node.role == Some(Role::ControlPlane)).count() > 1;
-        match owner {
-            Some((node, own)) if node.role == Some(Role::Worker) => {
-                let finding =
-                    Finding::new(code::ENDPOINT, "the endpoint is a worker's address: no API server is there");
-                self.found.error_at(&at.place, finding.second(own.place.span, "this worker"));
-            }
-            Some((_, own)) => {
-                if port != API_PORT {
-                    let finding =
-                        Finding::new(code::ENDPOINT, format!("API servers listen on {API_PORT}, not on {port}"));
-                    self.found.error_at(&at.place, finding.second(own.place.span, "the endpoint is this node"));
-                }
-                if several {
-                    let finding = Finding::new(
-                        code::ENDPOINT,
-                        "the endpoint is one node's address: without that node no other is reached",
-                    )
-                    .second(own.place.span, "this node")
-                    .hint("put a load balancer in front of the control planes");
-                    self.found.warning_at(&at.place, finding);
-                }
-            }
-            None if balancer == Some(LoadBalancer::None) => {
-                let finding =
-                    Finding::new(code::ENDPOINT, "`loadBalancer: none`, but the endpoint is no node's address");
-                self.found.error_at(&at.place, finding.hint("leave loadBalancer out: `external` is the default"));
-            }
-            None => {}
-        }
-    }
-
-    fn load_balancer(&mut self, raw: &RawCluster) -> Option<LoadBalancer> {
-        let at = raw.load_balancer.get()?;
-        match at.value.as_str() {
-            "kube-vip" | "local" => {
-                self.found.error_at(
-                    &at.place,
-                    unsupported(&format!("`loadBalancer: {}`", at.value)).hint("supported: external, none"),
-                );
-                None
-            }
-            _ => self.choice(
-                at,
-                &[("external", LoadBalancer::External), ("none", LoadBalancer::None)],
-                &["kube-vip", "local"],
-            ),
-        }
-    }
-}
-
-/// loadBalancer, as far as this version goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LoadBalancer {
-    External,
-    None,
 }

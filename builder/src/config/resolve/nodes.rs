@@ -1,16 +1,11 @@
 //! nodes[]: who they are, and the layers that each of them carries.
 
-use super::{
-    Cx,
-    component::{merge, merge_args, without_nulls},
-    networking::Networks,
-    owned,
-};
+use super::{Cx, layers::Own, networking::Networks};
 use crate::config::{
-    Cni, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, StaticNetwork, code,
+    Cni, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork, code,
     diag::Finding,
     raw::{RawCluster, RawNode},
-    read::{At, Place, Version, unsupported},
+    read::{At, Place},
 };
 use nodekiln_payload::Format;
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
@@ -35,24 +30,45 @@ pub(super) struct NodeFacts {
     pub(super) role: Option<Role>,
     pub(super) addresses: Vec<At<IpAddr>>,
     pub(super) pod_cidr: Option<At<Vec<Cidr>>>,
-    name: Option<At<NodeName>>,
+    pub(super) name: Option<At<NodeName>>,
+    pub(super) network: Option<At<StaticNetwork>>,
+    pub(super) replaces: Option<At<Replaces>>,
+    role_place: Option<Place>,
+    /// `None` where it is faulty.
+    identity: Option<NodeIdentity>,
+    disk: Option<AbsPath>,
     mac: Option<At<String>>,
     uuid: Option<At<String>>,
-    network: Option<At<StaticNetwork>>,
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
 }
 
-/// All nodes.
+impl NodeFacts {
+    /// Where its role is said.
+    pub(super) fn role_place(&self) -> &Place {
+        self.role_place.as_ref().unwrap_or(&self.place)
+    }
+
+    /// Whether it has a Node and pods: all but nodes that run etcd alone.
+    pub(super) fn runs_pods(&self) -> bool {
+        self.role != Some(Role::Etcd)
+    }
+}
+
+/// All nodes and pools.
 pub(super) struct Nodes {
     pub(super) facts: Vec<NodeFacts>,
     /// `None` if one of them is faulty.
     pub(super) nodes: Option<Vec<Node>>,
+    /// Where the pools are.
+    pub(super) pool_places: Vec<Place>,
+    /// `None` if one of them is faulty.
+    pub(super) pools: Option<Vec<Node>>,
 }
 
 impl Cx<'_, '_> {
     pub(super) fn nodes(&mut self, raw: &RawCluster, top: &Place, shared: &Shared<'_>) -> Nodes {
-        let none = Nodes { facts: Vec::new(), nodes: None };
+        let none = Nodes { facts: Vec::new(), nodes: None, pool_places: Vec::new(), pools: None };
         let Some(list) = raw.nodes.required("nodes", top, self.found) else { return none };
         let mut facts: Vec<NodeFacts> = list.value.iter().map(|at| self.facts(at)).collect();
         // The advertise address is the one of the service network's first family.
@@ -61,23 +77,33 @@ impl Cx<'_, '_> {
                 node.addresses.sort_by_key(|at| at.is_ipv6() != primary.is_ipv6());
             }
         }
-        self.identities(&facts);
-        self.roles(&facts, &list.place);
+        let names = self.identities(&facts);
+        let pools = self.pool_facts(raw, names);
+        self.roles(raw, &facts, &list.place);
+        self.external_etcd_nodes(raw, &facts);
+        self.replacements(raw, &facts, &pools);
         if let Some(networks) = shared.networking {
             self.addresses_and_networks(&facts, networks);
         }
         if shared.cni == Some(Cni::Bridge) {
             self.bridge(&facts, &list.place);
+            self.bridge_pools(raw);
         }
         let cidrs = match shared.networking {
-            Some(networks) => self.pod_cidrs(&facts, networks, shared.controller_manager),
+            Some(networks) => self.pod_cidrs(&facts, pools.len(), networks, shared.controller_manager),
             None => None,
         };
-        if cidrs.is_some() && shared.networking.is_some_and(|n| n.pods.is_some()) && shared.cni == Some(Cni::None) {
+        if cidrs.is_some()
+            && shared.networking.is_some_and(|n| n.pods.is_some())
+            && matches!(shared.cni, Some(Cni::None | Cni::Flannel))
+        {
             self.pod_cidrs_are_given_out(&facts);
         }
-        let nodes = self.assemble(raw, &list.value, &facts, cidrs, shared);
-        Nodes { facts, nodes }
+        let base = self.base(raw, shared);
+        let nodes = self.assemble(raw, &list.value, &facts, cidrs, &base, shared);
+        let pool_places = pools.iter().map(|pool| pool.place.clone()).collect();
+        let pools = self.assemble_pools(raw, pools, &base, shared);
+        Nodes { facts, nodes, pool_places, pools }
     }
 
     /// Lays each node's own values over the cluster's.
@@ -87,36 +113,29 @@ impl Cx<'_, '_> {
         list: &[At<RawNode>],
         facts: &[NodeFacts],
         cidrs: Option<Vec<Vec<Cidr>>>,
+        base: &super::layers::Base,
         shared: &Shared<'_>,
     ) -> Option<Vec<Node>> {
-        let base_os = self.os_layer(&raw.os);
-        let families = shared.networking.map(|n| n.value.services.as_slice()).unwrap_or_default();
-        let base_kernel = self.kernel_layer(&raw.kernel, families);
-        let base_binaries = self.binaries_layer(&raw.binaries);
-        let base_args = self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS);
-        let ignored = self.ignored_checks(&raw.ignore_preflight_errors);
-        let members = facts.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
+        let control_planes = facts.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
         let mut nodes = Vec::with_capacity(list.len());
         let mut cidrs = cidrs.map(Vec::into_iter);
         for (at, facts) in list.iter().zip(facts) {
-            let os = self.os_layer(&at.os);
-            let os = self.os(&os, &base_os, &facts.place, shared);
-            let kernel = self.kernel_layer(&at.kernel, families).over(&base_kernel);
-            let binaries = self.binaries_layer(&at.binaries);
-            let own_args = self.args(&at.kubelet_extra_args, owned::KUBELET_FLAGS);
-            let own_kubelet = self.kubelet(&at.kubelet, families);
-            let version = match at.kubernetes_version.get() {
-                Some(text) => self.node_version(text, shared.version),
-                None => shared.version,
+            let own = Own {
+                version: &at.kubernetes_version,
+                os: &at.os,
+                kubelet: &at.kubelet,
+                args: &at.kubelet_extra_args,
+                kernel: &at.kernel,
+                binaries: &at.binaries,
             };
+            let layers = self.layers(&own, base, &facts.place, facts.role, shared);
             let cidr = cidrs.as_mut().and_then(Iterator::next);
-            let Some(os) = os else { continue };
-            let binaries = binaries.over(&base_binaries, os.profile);
-            if os.updates && members > 1 {
+            let Some(layers) = layers else { continue };
+            if layers.os.updates && control_planes > 1 {
                 self.updates_warning(&at.os, &raw.os);
             }
-            self.early_fetch(facts, &os, &binaries, raw);
-            if facts.network.is_some() && facts.mac.is_none() && os.platform == Platform::Metal {
+            self.early_fetch(facts, &layers.os, &layers.binaries, raw);
+            if facts.network.is_some() && facts.mac.is_none() && layers.os.platform == Platform::Metal {
                 let place = at.network.get().map_or(&facts.place, |network| &network.place);
                 let finding =
                     Finding::new(code::NETWORK, "`network` without `mac` on metal: the only Ethernet port is taken");
@@ -126,16 +145,16 @@ impl Cx<'_, '_> {
                 let finding = Finding::new(code::UNSUPPORTED, "nothing reads `uuid` yet: it is for booting by PXE");
                 self.found.warning_at(&uuid.place, finding);
             }
-            let mut kubelet = without_nulls(shared.kubelet);
-            merge(&mut kubelet, &own_kubelet);
-            let (Some(name), Some(role), Some(version), Some(cidr)) = (&facts.name, facts.role, version, cidr) else {
+            let (Some(name), Some(role), Some(cidr), Some(identity), Some(version)) =
+                (&facts.name, facts.role, cidr, facts.identity, layers.version)
+            else {
                 continue;
             };
             nodes.push(Node {
                 kind: NodeKind::Machine,
-                identity: NodeIdentity::Baked,
-                disk: None,
-                replaces: None,
+                identity,
+                disk: facts.disk.clone(),
+                replaces: facts.replaces.as_ref().map(|at| at.value.clone()),
                 name: name.value.clone(),
                 role,
                 addresses: facts.addresses.iter().map(|at| at.value).collect(),
@@ -146,35 +165,29 @@ impl Cx<'_, '_> {
                 taints: facts.taints.clone(),
                 pod_cidrs: cidr,
                 version,
-                kubelet,
-                kubelet_extra_args: merge_args(&base_args, &own_args),
-                ignore_preflight_errors: ignored.clone(),
-                kernel,
-                os,
-                binaries,
+                kubelet: layers.kubelet,
+                kubelet_extra_args: layers.args,
+                ignore_preflight_errors: base.ignored.clone(),
+                kernel: layers.kernel,
+                os: layers.os,
+                binaries: layers.binaries,
             });
         }
         (nodes.len() == list.len()).then_some(nodes)
     }
 
-    fn node_version(&mut self, at: &At<Version>, cluster: Option<KubernetesVersion>) -> Option<KubernetesVersion> {
-        let version = self.version_text(at)?;
-        if cluster.is_some_and(|cluster| cluster != version) {
-            self.found.error_at(&at.place, unsupported("another version than the cluster's").hint("leave it out"));
-            return None;
-        }
-        Some(version)
-    }
-
     fn facts(&mut self, at: &At<RawNode>) -> NodeFacts {
         let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<NodeName>(name));
         let role = at.role.required("role", &at.place, self.found);
+        let role_place = role.map(|role| role.place.clone());
         let role = role.and_then(|role| {
-            self.choice(role, &[("control-plane", Role::ControlPlane), ("worker", Role::Worker)], &["etcd"])
+            let roles = [("control-plane", Role::ControlPlane), ("worker", Role::Worker), ("etcd", Role::Etcd)];
+            self.choice(role, &roles, &[])
         });
         let addresses = self.addresses(at);
-        if let Some(identity) = at.identity.get() {
-            self.choice(identity, &[("baked", ())], &["bootstrap-token"]);
+        let identity = self.identity(at, role);
+        if role == Some(Role::Etcd) {
+            self.etcd_node(at);
         }
         let network = at.network.get().and_then(|network| self.static_network(network, &addresses));
         // A finding about the whole node points at its name.
@@ -190,17 +203,21 @@ impl Cx<'_, '_> {
                 Some(At { value: nets, place: text.place.clone() })
             }),
             name,
+            role_place,
+            identity,
+            disk: at.disk.get().and_then(|disk| self.disk(disk)),
+            replaces: at.replaces.get().and_then(|replaces| self.replaces(replaces)),
             mac: at.mac.get().and_then(|mac| self.mac(mac)),
             uuid: at.uuid.get().and_then(|uuid| self.uuid(uuid)),
             network,
-            labels: self.labels(at),
-            taints: self.taints(at, role),
+            labels: self.labels(&at.labels),
+            taints: self.taints(&at.taints, role),
             addresses,
         }
     }
 
-    /// Names, addresses, MACs and UUIDs are each one machine's.
-    fn identities(&mut self, facts: &[NodeFacts]) {
+    /// Names, addresses, MACs and UUIDs are each one machine's. The names, with their places.
+    fn identities(&mut self, facts: &[NodeFacts]) -> BTreeMap<NodeName, Place> {
         let mut names = BTreeMap::new();
         let mut addresses = BTreeMap::new();
         let mut macs = BTreeMap::new();
@@ -227,22 +244,29 @@ impl Cx<'_, '_> {
                 self.once(&mut uuids, at.value.clone(), &at.place, "this UUID");
             }
         }
+        names
     }
 
-    fn roles(&mut self, facts: &[NodeFacts], place: &Place) {
+    fn roles(&mut self, raw: &RawCluster, facts: &[NodeFacts], place: &Place) {
         if facts.iter().any(|node| node.role.is_none()) {
             return;
         }
-        let members = facts.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
-        if members == 0 {
+        let count = |role| facts.iter().filter(|node| node.role == Some(role)).count();
+        let (control_planes, etcd) = (count(Role::ControlPlane), count(Role::Etcd));
+        if control_planes == 0 {
             let finding = Finding::new(code::ROLES, "no control plane among the nodes");
             self.found.error_at(place, finding.hint("give at least one node `role: control-plane`"));
-        } else if members % 2 == 0 {
+        }
+        if raw.etcd.get().is_some_and(|etcd| !etcd.external.is_unset()) {
+            return;
+        }
+        let (members, who) = if etcd > 0 { (etcd, "etcd nodes") } else { (control_planes, "control planes") };
+        if members > 0 && members % 2 == 0 {
             let finding = Finding::new(
                 code::ROLES,
                 format!("{members} etcd members: no more may fail than with {}", members - 1),
             );
-            self.found.warning_at(place, finding.hint("take an odd number of control planes"));
+            self.found.warning_at(place, finding.hint(format!("take an odd number of {who}")));
         }
     }
 
@@ -274,11 +298,10 @@ impl Cx<'_, '_> {
     /// `cni: bridge` needs one layer-2 network and lays a route per node.
     fn bridge(&mut self, facts: &[NodeFacts], place: &Place) {
         const MOST: usize = 250;
-        if facts.len() > MOST {
-            let finding = Finding::new(
-                code::BRIDGE,
-                format!("`cni: bridge` serves at most {MOST} nodes, here are {}", facts.len()),
-            );
+        let count = facts.iter().filter(|node| node.runs_pods()).count();
+        if count > MOST {
+            let finding =
+                Finding::new(code::BRIDGE, format!("`cni: bridge` serves at most {MOST} nodes, here are {count}"));
             self.found.error_at(place, finding.hint("take `cni: none` and a network add-on"));
         }
         // The first node that tells its prefix stands for the network of that family.
@@ -286,13 +309,13 @@ impl Cx<'_, '_> {
             let own = |node: &NodeFacts| {
                 node.addresses.iter().find(|at| at.is_ipv6() == family).map(|at| (at.value, at.place.clone()))
             };
-            let known = facts.iter().find_map(|node| {
+            let known = facts.iter().filter(|node| node.runs_pods()).find_map(|node| {
                 let (ip, place) = own(node)?;
                 let (_, prefix) = node.network.as_ref()?.addresses.iter().find(|(held, _)| *held == ip)?;
                 Some((ipnet::IpNet::new(ip, *prefix).ok()?.trunc(), place))
             });
             let Some((net, first)) = known else { continue };
-            for node in facts {
+            for node in facts.iter().filter(|node| node.runs_pods()) {
                 if let Some((ip, place)) = own(node).filter(|(ip, _)| !net.contains(ip)) {
                     let finding = Finding::new(
                         code::BRIDGE,

@@ -24,6 +24,7 @@ pub(super) struct OsLayer {
     updates: Option<bool>,
     files: Vec<At<OsFile>>,
     units: Vec<At<OsUnit>>,
+    snippets: Option<Vec<At<InputFile>>>,
 }
 
 /// An account of one layer; groups depend on the profile unless they are given.
@@ -62,6 +63,7 @@ impl Cx<'_, '_> {
             updates: raw.updates.get().map(|at| at.value.0),
             files: self.files(&raw.files),
             units: self.units(&raw.units),
+            snippets: raw.snippets.get().map(|list| self.snippets(list)),
         }
     }
 
@@ -101,6 +103,7 @@ impl Cx<'_, '_> {
             }
         }
         let ignition = own.ignition.as_ref().or(base.ignition.as_ref());
+        let snippets = own.snippets.as_ref().or(base.snippets.as_ref()).map(Vec::as_slice).unwrap_or_default();
         let mut files: Vec<OsFile> = files.into_values().map(|at| at.value).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Some(Os {
@@ -113,8 +116,21 @@ impl Cx<'_, '_> {
             updates,
             files,
             units: units.into_values().map(|at| at.value).collect(),
-            snippets: Vec::new(),
+            snippets: snippets.iter().map(|at| at.value.clone()).collect(),
         })
+    }
+
+    /// Files of an OS layer; what is in them is the profile's affair.
+    fn snippets(&mut self, list: &At<List<String>>) -> Vec<At<InputFile>> {
+        let mut snippets = Vec::new();
+        let mut seen = BTreeMap::new();
+        for at in &list.value {
+            let Some(file) = self.input(at) else { continue };
+            if self.once(&mut seen, file.path.clone(), &at.place, "this file") {
+                snippets.push(At { value: file, place: at.place.clone() });
+            }
+        }
+        snippets
     }
 
     /// A version of Ignition's for a system without it: a mistake where both are said in one layer.

@@ -28,10 +28,11 @@ fn node_mask(net: Cidr, several: bool, manager: &ControlPlaneComponent) -> u8 {
 
 impl Cx<'_, '_> {
     /// Gives every node its networks, in the order of podSubnet's: the one it names, or the n-th free one. `None` if
-    /// that cannot be.
+    /// that cannot be. Nodes of a pool take what is left, at least one each.
     pub(super) fn pod_cidrs(
         &mut self,
         nodes: &[NodeFacts],
+        pools: usize,
         networks: &Networks,
         manager: &ControlPlaneComponent,
     ) -> Option<Vec<Vec<Cidr>>> {
@@ -66,28 +67,32 @@ impl Cx<'_, '_> {
                 .collect();
             taken.sort_unstable();
             let mut index = 0;
-            for (node, cidrs) in nodes.iter().zip(&mut out) {
-                if let Some(at) = &node.pod_cidr {
-                    cidrs.extend(at.value.get(family));
-                    continue;
+            let mut next_free = || loop {
+                let candidate = net.subnet(mask, index)?;
+                index += 1;
+                let (start, end) = bounds(candidate);
+                let next = taken.partition_point(|(_, taken_end)| *taken_end < start);
+                if taken.get(next).is_none_or(|(taken_start, _)| *taken_start > end) {
+                    return Some(candidate);
                 }
-                let free = loop {
-                    let Some(candidate) = net.subnet(mask, index) else { break None };
-                    index += 1;
-                    let (start, end) = bounds(candidate);
-                    let next = taken.partition_point(|(_, taken_end)| *taken_end < start);
-                    if taken.get(next).is_none_or(|(taken_start, _)| *taken_start > end) {
-                        break Some(candidate);
-                    }
-                };
-                match free {
-                    Some(cidr) => cidrs.push(cidr),
-                    None => {
-                        let message = format!("{net} has too few /{mask} networks for {} nodes", nodes.len());
-                        self.found.error_at(place, Finding::new(code::TOO_SMALL, message));
-                        return None;
-                    }
+            };
+            let mut enough = true;
+            for (node, cidrs) in nodes.iter().zip(&mut out).filter(|(node, _)| node.runs_pods()) {
+                match &node.pod_cidr {
+                    Some(at) => cidrs.extend(at.value.get(family)),
+                    None => match next_free() {
+                        Some(cidr) => cidrs.push(cidr),
+                        None => enough = false,
+                    },
                 }
+            }
+            enough &= (0..pools).all(|_| next_free().is_some());
+            if !enough {
+                let count = nodes.iter().filter(|node| node.runs_pods()).count();
+                let pools = if pools > 0 { format!(" and {pools} pools") } else { String::new() };
+                let message = format!("{net} has too few /{mask} networks for {count} nodes{pools}");
+                self.found.error_at(place, Finding::new(code::TOO_SMALL, message));
+                return None;
             }
         }
         sound.then_some(out)

@@ -46,9 +46,19 @@ pub(super) fn findings(text: &str) -> Vec<String> {
 }
 
 pub(super) fn table(rows: &[(&str, &str, &[&str])]) {
+    check(rows, |_| true);
+}
+
+/// As `table`, but for what a later version will support: those findings come and go.
+pub(super) fn table_of_all_but_later(rows: &[(&str, &str, &[&str])]) {
+    check(rows, |finding| !finding.starts_with("NK0205"));
+}
+
+fn check(rows: &[(&str, &str, &[&str])], counts: fn(&str) -> bool) {
     let mut wrong = String::new();
     for (from, to, expected) in rows {
-        let found = findings(&edited(from, to));
+        let mut found = findings(&edited(from, to));
+        found.retain(|finding| counts(finding));
         if found != *expected {
             wrong.push_str(&format!("{from:?} -> {to:?}\n  found {found:?}\n  due   {expected:?}\n"));
         }
@@ -80,13 +90,11 @@ pub(super) fn said(rows: &[(&str, &str, &str, &str)]) {
 #[test]
 fn choices_and_versions_help() {
     said(&[
-        ("role: control-plane", "role: wroker", "NK0302 nodes[0].role 8:11", "!etcd"),
         ("role: control-plane", "role: wroker", "NK0302 nodes[0].role 8:11", "did you mean `worker`"),
         ("role: control-plane", "role: Master", "NK0302 nodes[0].role 8:11", "did you mean `control-plane`"),
-        ("role: control-plane", "role: etcd", "NK0205 nodes[0].role 8:11", "supported: control-plane, worker"),
-        ("", "addons: {cni: flanel}\n", "NK0302 addons.cni 10:15", "!flannel"),
-        ("", "    identity: token\n", "NK0302 nodes[0].identity 10:15", "!bootstrap"),
-        ("", "loadBalancer: metallb\n", "NK0302 loadBalancer 10:15", "!kube-vip"),
+        ("", "addons: {cni: flanel}\n", "NK0302 addons.cni 10:15", "did you mean `flannel`"),
+        ("", "    identity: token\n", "NK0302 nodes[0].identity 10:15", "baked, bootstrap-token"),
+        ("", "loadBalancer: metallb\n", "NK0302 loadBalancer 10:15", "external, none, kube-vip, local"),
         ("", "kubelet: {maxpods: 60}\n", "NK0201 kubelet.maxpods 10:11", "did you mean `maxPods`"),
         ("", "kubeProxy: {iptable: {}}\n", "NK0201 kubeProxy.iptable 10:13", "did you mean `iptables`"),
         ("", "kubelet: {zzz: 1}\n", "NK0201 kubelet.zzz 10:11", "KubeletConfiguration (kubelet.config.k8s.io/v1beta1)"),
@@ -96,8 +104,7 @@ fn choices_and_versions_help() {
         ("v1.36.3", "1.30", "NK0303 kubernetesVersion 3:20", "vMAJOR.MINOR.PATCH"),
         ("v1.36.3", "1.30", "NK0303 kubernetesVersion 3:20", "!quote"),
         ("", "    kubernetesVersion: 1\n", "NK0303 nodes[0].kubernetesVersion 10:24", "vMAJOR.MINOR.PATCH"),
-        ("", "pools: []\n", "NK0205 pools 10:1", "remove it, or wait"),
-        ("", "loadBalancer: local\n", "NK0205 loadBalancer 10:15", "supported: external, none"),
+        ("", "pxe: {}\n", "NK0205 pxe 10:1", "remove it, or wait"),
         ("nodekiln/v1alpha1", "kubeadm.k8s.io/v1beta4", "NK0302 apiVersion 1:13", "nodekiln init"),
         ("kind: Cluster", "kind: Node", "NK0302 kind 2:7", "write `kind: Cluster`"),
         ("nodes:\n  - name: a\n    role: control-plane\n    address: 192.0.2.1\n", "", "NK0204  1:1", "nodes: [{name:"),

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod breadth;
+mod files;
 mod findings;
 mod hostile;
 mod nodes;

@@ -56,19 +56,9 @@ fn header() {
 fn shape() {
     table(&[
         ("", "adons: {}\n", &["NK0201 adons 10:1"]),
-        ("", "pools: []\n", &["NK0205 pools 10:1"]),
-        (
-            "",
-            "featureGates: {}\npatches: p\nimages: {}\npxe: {}\n",
-            &["NK0205 featureGates 10:1", "NK0205 patches 11:1", "NK0205 images 12:1", "NK0205 pxe 13:1"],
-        ),
+        ("", "pools: []\nfeatureGates: {}\nimages: {digests: {}}\n", &[]),
+        ("", "pxe: {}\nimages: {preload: []}\n", &["NK0205 pxe 10:1", "NK0205 images.preload 11:10"]),
         ("role:", "rol:", &["NK0204 nodes[0] 7:5", "NK0201 nodes[0].rol 8:5"]),
-        (
-            "",
-            "    disk: /dev/sda\n    ttl: 1h\n    replaces: b\n",
-            &["NK0205 nodes[0].disk 10:5", "NK0205 nodes[0].ttl 11:5", "NK0205 nodes[0].replaces 12:5"],
-        ),
-        ("", "    identity: bootstrap-token\n", &["NK0205 nodes[0].identity 10:15"]),
         ("", "    identity: baked\n", &[]),
         ("networking: {podSubnet: 10.244.0.0/16}", "networking: 3", &["NK0202 networking 4:13"]),
         ("networking: {podSubnet: 10.244.0.0/16}", "networking: [a]", &["NK0202 networking 4:1"]),
@@ -78,10 +68,7 @@ fn shape() {
         ("name: a", "name: [a]", &["NK0202 nodes[0].name 7:5"]),
         ("name: a", "name: null", &["NK0204 nodes[0].name 7:11"]),
         ("nodes:\n", "nodes: []\nnode:\n", &["NK0501 nodes 6:1", "NK0201 node 7:1"]),
-        ("", "addons: {manifests: [a]}\n", &["NK0205 addons.manifests 10:10"]),
-        ("", "addons: {cni: flannel}\n", &["NK0205 addons.cni 10:15"]),
         ("", "addons: {cni: calico}\n", &["NK0302 addons.cni 10:15"]),
-        ("", "etcd: {external: {}}\n", &["NK0205 etcd.external 10:8"]),
         ("", "dns: {disabled: yes}\n", &["NK0202 dns.disabled 10:17"]),
         ("", "dns: {disabled: 'true'}\n", &["NK0202 dns.disabled 10:17"]),
         ("", "dns: {disabled: true, imageTag: v1.12.0}\n", &[]),
@@ -195,8 +182,6 @@ fn endpoint() {
             "  - {name: b, role: control-plane, address: 192.0.2.2}\ncontrolPlaneEndpoint: 192.0.2.99:6443\n",
             &["warning NK0501 nodes 6:1"],
         ),
-        ("", "loadBalancer: kube-vip\n", &["NK0205 loadBalancer 10:15"]),
-        ("", "loadBalancer: local\n", &["NK0205 loadBalancer 10:15"]),
         ("", "loadBalancer: metallb\n", &["NK0302 loadBalancer 10:15"]),
     ]);
 }

@@ -27,7 +27,7 @@ fn examples_have_no_findings() {
     for example in examples::ALL {
         let loaded = load_text(example.text);
         assert!(loaded.warnings.is_empty(), "{}:\n{}", example.name, loaded.warnings);
-        assert_eq!(loaded.places.nodes.len(), loaded.cluster.nodes.len());
+        assert_eq!(loaded.places.payloads.len(), loaded.cluster.payloads().count());
         assert_eq!(loaded.inputs.len(), 1);
         assert!(examples::find(example.name).is_some());
     }

@@ -1,0 +1,120 @@
+//! What nodes and pools lay over the cluster's own values.
+
+use super::{
+    Cx,
+    binaries::BinariesLayer,
+    component::{merge, merge_args, without_nulls},
+    kernel::KernelLayer,
+    nodes::Shared,
+    os::OsLayer,
+    owned,
+};
+use crate::config::{
+    Arg, Binaries, Fragment, Kernel, Os, code,
+    diag::Finding,
+    object::Object,
+    raw::{List, RawArg, RawBinaries, RawCluster, RawKernel, RawOs},
+    read::{At, Field, Place, Version},
+};
+use nodekiln_plan::{KubernetesVersion, Role};
+
+/// The cluster's own values.
+pub(super) struct Base {
+    os: OsLayer,
+    kernel: KernelLayer,
+    binaries: BinariesLayer,
+    args: Vec<Arg>,
+    pub(super) ignored: Vec<String>,
+}
+
+/// What a node or pool says itself.
+pub(super) struct Own<'a> {
+    pub(super) version: &'a Field<Version>,
+    pub(super) os: &'a Field<RawOs>,
+    pub(super) kubelet: &'a Field<Object>,
+    pub(super) args: &'a Field<List<RawArg>>,
+    pub(super) kernel: &'a Field<RawKernel>,
+    pub(super) binaries: &'a Field<RawBinaries>,
+}
+
+/// Both, laid over each other.
+pub(super) struct Layers {
+    /// `None` where it is faulty.
+    pub(super) version: Option<KubernetesVersion>,
+    pub(super) os: Os,
+    pub(super) kubelet: Fragment,
+    pub(super) args: Vec<Arg>,
+    pub(super) kernel: Kernel,
+    pub(super) binaries: Binaries,
+}
+
+impl Cx<'_, '_> {
+    pub(super) fn base(&mut self, raw: &RawCluster, shared: &Shared<'_>) -> Base {
+        let families = shared.networking.map(|n| n.value.services.as_slice()).unwrap_or_default();
+        Base {
+            os: self.os_layer(&raw.os),
+            kernel: self.kernel_layer(&raw.kernel, families),
+            binaries: self.binaries_layer(&raw.binaries),
+            args: self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS),
+            ignored: self.ignored_checks(&raw.ignore_preflight_errors),
+        }
+    }
+
+    /// `None` without a profile. Whatever else is faulty has been reported.
+    pub(super) fn layers(
+        &mut self,
+        own: &Own<'_>,
+        base: &Base,
+        place: &Place,
+        role: Option<Role>,
+        shared: &Shared<'_>,
+    ) -> Option<Layers> {
+        let families = shared.networking.map(|n| n.value.services.as_slice()).unwrap_or_default();
+        let os = self.os_layer(own.os);
+        let os = self.os(&os, &base.os, place, shared);
+        let kernel = self.kernel_layer(own.kernel, families).over(&base.kernel);
+        let binaries = self.binaries_layer(own.binaries);
+        let args = self.args(own.args, owned::KUBELET_FLAGS);
+        let own_kubelet = self.kubelet(own.kubelet, families);
+        let version = match own.version.get() {
+            Some(text) => self.node_version(text, shared.version, role),
+            None => shared.version,
+        };
+        let os = os?;
+        let mut kubelet = without_nulls(shared.kubelet);
+        merge(&mut kubelet, &own_kubelet);
+        Some(Layers {
+            version,
+            kubelet,
+            args: merge_args(&base.args, &args),
+            kernel,
+            binaries: binaries.over(&base.binaries, os.profile),
+            os,
+        })
+    }
+
+    /// The kubelet's version: Kubernetes' rules for version skew. A kubelet is never newer than the API server, at most
+    /// three minors older, and on a control plane one.
+    fn node_version(
+        &mut self,
+        at: &At<Version>,
+        cluster: Option<KubernetesVersion>,
+        role: Option<Role>,
+    ) -> Option<KubernetesVersion> {
+        let version = self.version(at)?;
+        let Some(cluster) = cluster else { return Some(version) };
+        let most = if role == Some(Role::ControlPlane) { 1 } else { 3 };
+        let older = cluster.minor.saturating_sub(version.minor);
+        let why = if version > cluster {
+            format!("{version} is newer than the cluster's {cluster}: the API server goes first")
+        } else if older > most {
+            let on = if most == 1 { " on a control plane" } else { "" };
+            let minors = if most == 1 { "1 minor" } else { "3 minors" };
+            format!("{version} is {older} minors older than the cluster's {cluster}: at most {minors}{on}")
+        } else {
+            return Some(version);
+        };
+        self.found.error_at(&at.place, Finding::new(code::VERSION, why).hint("leave it out for the cluster's own"));
+        None
+    }
+}
