@@ -120,8 +120,10 @@ fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Valu
 fn key(reader: &mut Reader<'_, '_>, text: &str, place: &Place) {
     let read = match scalar(text) {
         Ok(Value::String(_)) => return,
-        Ok(value) if value.to_string() == text && !value.is_null() => return,
-        Ok(value) => format!("`{value}`"),
+        Ok(value) => match value.to_string() {
+            same if same == text && !value.is_null() => return,
+            other => format!("`{other}`"),
+        },
         Err(_) => "a number that JSON does not have".to_owned(),
     };
     let finding = Finding::new(code::AMBIGUOUS, format!("Kubernetes reads the key `{}` as {read}", short(text)));
