@@ -60,7 +60,6 @@ fn pinned(cluster: &Cluster, image: String) -> String {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "asked when `images.digests` is read"))]
 /// All images that nodekiln names for a cluster, by tag: those that `images.digests` can pin. What a user's own manifests
 /// name is not among them.
 pub fn all(cluster: &Cluster) -> BTreeSet<String> {

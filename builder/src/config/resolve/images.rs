@@ -1,11 +1,15 @@
 //! images: what is pinned.
 
 use super::Cx;
-use crate::config::{
-    code,
-    diag::{Finding, short},
-    raw::RawCluster,
-    read::At,
+use crate::{
+    component::image,
+    config::{
+        Cluster, code,
+        diag::{Finding, short},
+        nearest::nearest,
+        raw::RawCluster,
+        read::At,
+    },
 };
 use std::collections::BTreeMap;
 
@@ -26,6 +30,21 @@ impl Cx<'_, '_> {
             }
         }
         digests
+    }
+
+    /// Digests of images that nodekiln does not name: a spelling, or the image of another release.
+    pub(super) fn unused_digests(&mut self, raw: &RawCluster, cluster: &Cluster) {
+        let Some(field) = raw.images.get().and_then(|images| images.digests.get()) else { return };
+        let used = image::all(cluster);
+        for (image, _) in field.value.0.iter().filter(|(image, _)| !used.contains(&image.value)) {
+            let message = format!("no manifest of nodekiln's names `{}`: nothing is pinned by it", short(&image.value));
+            let finding = Finding::new(code::DIGEST, message);
+            let finding = match nearest(&image.value, used.iter().map(String::as_str)) {
+                Some(name) => finding.hint(format!("did you mean `{name}`?")),
+                None => finding.hint("what your own manifests name is pinned there"),
+            };
+            self.found.warning_at(&image.place, finding);
+        }
     }
 
     /// An image as manifests name it: repository and tag.

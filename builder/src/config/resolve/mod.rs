@@ -66,7 +66,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         field if field.is_unset() => Some("registry.k8s.io".to_owned()),
         field => field.get().and_then(|at| cx.image_repository(at)),
     };
-    let algorithm = match raw.encryption_algorithm.get() {
+    let given = match raw.encryption_algorithm.get() {
         Some(at) => {
             let algorithms = [
                 ("ECDSA-P256", Algorithm::EcdsaP256),
@@ -77,15 +77,16 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
             ];
             cx.choice(at, &algorithms, &[])
         }
-        None => Some(Algorithm::EcdsaP256),
+        None => None,
     };
+    let (feature_gates, asked) = cx.feature_gates(&raw.feature_gates, version, given);
+    let algorithm = given.or(asked).unwrap_or(Algorithm::EcdsaP256);
     let (certificate_validity, ca_certificate_validity) = cx.validity(raw);
     let services = networking.as_ref().map(|n| n.value.services.as_slice()).unwrap_or_default();
     let kubelet = cx.kubelet(&raw.kubelet, services);
     let kube_proxy = cx.kube_proxy(&raw.kube_proxy);
     let timeouts = cx.timeouts(&raw.timeouts);
     let external_etcd = cx.external_etcd(raw);
-    let feature_gates = cx.feature_gates(&raw.feature_gates, version, algorithm);
     let patches = cx.patches(&raw.patches);
     let image_digests = cx.image_digests(raw);
     let empty = Field::Absent;
@@ -105,7 +106,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let nodes = cx.nodes(raw, &top, &shared);
     let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
     let delivery = cx.delivery(raw, &nodes);
-    cx.not_planned_yet(raw, version);
+    cx.not_planned_yet(raw, algorithm);
     if cx.found.has_errors() {
         return None;
     }
@@ -130,7 +131,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         proxy,
         certificates_dir: certificates_dir?,
         image_repository: image_repository?,
-        algorithm: algorithm?,
+        algorithm,
         certificate_validity: certificate_validity?,
         ca_certificate_validity: ca_certificate_validity?,
         kubelet: component::without_nulls(&kubelet),
@@ -146,6 +147,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         nodes: nodes.nodes?,
         pools: nodes.pools?,
     };
+    cx.unused_digests(raw, &cluster);
     Some((cluster, places))
 }
 

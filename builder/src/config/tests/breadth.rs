@@ -232,7 +232,11 @@ fn gates_and_digests() {
     table(&[
         ("", "featureGates: {NodeLocalCRISocket: true, RootlessControlPlane: false}\n", &[]),
         ("", "featureGates: {PublicKeysECDSA: true}\n", &[]),
-        ("", "featureGates: {PublicKeysECDSA: false}\n", &["NK0803 featureGates.PublicKeysECDSA 10:16"]),
+        (
+            "",
+            "encryptionAlgorithm: ECDSA-P256\nfeatureGates: {PublicKeysECDSA: false}\n",
+            &["NK0803 featureGates.PublicKeysECDSA 11:16"],
+        ),
         ("", "featureGates: {RootlessControlPlane: true}\n", &["NK0803 featureGates.RootlessControlPlane 10:16"]),
         ("", "featureGates: {NodeLocalCRISockets: true}\n", &["NK0803 featureGates.NodeLocalCRISockets 10:16"]),
         ("", "featureGates: {NodeLocalCRISocket: 'true'}\n", &["NK0202 featureGates.NodeLocalCRISocket 10:36"]),
