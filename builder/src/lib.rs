@@ -9,6 +9,7 @@ pub mod bake;
 pub mod cli;
 mod component;
 pub mod config;
+pub mod diff;
 pub mod draft;
 pub mod firstboot;
 pub mod inspect;

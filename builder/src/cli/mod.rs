@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out. Data goes to stdout, words to stderr.
 
 mod build;
+mod diff;
 mod example;
 mod init;
 mod inspect;
@@ -41,6 +42,8 @@ enum Command {
     Validate(validate::Validate),
     /// Tell what a payload holds, without anything secret: files, units, keys, certificates, until when it can boot.
     Inspect(inspect::Inspect),
+    /// Tell which nodes change from an output to another one, or to what cluster.yaml says now, and what restarts.
+    Diff(diff::Diff),
     /// Read an output again: every byte, every payload, every chain, and where which key is.
     Verify(verify::Verify),
     /// Print the JSON Schema of cluster.yaml, for editors.
@@ -67,6 +70,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Validate(validate) => validate.run(&terminal),
         Command::Inspect(inspect) => inspect.run(&terminal),
         Command::Verify(verify) => verify.run(&terminal),
+        Command::Diff(diff) => match diff.run(&terminal) {
+            Ok(diff::Differs::Yes) => return ExitCode::from(exit::FINDINGS),
+            Ok(diff::Differs::NoOrNotAsked) => Ok(()),
+            Err(failure) => Err(failure),
+        },
         Command::Schema(schema) => schema.run(&terminal),
         Command::Secrets(secrets) => secrets.run(&terminal),
     };

@@ -12,6 +12,7 @@ mod text;
 
 pub use node::{NodeMaterial, PrivateKey};
 pub use recognise::{Beside, RecogniseError, Recognised};
+pub(crate) use report::object_name;
 pub use report::{
     AccountFacts, DirectoryFacts, FetchFacts, FileFacts, Inspection, Kind, LinkFacts, NetworkFacts, NodeFacts,
     PlatformFacts, PointerFacts, UnitFacts,

@@ -14,9 +14,11 @@ mod tests;
 
 use crate::output::{
     folder::{ReadError, Source},
-    manifest::{MANIFEST, Manifest},
+    manifest::{MANIFEST, Manifest, NodeRow},
 };
+use nodekiln_payload::NodeTree;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,6 +91,14 @@ fn report(manifest: Option<&Manifest>, found: Findings) -> Report {
         boot_before: manifest.and_then(|manifest| manifest.nodes.iter().map(|row| row.boot_before).min()),
         findings,
     }
+}
+
+/// The payload of a node; the inner error says why it cannot be decoded.
+pub(crate) fn decoded(source: &dyn Source, row: &NodeRow) -> Result<Result<NodeTree, String>, ReadError> {
+    let mut found = Findings::default();
+    let read = node::read(source, row, &mut BTreeSet::new(), &mut found)?;
+    let why = || found.0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join(", ");
+    Ok(read.map(|read| read.tree).ok_or_else(why))
 }
 
 /// A finding about a file that the manifest names and that is not there is made once, by `files`.
