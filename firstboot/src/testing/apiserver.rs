@@ -25,6 +25,8 @@ pub struct Store {
     pub log: Vec<String>,
     /// Changes left until the server stops answering; none: it does not.
     pub lives: Option<u32>,
+    /// How often `/apis/example.com/v1` was asked for.
+    pub asked: u32,
     version: u64,
 }
 
@@ -97,10 +99,29 @@ fn kinds(path: &str) -> Option<Value> {
     }
 }
 
+/// A group that comes to be served as one whose definition was just applied: not at all, then without the kind, then whole.
+fn late_kinds(asked: u32) -> (u16, Value) {
+    let widgets =
+        json!({"name": "widgets", "singularName": "widget", "namespaced": true, "kind": "Widget", "verbs": ["patch"]});
+    let resources = match asked {
+        1 => return failure(404, "NotFound"),
+        2 => json!([]),
+        _ => json!([widgets]),
+    };
+    (
+        200,
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "example.com/v1", "resources": resources}),
+    )
+}
+
 fn answer(store: &Shared, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
     let mut store = store.lock().unwrap();
     if let Some(kinds) = kinds(path) {
         return (200, kinds);
+    }
+    if path == "/apis/example.com/v1" {
+        store.asked += 1;
+        return late_kinds(store.asked);
     }
     if *method == Method::GET {
         return store.objects.get(path).map_or_else(|| failure(404, "NotFound"), |object| (200, object.clone()));

@@ -110,6 +110,44 @@ fn objects_are_applied_once_per_generation_and_nodes_always() {
     assert_eq!((node["spec"]["taints"].as_array().unwrap().len(), &node["metadata"]["labels"]["x"]), (2, &json!("1")));
 }
 
+/// The definition of a kind and an object of it may follow each other: the kind is waited for. Without a namespace the
+/// object goes where kubectl would put it.
+#[test]
+fn a_kind_that_is_served_late_is_waited_for() {
+    const LATE: &str = r#"{"apply":{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"w"}}}
+{"apply":{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"v","namespace":"team"}}}
+"#;
+    let (server, store) = new_server();
+    let (fake, plan) = node(&server, "n1", 1);
+    fake.put(paths::API_OBJECTS, LATE);
+    stage(&fake, &plan).unwrap();
+    assert_eq!(
+        changes(&store)[..2],
+        [
+            "PATCH /apis/example.com/v1/namespaces/default/widgets/w",
+            "PATCH /apis/example.com/v1/namespaces/team/widgets/v",
+        ]
+    );
+    // Asked until it was there, and not again.
+    assert_eq!(store.lock().unwrap().asked, 3);
+}
+
+/// One that is never served is named, after the time that calls have.
+#[test]
+fn a_kind_that_is_never_served_is_named() {
+    let (server, _) = new_server();
+    let (fake, mut plan) = node(&server, "n1", 1);
+    plan.spec.timeouts.kubernetes_api_call = 5;
+    fake.put(
+        paths::API_OBJECTS,
+        r#"{"apply":{"apiVersion":"other.example/v1","kind":"Gadget","metadata":{"name":"g"}}}"#,
+    );
+    let before = fake.clock.get();
+    let error = format!("{:#}", stage(&fake, &plan).unwrap_err());
+    assert!(error.contains("finding the kind of Gadget g"), "{error}");
+    assert!((fake.clock.get() - before).as_secs() >= 5);
+}
+
 #[test]
 fn steps_that_are_killed_at_any_write_end_the_same() {
     let objects = |store: &Shared| {
