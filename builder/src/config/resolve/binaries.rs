@@ -5,7 +5,7 @@ use crate::config::{
     Binaries, Binary, FetchHash, code,
     diag::{Finding, short},
     raw::{RawBinaries, RawBinary},
-    read::{At, Field, unsupported},
+    read::{At, Field},
 };
 use nodekiln_payload::Profile;
 use nodekiln_plan::{AbsPath, Sha256};
@@ -62,33 +62,33 @@ impl Cx<'_, '_> {
     fn binary(&mut self, field: &Field<RawBinary>) -> Option<Binary> {
         let at = field.get()?;
         let raw = &at.value;
-        if let Some(sysext) = raw.sysext.get() {
-            self.found.error_at(&sysext.place, unsupported("`sysext`"));
-            return None;
-        }
-        let sources = [("path", &raw.path), ("file", &raw.file), ("url", &raw.url)];
+        let sources = [("path", &raw.path), ("file", &raw.file), ("url", &raw.url), ("sysext", &raw.sysext)];
         let given: Vec<_> = sources.iter().filter(|(_, field)| !field.is_unset()).collect();
         let hashes: Vec<_> = [&raw.sha256, &raw.sha512].into_iter().filter_map(Field::get).collect();
         match given.as_slice() {
             [] => {
-                let finding = Finding::new(code::BINARY, "no source: one of `path`, `file` or `url` is needed");
+                let finding =
+                    Finding::new(code::BINARY, "no source: one of `path`, `file`, `url` or `sysext` is needed");
                 self.found.error_at(&at.place, finding);
                 None
             }
             [(name, field)] => {
-                if *name != "url"
+                if !matches!(*name, "url" | "sysext")
                     && let Some(hash) = hashes.first()
                 {
                     let finding = Finding::new(code::BINARY, format!("a hash beside `{name}`"));
-                    self.found
-                        .error_at(&hash.place, finding.hint("only what a machine fetches by `url` is hash-checked"));
+                    self.found.error_at(&hash.place, finding.hint("only what a machine fetches is hash-checked"));
                     return None;
                 }
                 let source = field.get()?;
                 match *name {
                     "path" => self.parse::<AbsPath>(source).map(|path| Binary::Path(path.value)),
                     "file" => self.input(source).map(Binary::File),
-                    _ => self.fetched(at, source, &hashes, raw),
+                    name => {
+                        let (url, hash) = self.fetched(name, at, source, &hashes, raw)?;
+                        let sysext = name == "sysext";
+                        Some(if sysext { Binary::Sysext { url, hash } } else { Binary::Url { url, hash } })
+                    }
                 }
             }
             [_, second, ..] => {
@@ -103,15 +103,16 @@ impl Cx<'_, '_> {
 
     fn fetched(
         &mut self,
+        name: &str,
         at: &At<RawBinary>,
         url: &At<String>,
         hashes: &[&At<String>],
         raw: &RawBinary,
-    ) -> Option<Binary> {
+    ) -> Option<(String, FetchHash)> {
         let parsed = self.url(url);
         let hash = match hashes {
             [] if raw.sha256.is_unset() && raw.sha512.is_unset() => {
-                let finding = Finding::new(code::BINARY, "a `url` without `sha256` or `sha512`");
+                let finding = Finding::new(code::BINARY, format!("a `{name}` without `sha256` or `sha512`"));
                 self.found.error_at(&at.place, finding.hint("give the hash of the file as it is served"));
                 None
             }
@@ -123,7 +124,7 @@ impl Cx<'_, '_> {
                 None
             }
         };
-        Some(Binary::Url { url: parsed?, hash: hash? })
+        Some((parsed?, hash?))
     }
 
     fn fetch_hash(&mut self, at: &At<String>, sha512: bool) -> Option<FetchHash> {

@@ -226,7 +226,7 @@ fn binaries() {
         ("", "binaries: {kubelet: {path: /a, file: b}}\n", &["NK0701 binaries.kubelet.file 10:38"]),
         ("", "binaries: {kubelet: {path: /a, sha256: b}}\n", &["NK0701 binaries.kubelet.sha256 10:40"]),
         ("", "binaries: {kubelet: {file: nowhere}}\n", &["NK0901 binaries.kubelet.file 10:28"]),
-        ("", "binaries: {kubelet: {sysext: 'http://a/b'}}\n", &["NK0205 binaries.kubelet.sysext 10:30"]),
+        ("", "binaries: {kubelet: {sysext: 'http://a/b'}}\n", &["NK0701 binaries.kubelet 10:12"]),
         ("", "binaries: {kubelet: {url: 'http://a/b'}}\n", &["NK0701 binaries.kubelet 10:12"]),
         (
             "",
