@@ -320,7 +320,7 @@ impl Side for DraftSide<'_> {
         let files = draft.files.iter().map(|file| {
             let body = match &file.contents {
                 Contents::Text(text) => Body::Known(Secret::from(text.clone())),
-                Contents::Bytes(bytes) => Body::Known(Secret::new(bytes.to_vec())),
+                Contents::Bytes(blob) => Body::Known(Secret::new(blob.bytes.to_vec())),
                 Contents::Template(parts) => Body::Pattern(parts.clone()),
                 Contents::Shared(_) => Body::Key,
                 Contents::Leaf(leaf, form) => Body::Leaf(leaf.clone(), *form, self.cluster.certificate_validity),
