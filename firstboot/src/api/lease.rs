@@ -8,7 +8,7 @@ use super::{
     namespaced,
 };
 use crate::{stage::Context, tls};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::PostParams};
 use nodekiln_plan::ApiPlan;
@@ -76,8 +76,17 @@ pub async fn hold<T>(
         done = work => done,
         by = renewed => bail!("the Lease {} was taken by {by} meanwhile", plan.lease),
     };
-    // Not released, it ends by itself.
-    let _ = release(server, &api, &term).await;
+    match &done {
+        // The others wait for it, and the work may have ended the connections to the API server.
+        Ok(_) => {
+            let released = server.patiently("releasing the Lease", || release(server, &api, &term)).await;
+            if let Err(e) = released {
+                c.status.info(&format!("{e:#}; it ends by itself in {} s", good.as_secs()));
+            }
+        }
+        // The API server may be why it failed. Not released, it ends by itself.
+        Err(_) => drop(release(server, &api, &term).await),
+    }
     done.map(Some)
 }
 
@@ -86,8 +95,9 @@ pub async fn give_back(c: &Context<'_>, server: &Server<'_>, plan: &ApiPlan) {
     let Ok((namespace, name)) = namespaced(&plan.lease) else { return };
     let api: Api<Lease> = Api::namespaced(server.client.clone(), namespace);
     let term = Term { namespace, name, holder: c.plan.spec.node.as_str(), good: SHORT };
-    // Not given back, it ends by itself.
-    let _ = release(server, &api, &term).await;
+    if let Err(e) = server.patiently("giving the Lease back", || release(server, &api, &term)).await {
+        c.status.info(&format!("{e:#}; it ends by itself"));
+    }
 }
 
 /// What a Lease says.
@@ -168,13 +178,13 @@ async fn renew(server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> Result
     if holder(&found) != term.holder {
         return Err(Lost::Taken(holder(&found).to_owned()));
     }
-    let mine = lease(server.host().now(), term, found.metadata.resource_version.as_deref())
-        .map_err(|e| Lost::Away(format!("{e:#}")))?;
+    let mine = lease(server.host().now(), term, found.metadata.resource_version.as_deref()).map_err(away)?;
     api.replace(term.name, &PostParams::default(), &mine).await.map_err(away)?;
     Ok(())
 }
 
-async fn release(server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> anyhow::Result<()> {
+/// One try. A renewal that was on its way when the work ended may still come, and is a conflict.
+async fn release(server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> kube::Result<()> {
     let found = api.get(term.name).await?;
     if holder(&found) == term.holder {
         let free = Term { holder: "", good: Duration::from_secs(1), ..*term };
@@ -185,7 +195,7 @@ async fn release(server: &Server<'_>, api: &Api<Lease>, term: &Term<'_>) -> anyh
 }
 
 /// A Lease of such a term.
-fn lease(now: Duration, term: &Term<'_>, version: Option<&str>) -> anyhow::Result<Lease> {
+fn lease(now: Duration, term: &Term<'_>, version: Option<&str>) -> kube::Result<Lease> {
     let Term { namespace, name, holder, good } = *term;
     let mut metadata = json!({"name": name, "namespace": namespace});
     if let (Some(version), Some(map)) = (version, metadata.as_object_mut()) {
@@ -199,5 +209,5 @@ fn lease(now: Duration, term: &Term<'_>, version: Option<&str>) -> anyhow::Resul
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
     });
-    serde_json::from_value(lease).context("writing a Lease")
+    serde_json::from_value(lease).map_err(kube::Error::SerdeError)
 }

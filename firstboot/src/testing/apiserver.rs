@@ -27,6 +27,8 @@ pub struct Store {
     pub lives: Option<u32>,
     /// How often `/apis/example.com/v1` was asked for.
     pub asked: u32,
+    /// Lease updates that meet another writer, from now on.
+    pub conflicts: u32,
     version: u64,
 }
 
@@ -130,6 +132,10 @@ fn answer(store: &Shared, method: &Method, path: &str, body: &[u8]) -> (u16, Val
         Some(0) => return failure(422, "dead"),
         Some(left) => *left -= 1,
         None => {}
+    }
+    if *method == Method::PUT && path.contains("/leases/") && store.conflicts > 0 {
+        store.conflicts -= 1;
+        return failure(409, "Conflict");
     }
     let sent: Value = serde_json::from_slice(body).unwrap();
     let name = sent["metadata"]["name"].as_str().unwrap_or_default().to_owned();

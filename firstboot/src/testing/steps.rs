@@ -177,6 +177,18 @@ fn steps_that_are_killed_at_any_write_end_the_same() {
     }
 }
 
+/// Others wait for it: one failure must not leave it with a node that is done.
+#[test]
+fn the_lease_is_given_back_over_failures() {
+    let (server, store) = new_server();
+    let (fake, plan) = node(&server, "n1", 1);
+    store.lock().unwrap().conflicts = 3;
+    stage(&fake, &plan).unwrap();
+    let store = store.lock().unwrap();
+    let lease = &store.objects["/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/nodekiln"];
+    assert_eq!((store.conflicts, &lease["spec"]["holderIdentity"]), (0, &json!(null)), "{lease}");
+}
+
 #[test]
 fn a_lease_of_another_node_is_waited_for() {
     let (server, store) = new_server();
