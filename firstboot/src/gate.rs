@@ -3,7 +3,7 @@
 use crate::{
     etcd::{manifest, state},
     exit::{self, Differs},
-    host::{Host, Level, processes, run},
+    host::{Host, Level, Process, processes, run},
     run::load,
     stage::{marker, unmark},
     verify::{Depth, differences},
@@ -89,20 +89,30 @@ pub fn forget(host: &dyn Host, plan: &NodePlan) -> anyhow::Result<()> {
         unmark(host, stage)?;
     }
     host.remove(etcd.manifest.as_path()).with_context(|| format!("removing {}", etcd.manifest))?;
-    for process in processes(host) {
-        if process.cgroup.contains("kubepods") && is_ours(plan, etcd, &process.args) {
-            // One that has just ended is as good.
-            let _ = host.kill(process.pid);
-        }
+    for process in own_processes(host, plan, etcd) {
+        // One that has just ended is as good.
+        let _ = host.kill(process.pid);
     }
     Ok(())
 }
 
+/// This node's own API server and etcd, as far as they run; the API server, which needs the other, first.
+pub fn own_processes(host: &dyn Host, plan: &NodePlan, etcd: &EtcdPlan) -> Vec<Process> {
+    let mut own = processes(host);
+    own.retain(|process| process.cgroup.contains("kubepods") && is_ours(plan, etcd, &process.args));
+    own.sort_by_key(|process| program(&process.args) == "etcd");
+    own
+}
+
+/// A process's file name.
+fn program(args: &[String]) -> &str {
+    args.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default()
+}
+
 /// Whether a program is this node's own etcd or API server, and not one that a pod of somebody's runs here.
 fn is_ours(plan: &NodePlan, etcd: &EtcdPlan, args: &[String]) -> bool {
-    let program = args.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     let value = |flag: &str| args.iter().rev().find_map(|arg| arg.strip_prefix(flag)?.strip_prefix('='));
-    match program {
+    match program(args) {
         "etcd" => {
             value("--data-dir") == Some(etcd.data_dir.as_str()) && value("--name") == Some(plan.spec.node.as_str())
         }

@@ -1,18 +1,21 @@
 //! etcd's manifest in its last form: with a log etcd looks at none of it, without one it dies.
 //!
 //! etcd restarts for it, so it is done on one node at a time, under the Lease. The kubelet is stopped meanwhile, and etcd
-//! ended from here: a kubelet that sees the manifest change asks the API server for a mirror pod before it starts the
-//! new etcd, and an API server without etcd keeps it waiting for a minute. A kubelet that starts does not ask until it
-//! knows its Node.
+//! and the API server are ended from here. An API server whose etcd is away takes requests and answers them after a
+//! minute, and a kubelet has to ask before it starts the new etcd: one that sees the manifest change asks for a mirror
+//! pod, one that starts asks for its Node before it mounts a volume, if pods left volumes on the disk (Kubernetes 1.36,
+//! pkg/kubelet/volumemanager/reconciler/reconstruct.go; measured: two minutes). No API server at all is passed over at
+//! once, as at every boot. Balancers see it too: one without etcd still takes their clients' connections.
 
 use super::lock;
 use crate::{
     api::{connect_for_lease, lease},
     etcd::{self, manifest::Start, peers, state, statement::Identity},
-    host::{HttpRequest, Process, processes, read_text, run},
+    gate,
+    host::{HttpRequest, processes, read_text, run},
     kubelet,
     stage::Context,
-    tls,
+    tls, wait,
 };
 use anyhow::{Context as _, bail};
 use nodekiln_plan::EtcdPlan;
@@ -41,6 +44,7 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    wait::kubelet_reported(c).await?;
     let work = async {
         others_are_up(c, plan, &identity).await?;
         restart(c, plan).await?;
@@ -84,40 +88,29 @@ async fn others_are_up(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) ->
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(20);
 
-/// Writes the last form while neither the kubelet nor etcd runs, and starts the kubelet again. Each step finds its work
-/// done when a run that was killed did it.
+/// Writes the last form while neither the kubelet nor the API server nor etcd runs, and starts the kubelet again. Each
+/// step finds its work done when a run that was killed did it.
 ///
-/// etcd is killed, not asked to end: asked, it refuses new requests and waits seven seconds for the API server's
-/// watches, which never end. What it has acknowledged is in its log.
+/// Both are killed, not asked to end: asked, each waits for the other's watches, which never end. What etcd has
+/// acknowledged is in its log.
 async fn restart(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
     run(c.host, "systemctl", &["stop", c.plan.spec.kubelet.unit.as_str()])?;
     etcd::write(c, plan, Start::Existing)?;
     let start = c.host.monotonic();
     loop {
-        let members = own_members(c, plan);
-        if members.is_empty() {
+        let own = gate::own_processes(c.host, c.plan, plan);
+        if own.is_empty() {
             return kubelet::start(c).await;
         }
         if c.host.monotonic().saturating_sub(start) > GONE {
-            bail!("etcd does not end, not even by SIGKILL");
+            bail!("etcd and the API server do not end, not even by SIGKILL");
         }
-        for process in members {
+        for process in own {
             // One that has just ended is as good.
             let _ = c.host.kill(process.pid);
         }
         c.host.sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// This node's etcd: a container of a pod with this member's name.
-fn own_members(c: &Context<'_>, plan: &EtcdPlan) -> Vec<Process> {
-    let name = format!("--name={}", c.plan.spec.node);
-    let data_dir = format!("--data-dir={}", plan.data_dir);
-    let is_own = |process: &Process| {
-        let has = |wanted: &str| process.args.iter().any(|argument| argument == wanted);
-        process.cgroup.contains("kubepods") && has(&name) && has(&data_dir)
-    };
-    processes(c.host).into_iter().filter(is_own).collect()
 }
 
 /// Whether an etcd with the last form's arguments runs.

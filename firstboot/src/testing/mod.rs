@@ -12,7 +12,7 @@ use nodekiln_plan::{FileEntry, FileKind, NodePlan, Sha256, paths};
 use serde_json::json;
 use std::{io, path::Path};
 
-/// A single node that runs etcd and a kubelet without API server: every stage but the API-side steps has work.
+/// A single node whose kubelet knows of no API server, though one runs beside etcd: every stage but the API-side steps has work.
 pub fn etcd_node() -> (Fake, NodePlan) {
     let fake = Fake::machine_that_passes();
     let pki = pki::pki(&["10.0.0.1"]);
@@ -70,6 +70,7 @@ pub fn etcd_node() -> (Fake, NodePlan) {
     lay(&fake, &mut plan, FileKind::Staged, "/var/lib/kubelet/config.yaml", "0644", "kind: KubeletConfiguration\n");
     let template = r#"{"kind":"Pod","spec":{"containers":[{"command":["etcd","--name=n1"]}]}}"#;
     lay(&fake, &mut plan, FileKind::Decided, "/etc/kubernetes/manifests/etcd.yaml", "0600", template);
+    lay(&fake, &mut plan, FileKind::Staged, "/etc/kubernetes/manifests/kube-apiserver.yaml", "0600", "{}\n");
     lay(&fake, &mut plan, FileKind::Seed, "/var/lib/kubelet/pki/kubelet-client-current.pem", "0600", "seed\n");
     lay(&fake, &mut plan, FileKind::Credential, "/etc/kubernetes/api.conf", "0600", "credential\n");
     fake.put("/proc/sys/net/ipv4/ip_forward", "0\n");
@@ -123,6 +124,9 @@ pub fn run(fake: &Fake) -> anyhow::Result<()> {
                 return Output { code: Some(code), ..Output::default() };
             }
             if args == ["start", "--no-block", "kubelet.service"] {
+                let runs = |pid: &str| root.join("proc").join(pid).exists();
+                let waits = !root.join("run/kubelet").exists() && runs("76") && !runs("77");
+                assert!(!waits, "a kubelet that starts waits minutes for an API server without etcd");
                 std::fs::write(root.join("run/kubelet"), "").unwrap();
             }
             if args == ["stop", "kubelet.service"] {
@@ -153,8 +157,9 @@ fn machine_answers(root: &Path, request: &HttpRequest) -> Result<HttpResponse, H
     }
 }
 
-/// The kubelet starts etcd, and again whenever its manifest changes. etcd writes a log. A kubelet that sees the change
-/// while it runs would keep the API server away for a minute: nobody may change the manifest of an etcd that runs.
+/// The kubelet starts etcd and the API server, and etcd again whenever its manifest changes. etcd writes a log. A kubelet
+/// that sees the change while it runs would keep the API server away for a minute: nobody may change the manifest of an
+/// etcd that runs.
 fn kubelet_works(root: &Path) {
     let manifest = std::fs::read_to_string(root.join("etc/kubernetes/manifests/etcd.yaml"));
     let (true, Ok(manifest)) = (root.join("run/kubelet").exists(), manifest) else { return };
@@ -171,7 +176,11 @@ fn kubelet_works(root: &Path) {
     if let Ok(running) = std::fs::read_to_string(&command) {
         assert_eq!(running, arguments.join("\0"), "etcd's manifest was changed below a kubelet that runs");
     }
-    std::fs::create_dir_all(root.join("proc/77")).unwrap();
-    std::fs::write(root.join("proc/77/cmdline"), arguments.join("\0")).unwrap();
-    std::fs::write(root.join("proc/77/cgroup"), "0::/kubepods/pod1\n").unwrap();
+    let server = "kube-apiserver\0--advertise-address=10.0.0.1".to_owned();
+    for (pid, arguments) in [("77", arguments.join("\0")), ("76", server)] {
+        let process = root.join("proc").join(pid);
+        std::fs::create_dir_all(&process).unwrap();
+        std::fs::write(process.join("cmdline"), arguments).unwrap();
+        std::fs::write(process.join("cgroup"), "0::/kubepods/pod1\n").unwrap();
+    }
 }

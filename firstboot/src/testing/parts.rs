@@ -277,6 +277,27 @@ fn a_founding_after_a_lost_one_does_the_api_steps_again() {
     }
 }
 
+/// The API server goes away for a moment after this: what the kubelet is about to say comes first, in a short while.
+#[test]
+fn a_node_that_is_never_ready_is_waited_for_a_short_while() {
+    for (ready_after, seconds) in [(0, 0), (4, 1), (u32::MAX, 5)] {
+        let (fake, mut plan) = etcd_node();
+        plan.spec.kubelet.server = Some("10.0.0.1:6443".parse().unwrap());
+        let asked = Cell::new(0);
+        *fake.web.borrow_mut() = Box::new(move |_| {
+            let status = if asked.get() >= ready_after { "True" } else { "False" };
+            asked.set(asked.get() + 1);
+            let node = serde_json::json!({
+                "kind": "Node", "status": {"conditions": [{"type": "Ready", "status": status}]},
+            });
+            Ok(HttpResponse { status: 200, body: node.to_string().into_bytes() })
+        });
+        let before = fake.clock.get();
+        stage(&fake, &plan, async |c| crate::wait::kubelet_reported(c).await).unwrap();
+        assert_eq!((fake.clock.get() - before).as_secs(), seconds, "Ready after {ready_after}");
+    }
+}
+
 /// An API server under load, or a balancer before one, may be slow to take a session; one that never does is nobody.
 #[test]
 fn a_silent_endpoint_is_asked_again() {

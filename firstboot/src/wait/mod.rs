@@ -103,18 +103,44 @@ async fn bootstrap(c: &Context<'_>) -> anyhow::Result<()> {
 /// # Errors
 /// The cluster's CA cannot be read.
 pub async fn node_fact(c: &Context<'_>) -> anyhow::Result<()> {
-    let Some(server) = &c.plan.spec.kubelet.server else { return Ok(()) };
-    let path = format!("/api/v1/nodes/{}", c.plan.spec.node);
-    let request = HttpRequest::get(server.clone(), &path, Some(identity(c)?), PATIENCE);
-    if let Ok(response) = c.host.http(&request).await
-        && let Ok(node) = serde_json::from_slice::<serde_json::Value>(&response.body)
-        && let Some(conditions) = node["status"]["conditions"].as_array()
-    {
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-        let status = ready.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown");
+    if let Some(status) = node_status(c).await? {
         c.fact(format!("node: Ready={status} at the end"));
     }
     Ok(())
+}
+
+/// Lets the kubelet report its Node Ready before its API server goes away for a moment: a short while, for without a
+/// network it never does.
+///
+/// # Errors
+/// The cluster's CA cannot be read.
+pub async fn kubelet_reported(c: &Context<'_>) -> anyhow::Result<()> {
+    const WHILE: Duration = Duration::from_secs(5);
+    let start = c.host.monotonic();
+    while let Some("False" | "Unknown") = node_status(c).await?.as_deref() {
+        if c.host.monotonic().saturating_sub(start) > WHILE {
+            break;
+        }
+        c.host.sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// The condition Ready of the own Node; none where there is no API server, or it does not say.
+async fn node_status(c: &Context<'_>) -> anyhow::Result<Option<String>> {
+    let Some(server) = &c.plan.spec.kubelet.server else { return Ok(None) };
+    let path = format!("/api/v1/nodes/{}", c.plan.spec.node);
+    let request = HttpRequest::get(server.clone(), &path, Some(identity(c)?), PATIENCE);
+    let Ok(response) = c.host.http(&request).await else { return Ok(None) };
+    let node = serde_json::from_slice::<serde_json::Value>(&response.body).unwrap_or_default();
+    // A Node that the kubelet has not found yet has no conditions.
+    if node["kind"] != "Node" {
+        return Ok(None);
+    }
+    let conditions = node["status"]["conditions"].as_array();
+    let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
+    let status = ready.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown");
+    Ok(Some(status.to_owned()))
 }
 
 /// `http://HOST:PORT/PATH`.
