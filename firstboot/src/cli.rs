@@ -105,7 +105,11 @@ fn start(host: &Real, task: Task) -> anyhow::Result<u8> {
             let done = runtime.block_on(run::run(host));
             // A name lookup that hangs must not keep the process.
             runtime.shutdown_background();
-            return done.map(|()| exit::OK);
+            return match done {
+                // It has said so before it waited.
+                Err(e) if run::is_held_back(&e) => Ok(exit::code(&e)),
+                done => done.map(|()| exit::OK),
+            };
         }
     }
     Ok(exit::OK)

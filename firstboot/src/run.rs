@@ -2,7 +2,7 @@
 
 use crate::{
     etcd,
-    exit::Unusable,
+    exit::{self, Unusable},
     gate,
     host::{Host, Level},
     kernel, kubelet,
@@ -10,7 +10,12 @@ use crate::{
     status::Status,
 };
 use nodekiln_plan::{NodePlan, Sha256, paths};
-use std::{cell::RefCell, path::Path};
+use std::{cell::RefCell, path::Path, time::Duration};
+
+/// The unit's `RestartSec`.
+const RESTART: Duration = Duration::from_secs(2);
+/// The longest time between two tries.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The plan and its digest.
 ///
@@ -22,7 +27,7 @@ pub fn load(host: &dyn Host) -> anyhow::Result<(NodePlan, Sha256)> {
     Ok((plan, Sha256::of(&bytes)))
 }
 
-/// Does what is left to do.
+/// Does what is left to do. What is refused, and would be again in two seconds, is held back for a while first.
 ///
 /// # Errors
 /// The first stage that fails.
@@ -31,16 +36,40 @@ pub async fn run(host: &dyn Host) -> anyhow::Result<()> {
     let boot = boot_id(host)?;
     let status = Status::new(host, plan.spec.node.clone(), digest, &boot);
     let context = Context { host, plan: &plan, digest, boot, status: &status, notes: RefCell::default() };
-    if marker(host, "finalize", &digest)?.is_some() {
-        return later_boot(&context).await.inspect_err(|e| status.fail("later boot", &format!("{e:#}")));
+    let done = work(&context).await;
+    if let Err(error) = &done
+        && is_held_back(error)
+    {
+        let pause = pause(status.report().runs);
+        let when =
+            format!("tried again in {} s, or by `systemctl restart {}`", (pause + RESTART).as_secs(), gate::UNIT);
+        host.say(Level::Error, &format!("{error:#} ({when})"));
+        host.sleep(pause).await;
     }
-    host.say(
-        Level::Notice,
-        &format!("node {} of cluster {}, {}", plan.spec.node, plan.spec.cluster, plan.spec.kubernetes_version),
-    );
-    stages(&context).await?;
-    etcd::linger(&context).await?;
-    status.end_run();
+    done
+}
+
+/// Whether an error is told here, and held back: trying again at once does not help. systemd could wait longer each time
+/// only from version 254 on (`RestartSteps=`); Debian 12 has 252.
+pub fn is_held_back(error: &anyhow::Error) -> bool {
+    matches!(exit::code(error), exit::REFUSED | exit::DIFFERS)
+}
+
+/// How long the run with this number, from one, is held back: with the unit's own pause 2, 4, 8 ... seconds in all.
+fn pause(runs: u32) -> Duration {
+    let whole = Duration::from_secs(1u64.checked_shl(runs).unwrap_or(u64::MAX)).min(LONGEST);
+    whole.saturating_sub(RESTART)
+}
+
+async fn work(c: &Context<'_>) -> anyhow::Result<()> {
+    if marker(c.host, "finalize", &c.digest)?.is_some() {
+        return later_boot(c).await.inspect_err(|e| c.status.fail("later boot", &format!("{e:#}")));
+    }
+    let spec = &c.plan.spec;
+    c.host.say(Level::Notice, &format!("node {} of cluster {}, {}", spec.node, spec.cluster, spec.kubernetes_version));
+    stages(c).await?;
+    etcd::linger(c).await?;
+    c.status.end_run();
     Ok(())
 }
 
@@ -94,4 +123,15 @@ async fn later_boot(c: &Context<'_>) -> anyhow::Result<()> {
     etcd::linger(c).await?;
     c.status.end_run();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let seconds: Vec<u64> = [1, 2, 3, 5, 6, 64, u32::MAX].iter().map(|runs| pause(*runs).as_secs()).collect();
+        assert_eq!(seconds, [0, 2, 6, 30, 58, 58, 58]);
+    }
 }

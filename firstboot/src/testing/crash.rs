@@ -169,6 +169,22 @@ fn findings_come_at_once_and_can_be_ignored() {
     assert_eq!(result.warnings.len(), 3, "{:?}", result.warnings);
 }
 
+/// The unit starts again two seconds later, whatever the reason was.
+#[test]
+fn a_refusal_is_not_repeated_every_two_seconds() {
+    let (mut fake, _) = etcd_node();
+    fake.busy = vec![10250];
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        let before = fake.clock.get();
+        assert_eq!(exit::code(&run(&fake).unwrap_err()), exit::REFUSED);
+        pauses.push((fake.clock.get() - before).as_secs());
+    }
+    assert_eq!(pauses, [0, 2, 6, 14, 30, 58, 58]);
+    let said = fake.said.borrow();
+    assert!(said.iter().any(|line| line.contains("[Port-10250]") && line.contains("(tried again in 60 s")), "{said:?}");
+}
+
 #[test]
 fn an_expired_payload_is_refused_by_name() {
     let (fake, mut plan) = etcd_node();
