@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::cache::Cache;
 use crate::command::Cmd;
+use crate::explain::Dumped;
 use crate::inside::dump;
 use crate::net::Fabric;
 use crate::node::{Node, NodeSpec};
@@ -24,6 +25,7 @@ pub struct Cluster {
     fabric: Fabric,
     admin_conf: Option<PathBuf>,
     cache: Cache,
+    pub(crate) dumped: Dumped,
 }
 
 impl Cluster {
@@ -31,7 +33,7 @@ impl Cluster {
     pub fn new(cache: &Cache, gateways: &[IpNet], specs: Vec<NodeSpec>) -> Result<Self> {
         let fabric = Fabric::new(cache, gateways)?;
         let nodes = specs.into_iter().map(|spec| Node::new(cache, spec)).collect::<Result<_>>()?;
-        Ok(Self { nodes, fabric, admin_conf: None, cache: cache.clone() })
+        Ok(Self { nodes, fabric, admin_conf: None, cache: cache.clone(), dumped: Dumped::default() })
     }
 
     /// The network.
@@ -139,7 +141,7 @@ impl Cluster {
         });
         answer.map_err(|error| {
             let last = last.map_or(String::new(), |last| format!("; last error: {last:#}"));
-            eprintln!("\n===== waiting for {what} failed{}; the nodes:\n{}", redact(&last), self.dump());
+            self.dump_once(&format!("waiting for {what} failed{}", redact(&last)));
             anyhow!("{error:#}{}", redact(&last))
         })
     }

@@ -27,7 +27,8 @@ pub struct Haproxy {
 impl Haproxy {
     /// Listens at `address` on the fabric and forwards TCP to those of `servers` that accept connections.
     ///
-    /// The check interval is short, as a balancer's before a small cluster should be.
+    /// The check interval is short, as a balancer's before a small cluster should be. A check may take longer than that:
+    /// on a busy machine a slow one must not end the sessions of a server that is well.
     pub fn start(cache: &Cache, fabric: &Fabric, address: IpNet, port: u16, servers: &[SocketAddr]) -> Result<Self> {
         let run = Run::current(cache)?;
         let name = run.unique("lb");
@@ -88,7 +89,7 @@ fn configuration(listen: SocketAddr, servers: &[SocketAddr]) -> String {
     };
     let mut text = format!(
         "global\n    maxconn 4096\n\
-         defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 1h\n    timeout server 1h\n    \
+         defaults\n    mode tcp\n    timeout connect 2s\n    timeout check 5s\n    timeout client 1h\n    timeout server 1h\n    \
          default-server inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions\n\
          frontend api\n    bind {}\n    default_backend api\n\
          backend api\n    balance roundrobin\n    option tcp-check\n    option redispatch\n    retries 3\n",

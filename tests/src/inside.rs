@@ -100,16 +100,21 @@ impl Node {
         self.run(&argv).map_or_else(|error| format!("{error:#}\n"), |text| redact(&text))
     }
 
+    /// etcdctl out of the image of the etcd that runs there, as its health check's client.
+    pub fn etcdctl(&self, argv: &[&str]) -> Result<Cmd> {
+        let script = r#"
+            program=$(ls -d /run/containerd/io.containerd.runtime.v2.task/k8s.io/*/rootfs/usr/local/bin/etcdctl | head -n 1)
+            pki=/etc/kubernetes/pki/etcd
+            exec "$program" --endpoints=https://127.0.0.1:2379 --cacert=$pki/ca.crt \
+                --cert=$pki/healthcheck-client.crt --key=$pki/healthcheck-client.key "$@""#;
+        Ok(self.exec(&["sh", "-c", script, "etcdctl"])?.args(argv))
+    }
+
     /// Sends a signal to a unit's main process alone.
     pub fn kill_main(&self, unit: &str, signal: Signal) -> Result<()> {
         self.run(&["systemctl", "kill", "--kill-whom=main", &format!("--signal={}", signal.as_str()), unit])?;
         Ok(())
     }
-}
-
-/// Prints what tells why something went wrong on a node.
-pub fn explain(node: &Node) {
-    eprintln!("\n{}", dump(node));
 }
 
 /// Console, journals, containers and pod logs of one node, secrets hidden.
@@ -122,8 +127,8 @@ pub fn dump(node: &Node) -> String {
     }
     for unit in UNITS {
         // containerd tells every step it takes.
-        let journal = node.journal(unit, LINES * 5);
-        let told: Vec<&str> = journal.lines().filter(|line| !line.contains(" level=info ")).collect();
+        let journal = node.journal(unit, LINES * 20);
+        let told = without_repeats(journal.lines().filter(|line| !line.contains(" level=info ")));
         let last = told[told.len().saturating_sub(LINES)..].join("\n");
         text.push_str(&format!("--- journal of {unit}\n{last}\n"));
     }
@@ -148,4 +153,29 @@ pub fn dump(node: &Node) -> String {
         text.push_str(&format!("--- {title}\n{}", redact(&shown)));
     }
     text
+}
+
+/// Lines without those that say what the one before said: a kubelet that waits says so ten times a second.
+#[must_use]
+pub fn without_repeats<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut kept: Vec<&str> = Vec::new();
+    for line in lines {
+        // Before the first quote there are times and numbers.
+        let words = |line: &'a str| line.find('"').map(|at| &line[at..]);
+        if words(line).is_none() || kept.last().and_then(|last| words(last)) != words(line) {
+            kept.push(line);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_repeats;
+
+    #[test]
+    fn repeats_go() {
+        let lines = ["1 a \"x\"", "2 b \"x\"", "3 \"y\"", "4 \"x\"", "plain", "plain"];
+        assert_eq!(without_repeats(lines.into_iter()), ["1 a \"x\"", "3 \"y\"", "4 \"x\"", "plain", "plain"]);
+    }
 }

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod cgroup;
 pub mod cluster;
 pub mod command;
+pub mod explain;
 pub mod haproxy;
 pub mod inside;
 pub mod machine;

@@ -116,12 +116,14 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 }
 
 fn ready(cluster: &mut Cluster, title: &str) -> Result<f64> {
-    cluster.power_on_all()?;
-    let mut times = Timeline::of(cluster.node("n1")?)?;
-    cluster.wait_node_ready("n1", probe::READY)?;
-    let took = times.mark("Node Ready")?.as_secs_f64();
-    eprintln!("{title}: {took:.1} s from power-on to Ready");
-    Ok(took)
+    cluster.explaining(|cluster| {
+        cluster.power_on_all()?;
+        let mut times = Timeline::of(cluster.node("n1")?)?;
+        cluster.wait_node_ready("n1", probe::READY)?;
+        let took = times.mark("Node Ready")?.as_secs_f64();
+        eprintln!("{title}: {took:.1} s from power-on to Ready");
+        Ok(took)
+    })
 }
 
 #[test]
@@ -139,25 +141,27 @@ fn ready_against_the_floor_and_kubeadm() -> Result<()> {
     let floor = ready(&mut by_hand(&cache, &output)?, "floor: the same static pods laid down by hand")?;
 
     let mut cluster = for_kubeadm(&cache, &output)?;
-    cluster.power_on_all()?;
-    let node = cluster.node("n1")?;
-    let mut times = Timeline::of(node)?;
-    node.wait_running(probe::READY)?;
-    node.run(&["systemctl", "start", "containerd"])?;
-    let started = times.mark("kubeadm starts")?;
-    node.exec(&["kubeadm", "init", "--config", "/etc/kubeadm.yaml", "--skip-token-print"])?
-        .limit(Duration::from_secs(180))
-        .ok()
-        .with_context(|| cluster.dump())?;
-    let returned = times.mark("kubeadm returns")?;
-    let node = cluster.node("n1")?;
-    let status = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-    cluster.wait_until("kubeadm's node", probe::READY, Duration::from_millis(200), |_| {
-        let kubeconfig = "--kubeconfig=/etc/kubernetes/admin.conf";
-        let text = node.exec(&["kubectl", kubeconfig, "get", "node", "n1", "-o", status])?.ok()?;
-        Ok((text == "True").then_some(()))
+    let (started, returned, kubeadm) = cluster.explaining(|cluster| {
+        cluster.power_on_all()?;
+        let node = cluster.node("n1")?;
+        let mut times = Timeline::of(node)?;
+        node.wait_running(probe::READY)?;
+        node.run(&["systemctl", "start", "containerd"])?;
+        let started = times.mark("kubeadm starts")?;
+        node.exec(&["kubeadm", "init", "--config", "/etc/kubeadm.yaml", "--skip-token-print"])?
+            .limit(Duration::from_secs(180))
+            .ok()?;
+        let returned = times.mark("kubeadm returns")?;
+        let node = cluster.node("n1")?;
+        let status = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        cluster.wait_until("kubeadm's node", probe::READY, Duration::from_millis(200), |_| {
+            let kubeconfig = "--kubeconfig=/etc/kubernetes/admin.conf";
+            let text = node.exec(&["kubectl", kubeconfig, "get", "node", "n1", "-o", status])?.ok()?;
+            Ok((text == "True").then_some(()))
+        })?;
+        let kubeadm = times.mark("Node Ready")?;
+        Ok((started, returned, kubeadm))
     })?;
-    let kubeadm = times.mark("Node Ready")?;
     eprintln!(
         "kubeadm init: {:.1} s from its start to its end, {:.1} s to Ready, {:.1} s from power-on",
         (returned - started).as_secs_f64(),

@@ -59,15 +59,7 @@ fn three_voters(cluster: &Cluster) -> Result<()> {
     let mut ids = BTreeSet::new();
     for (name, _) in &NODES[..3] {
         let text = cluster.wait_until("three voters", READY, Duration::from_millis(500), |cluster| {
-            let pki = "/etc/kubernetes/pki/etcd";
-            let node = cluster.node(name)?;
-            let text = node
-                .exec(&["sh", "-c", &format!(
-                    "exec $(ls -d /run/containerd/io.containerd.runtime.v2.task/k8s.io/*/rootfs/usr/local/bin/etcdctl \
-                     | head -n 1) --endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt \
-                     --cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key member list -w json"
-                )])?
-                .ok()?;
+            let text = cluster.node(name)?.etcdctl(&["member", "list", "-w", "json"])?.ok()?;
             let list: Value = serde_json::from_str(&text)?;
             let voters = list["members"].as_array().into_iter().flatten();
             let voters = voters.filter(|member| member["isLearner"] != Value::Bool(true) && member["name"] != "");
@@ -115,16 +107,17 @@ fn three_control_planes_and_a_worker_in_any_order() -> Result<()> {
     let output = Output::build(&ha())?;
     let (mut cluster, _balancer) = machines(&cache, &output)?;
     let order = random_order()?;
-    cluster.power_on(&order)?;
-    let first = order.first().context("no machine")?.0;
-    let mut times = Timeline::of(cluster.node(first)?)?;
-    finished(&cluster, &output)?;
-    times.mark("one etcd cluster, four nodes Ready, firstboot done everywhere")?;
-    probe::workload(&cluster)?;
-    times.mark("workload resolves and reaches a Service")?;
-    let result = probe::firstboot_done(&cluster, "cp1")?;
-    probe::print_times(&cluster, "cp1", times, &result)?;
-    Ok(())
+    cluster.explaining(|cluster| {
+        cluster.power_on(&order)?;
+        let first = order.first().context("no machine")?.0;
+        let mut times = Timeline::of(cluster.node(first)?)?;
+        finished(cluster, &output)?;
+        times.mark("one etcd cluster, four nodes Ready, firstboot done everywhere")?;
+        probe::workload(cluster)?;
+        times.mark("workload resolves and reaches a Service")?;
+        let result = probe::firstboot_done(cluster, first)?;
+        probe::print_times(cluster, first, times, &result)
+    })
 }
 
 /// Kills firstboot in the very moment in which the last member comes up: between the two rounds of questions, or about
@@ -150,18 +143,20 @@ fn one_firstboot_killed_while_the_others_found_the_cluster() -> Result<()> {
     let (mut cluster, _balancer) = machines(&cache, &output)?;
     cluster.remove("cp3");
     cluster.add(output.ignition(&cache, "cp3", "10.77.0.3")?.unit("killer.service", KILLER))?;
-    cluster.power_on(&[("cp1", Duration::ZERO), ("cp3", Duration::ZERO), ("w1", Duration::ZERO)])?;
-    // Without cp2 nobody can decide: both wait for it.
-    for name in ["cp1", "cp3"] {
-        cluster.wait_until(&format!("{name} to wait for cp2"), READY, Duration::from_millis(100), |cluster| {
-            let status: Value = serde_json::from_str(&cluster.node(name)?.read_file("/run/nodekiln/status.json")?)?;
-            let waits = status["waitingFor"].as_str().is_some_and(|whom| whom.contains("cp2"));
-            Ok((status["stage"] == "etcd" && waits).then_some(()))
-        })?;
-    }
-    cluster.power_on(&[("cp2", Duration::ZERO)])?;
-    finished(&cluster, &output)?;
-    let killer = cluster.node("cp3")?.journal("killer.service", 10);
-    ensure!(killer.contains("killed"), "cp3's firstboot was not killed: {killer}");
-    Ok(())
+    cluster.explaining(|cluster| {
+        cluster.power_on(&[("cp1", Duration::ZERO), ("cp3", Duration::ZERO), ("w1", Duration::ZERO)])?;
+        // Without cp2 nobody can decide: both wait for it.
+        for name in ["cp1", "cp3"] {
+            cluster.wait_until(&format!("{name} to wait for cp2"), READY, Duration::from_millis(100), |cluster| {
+                let status: Value = serde_json::from_str(&cluster.node(name)?.read_file("/run/nodekiln/status.json")?)?;
+                let waits = status["waitingFor"].as_str().is_some_and(|whom| whom.contains("cp2"));
+                Ok((status["stage"] == "etcd" && waits).then_some(()))
+            })?;
+        }
+        cluster.power_on(&[("cp2", Duration::ZERO)])?;
+        finished(cluster, &output)?;
+        let killer = cluster.node("cp3")?.journal("killer.service", 10);
+        ensure!(killer.contains("killed"), "cp3's firstboot was not killed: {killer}");
+        Ok(())
+    })
 }

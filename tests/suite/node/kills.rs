@@ -52,16 +52,18 @@ fn boot(output: &Output, stages: &[&str]) -> Result<Option<State>> {
         cluster.remove("n1");
         cluster.add(spec)?;
     }
-    cluster.power_on_all()?;
-    let state = end_state(&cluster)?;
-    if !stages.is_empty() {
-        let node = cluster.node("n1")?;
-        let journal = node.journal("killer.service", 40);
-        let killed = journal.lines().filter(|line| line.contains("killed after")).count();
-        eprintln!("{journal}");
-        ensure!(killed == stages.len(), "firstboot was killed {killed} times for {} stages", stages.len());
-    }
-    Ok(Some(state))
+    cluster.explaining(|cluster| {
+        cluster.power_on_all()?;
+        let state = end_state(cluster)?;
+        if !stages.is_empty() {
+            let node = cluster.node("n1")?;
+            let journal = node.journal("killer.service", 40);
+            let killed = journal.lines().filter(|line| line.contains("killed after")).count();
+            eprintln!("{journal}");
+            ensure!(killed == stages.len(), "firstboot was killed {killed} times for {} stages", stages.len());
+        }
+        Ok(Some(state))
+    })
 }
 
 fn same(left: &State, right: &State) -> Result<()> {

@@ -37,37 +37,43 @@ fn a_single_node_by_ignition() -> Result<()> {
     let output = Output::build(&single("flatcar"))?;
     eprintln!("build of one node: {:?}", output.took);
     let mut cluster = machine(&cache, &output)?;
-    cluster.power_on_all()?;
-    let mut times = Timeline::of(cluster.node("n1")?)?;
-    cluster.wait_api("10.77.0.1:6443".parse()?, probe::READY)?;
-    times.mark("API ready")?;
-    cluster.wait_node_ready("n1", probe::READY)?;
-    times.mark("Node Ready")?;
-    let result = probe::firstboot_done(&cluster, "n1")?;
-    times.mark("firstboot finished")?;
-    probe::mirror_pods(&cluster, "n1")?;
-    times.mark("four mirror pods Ready")?;
-    probe::workload(&cluster)?;
-    times.mark("workload resolves and reaches a Service")?;
-    let node = cluster.node("n1")?;
-    probe::kubelet_certificates(&cluster, &output, node)?;
-    probe::no_superuser(&output, node)?;
-    node.run(&["/opt/bin/nodekiln-firstboot", "verify"])?;
-    node.run(&["/opt/bin/nodekiln-firstboot", "status"])?;
-    probe::print_times(&cluster, "n1", times, &result)?;
+    cluster.explaining(|cluster| {
+        cluster.power_on_all()?;
+        let mut times = Timeline::of(cluster.node("n1")?)?;
+        cluster.wait_api("10.77.0.1:6443".parse()?, probe::READY)?;
+        times.mark("API ready")?;
+        cluster.wait_node_ready("n1", probe::READY)?;
+        times.mark("Node Ready")?;
+        let result = probe::firstboot_done(cluster, "n1")?;
+        times.mark("firstboot finished")?;
+        probe::mirror_pods(cluster, "n1")?;
+        times.mark("four mirror pods Ready")?;
+        probe::workload(cluster)?;
+        times.mark("workload resolves and reaches a Service")?;
+        let node = cluster.node("n1")?;
+        probe::kubelet_certificates(cluster, &output, node)?;
+        probe::no_superuser(&output, node)?;
+        node.run(&["/opt/bin/nodekiln-firstboot", "verify"])?;
+        node.run(&["/opt/bin/nodekiln-firstboot", "status"])?;
+        probe::print_times(cluster, "n1", times, &result)?;
 
-    // The same machine after a power cut: verified, not made anew.
-    cluster.reboot_hard("n1")?;
-    let mut times = Timeline::of(cluster.node("n1")?)?;
-    cluster.wait_api("10.77.0.1:6443".parse()?, probe::READY)?;
-    times.mark("API ready again")?;
-    cluster.wait_until("the node to report again", probe::READY, std::time::Duration::from_millis(200), |cluster| {
-        cluster.kubectl(&["exec", "client", "--", "true"])?.ok().map(Some)
+        // The same machine after a power cut: verified, not made anew.
+        cluster.reboot_hard("n1")?;
+        let mut times = Timeline::of(cluster.node("n1")?)?;
+        cluster.wait_api("10.77.0.1:6443".parse()?, probe::READY)?;
+        times.mark("API ready again")?;
+        cluster.wait_until(
+            "the node to report again",
+            probe::READY,
+            std::time::Duration::from_millis(200),
+            |cluster| cluster.kubectl(&["exec", "client", "--", "true"])?.ok().map(Some),
+        )?;
+        times.mark("pods run again")?;
+        let again = probe::firstboot_done(cluster, "n1")?;
+        ensure!(again == result, "a later boot wrote another result.json");
+        probe::print_times(cluster, "n1", times, &again)?;
+        Ok(())
     })?;
-    times.mark("pods run again")?;
-    let again = probe::firstboot_done(&cluster, "n1")?;
-    ensure!(again == result, "a later boot wrote another result.json");
-    probe::print_times(&cluster, "n1", times, &again)?;
     drop(cluster);
     assert_eq!(before.changes(), Vec::<String>::new(), "the machine is not as it was");
     Ok(())
