@@ -7,7 +7,7 @@ use crate::{
         manifest::{FileRole, NodeRow},
         placement::{self, Holding, Known, Violation},
     },
-    pki::{self, Authority, KeyId},
+    pki::{self, Authority, KeyId, table::Holder},
 };
 use nodekiln_payload::{Artifact, CheckError, Codec, EncodeError, EncodeOptions, Format, NodeTree, Pointer};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
@@ -152,16 +152,21 @@ impl<'a> Oven<'a> {
 
         let own: BTreeMap<Sha256, &KeyId> = filled.keys.iter().map(|(id, spki)| (*spki, id)).collect();
         let known = Known {
-            keys: &|spki| own.get(spki).map(|id| (*id).clone()).or_else(|| self.authority.identify(spki)),
+            keys: &|spki| {
+                let known = own.get(spki).map(|id| (*id).clone()).or_else(|| self.authority.identify(spki));
+                known.or_else(|| self.authority.identify_nodes_own(spki))
+            },
             symmetric: self.authority.needles(),
             user_files: &|path| {
                 // A Secret of the user's may hold a key of the user's.
                 (path == paths::API_OBJECTS && !self.cluster.manifests.is_empty())
                     || node.os.files.iter().any(|file| file.path.as_str() == path)
                     || node.os.units.iter().any(|unit| unit.name.as_str() == path)
+                    || draft.users_own.iter().any(|own| own.as_str() == path)
             },
         };
-        let holdings = placement::of_node(name, node.role, &decoded, &known).map_err(BakeError::Placement)?;
+        let holder = Holder::of(self.cluster, node);
+        let holdings = placement::of_node(&holder, &decoded, &known).map_err(BakeError::Placement)?;
 
         let mut files = match self.cluster.delivery.mode {
             DeliveryMode::Inline => payload(name, artifacts),
@@ -180,6 +185,7 @@ impl<'a> Oven<'a> {
         let row = NodeRow {
             name: name.clone(),
             role: node.role,
+            duties: holder.duties,
             profile: profile.name.clone(),
             key: self.key(node, draft),
             not_before: filled.plan.identity.not_before,

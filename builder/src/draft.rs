@@ -7,7 +7,7 @@ mod render;
 
 pub use render::render;
 
-use crate::config::San;
+use crate::{config::San, pki::table::Holder};
 use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Unit};
 use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Sha256};
 use std::sync::Arc;
@@ -17,10 +17,14 @@ use std::sync::Arc;
 pub struct NodeDraft {
     /// The plan, as far as it is known without keys.
     pub spec: NodeSpec,
+    /// Which keys may be in it.
+    pub holder: Holder,
     /// How the payload is encoded.
     pub profile: &'static Profile,
     /// Files, by path, each path once. `plan.json` and `api.ndjson` are not among them: `fill` adds both.
     pub files: Vec<DraftFile>,
+    /// Files among them that hold keys of the user's own, which are none of this cluster's.
+    pub users_own: Vec<AbsPath>,
     /// Symbolic links.
     pub links: Vec<Link>,
     /// systemd units.

@@ -47,9 +47,12 @@ impl Validate {
         }
         let loaded = planned?;
         terminal.warnings(&loaded.warnings);
-        let count = loaded.cluster.nodes.len();
-        let nodes = if count == 1 { "node" } else { "nodes" };
-        terminal.say(format!("{}: {count} {nodes}, no errors", self.file.display()));
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let mut what = count(loaded.cluster.nodes.len(), "node");
+        if !loaded.cluster.pools.is_empty() {
+            what = format!("{what}, {}", count(loaded.cluster.pools.len(), "pool"));
+        }
+        terminal.say(format!("{}: {what}, no errors", self.file.display()));
         Ok(())
     }
 }

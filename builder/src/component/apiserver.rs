@@ -1,9 +1,8 @@
 //! kube-apiserver.
 
 use super::{
-    Site, arg, comma, encryption, image,
+    Site, arg, bootstrap, comma, encryption, etcd_access, image,
     static_pod::{Probes, StaticPod, ca_folders, host_path, volumes},
-    url,
 };
 use crate::config::{Arg, Volume};
 use serde_json::{Value, json};
@@ -19,6 +18,7 @@ const AUTHORIZATION_MODES: [&str; 6] = ["Node", "RBAC", "ABAC", "AlwaysAllow", "
 pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
     let mut ours = vec![host_path("k8s-certs", &site.cluster.certificates_dir, "DirectoryOrCreate", true)];
     ours.extend(ca_folders(site));
+    ours.extend(etcd_access::volumes(site, &ours));
     ours
 }
 
@@ -52,8 +52,7 @@ pub(crate) fn manifest(site: &Site) -> Value {
 fn command(site: &Site) -> Vec<String> {
     let cluster = site.cluster;
     let pki = |tail: &str| site.pki(tail).to_string();
-    let etcd = arg::last(&cluster.etcd.extra_args, "advertise-client-urls")
-        .map_or_else(|| url("https", site.loopback(), super::etcd::CLIENT_PORT), str::to_owned);
+    let etcd = etcd_access::access(site);
     let mut defaults = vec![
         ("advertise-address", site.node.address().to_string()),
         ("allow-privileged", "true".to_owned()),
@@ -63,12 +62,7 @@ fn command(site: &Site) -> Vec<String> {
         ("enable-bootstrap-token-auth", "true".to_owned()),
         // Not kubeadm's: Secrets are encrypted at rest from the first write on.
         ("encryption-provider-config", encryption::path(site).to_string()),
-        ("etcd-cafile", pki("etcd/ca.crt")),
-        ("etcd-certfile", pki("apiserver-etcd-client.crt")),
-        ("etcd-keyfile", pki("apiserver-etcd-client.key")),
-        ("etcd-servers", etcd),
-        // Not kubeadm's: every kubelet's serving certificate is signed by the cluster CA, so it can be verified.
-        ("kubelet-certificate-authority", pki("ca.crt")),
+        ("etcd-servers", comma(&etcd.endpoints)),
         ("kubelet-client-certificate", pki("apiserver-kubelet-client.crt")),
         ("kubelet-client-key", pki("apiserver-kubelet-client.key")),
         ("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname".to_owned()),
@@ -87,6 +81,14 @@ fn command(site: &Site) -> Vec<String> {
         ("tls-cert-file", pki("apiserver.crt")),
         ("tls-private-key-file", pki("apiserver.key")),
     ];
+    for (name, file) in [("etcd-cafile", etcd.ca), ("etcd-certfile", etcd.cert), ("etcd-keyfile", etcd.key)] {
+        defaults.extend(file.map(|file| (name, file.to_string())));
+    }
+    // Not kubeadm's: every kubelet's serving certificate is signed by the cluster CA, so it can be verified; but nobody
+    // signs those of kubelets that come by token.
+    if !bootstrap::is_used(cluster) {
+        defaults.push(("kubelet-certificate-authority", pki("ca.crt")));
+    }
     let user = authorization(&cluster.api_server.extra_args);
     // The two exclude each other in kube-apiserver.
     if arg::last(&user, "authorization-config").is_some() {

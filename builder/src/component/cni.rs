@@ -6,7 +6,7 @@
 
 use super::{Site, constant, containerd, systemd};
 use nodekiln_payload::{Unit, UnitState};
-use nodekiln_plan::{AbsPath, Cidr};
+use nodekiln_plan::{AbsPath, Cidr, Role};
 use serde_json::{Value, json};
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -68,7 +68,7 @@ pub(crate) fn masquerade(site: &Site) -> String {
 
 /// Each other node's pod networks and the address they are reached through.
 fn routes(site: &Site) -> Vec<(Cidr, IpAddr)> {
-    let others = site.cluster.nodes.iter().filter(|node| node.name != site.node.name);
+    let others = site.cluster.nodes.iter().filter(|node| node.name != site.node.name && node.role != Role::Etcd);
     others
         .flat_map(|node| {
             node.pod_cidrs.iter().filter_map(|cidr| {

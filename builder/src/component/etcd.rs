@@ -5,9 +5,10 @@ use super::{
     static_pod::{Probes, StaticPod, host_path, volumes},
     url,
 };
-use nodekiln_plan::{EtcdMember, EtcdPlan, Role};
+use crate::config::Node;
+use nodekiln_plan::{AbsPath, EtcdMember, EtcdPlan};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// For clients.
 pub(crate) const CLIENT_PORT: u16 = 2379;
@@ -98,9 +99,9 @@ fn metrics_url(urls: &str) -> Option<(&'static str, String, u16)> {
 
 /// What firstboot knows of etcd.
 pub(crate) fn plan(site: &Site) -> EtcdPlan {
-    let members = site.cluster.with_role(Role::ControlPlane);
+    let member = |node: &Node| EtcdMember { name: node.name.clone(), address: node.address() };
     EtcdPlan {
-        members: members.map(|node| EtcdMember { name: node.name.clone(), address: node.address() }).collect(),
+        members: site.cluster.etcd_members().map(member).collect(),
         data_dir: site.cluster.etcd.data_dir.clone(),
         manifest: super::below(&constant(MANIFESTS_DIR), "etcd.yaml"),
         client_port: CLIENT_PORT,
@@ -111,5 +112,58 @@ pub(crate) fn plan(site: &Site) -> EtcdPlan {
         peer_key: site.pki("etcd/peer.key"),
         client_cert: site.pki("etcd/healthcheck-client.crt"),
         client_key: site.pki("etcd/healthcheck-client.key"),
+        replaces: site
+            .node
+            .replaces
+            .as_ref()
+            .map(|dead| EtcdMember { name: dead.name.clone(), address: dead.address.unwrap_or(site.node.address()) }),
+        mount: mount(site),
+    }
+}
+
+/// The mount unit of the user's that the data directory lies behind: the innermost, should there be several.
+fn mount(site: &Site) -> Option<AbsPath> {
+    let mut folder = Some(site.cluster.etcd.data_dir.clone());
+    while let Some(path) = folder.filter(|path| path.as_str() != "/") {
+        let unit = mount_unit(&path);
+        if site.node.os.units.iter().any(|known| known.name.as_str() == unit) {
+            return Some(path);
+        }
+        folder = path.parent();
+    }
+    None
+}
+
+/// The name of the unit that mounts something there: systemd.unit(5), "String Escaping for Inclusion in Unit Names".
+fn mount_unit(path: &AbsPath) -> String {
+    let mut name = String::new();
+    for (index, byte) in path.as_str().trim_start_matches('/').bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if index == 0 => name.push_str("\\x2e"),
+            b if b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'.') => name.push(char::from(b)),
+            b => {
+                let _ = write!(name, "\\x{b:02x}");
+            }
+        }
+    }
+    name + ".mount"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `systemd-escape --path --suffix=mount` has it.
+    #[test]
+    fn mount_units() {
+        for (path, unit) in [
+            ("/var/lib/etcd", "var-lib-etcd.mount"),
+            ("/data", "data.mount"),
+            ("/.a/b-c", "\\x2ea-b\\x2dc.mount"),
+            ("/a.b/c d", "a.b-c\\x20d.mount"),
+        ] {
+            assert_eq!(mount_unit(&path.parse().unwrap()), unit, "{path}");
+        }
     }
 }

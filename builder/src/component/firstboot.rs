@@ -4,7 +4,6 @@ use super::{
     Site, cni,
     systemd::{UnitFile, command},
 };
-use crate::config::Cni;
 use nodekiln_payload::{Unit, UnitState};
 use nodekiln_plan::AbsPath;
 
@@ -18,7 +17,7 @@ pub(crate) fn unit(site: &Site, program: &AbsPath) -> Unit {
     let profile = site.node.os.profile;
     let containerd = profile.containerd_unit.as_str();
     let mut wants = vec!["network-online.target", containerd];
-    if site.cluster.cni == Cni::Bridge {
+    if site.has_bridge() {
         // Pulled in here too: under cloud-init the boot's transaction was made before the unit existed.
         wants.push(cni::UNIT);
     }

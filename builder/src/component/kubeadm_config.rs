@@ -1,6 +1,6 @@
 //! The ConfigMap `kubeadm-config`: this cluster as kubeadm's ClusterConfiguration (v1beta4), for kubeadm's own tools.
 
-use super::{NAMESPACE, Site, comma, image, pretty};
+use super::{NAMESPACE, Site, comma, etcd_access, image, pretty};
 use crate::config::{Algorithm, Arg, ControlPlaneComponent, ImageOverride, San, Volume};
 use serde_json::{Map, Value, json};
 
@@ -46,7 +46,7 @@ fn cluster_configuration(site: &Site) -> Value {
             Algorithm::Rsa3072 => "RSA-3072",
             Algorithm::Rsa4096 => "RSA-4096",
         },
-        "etcd": {"local": etcd(site)},
+        "etcd": etcd(site),
         "imageRepository": cluster.image_repository,
         "kubernetesVersion": cluster.version,
         "networking": networking,
@@ -55,7 +55,21 @@ fn cluster_configuration(site: &Site) -> Value {
     })
 }
 
-fn etcd(site: &Site) -> Map<String, Value> {
+/// What the API servers reach: `local` beside them, or `external`, which to kubeadm `etcd` nodes are too.
+fn etcd(site: &Site) -> Value {
+    if site.is_member() {
+        return json!({"local": local_etcd(site)});
+    }
+    let access = etcd_access::access(site);
+    let mut external = Map::new();
+    insert(&mut external, "endpoints", Some(json!(access.endpoints)));
+    for (name, file) in [("caFile", access.ca), ("certFile", access.cert), ("keyFile", access.key)] {
+        insert(&mut external, name, file.map(|file| json!(file)));
+    }
+    json!({"external": external})
+}
+
+fn local_etcd(site: &Site) -> Map<String, Value> {
     let etcd = &site.cluster.etcd;
     let mut local = image_override(&etcd.image);
     // Ours is not kubeadm's default: said here, so that its tools do not go back to that.

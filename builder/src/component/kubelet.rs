@@ -1,7 +1,8 @@
 //! The kubelet: its configuration, kubeconfig, unit, and what firstboot knows of it.
 
 use super::{
-    MANIFESTS_DIR, NAMESPACE, Site, arg, comma, constant, containerd, feature_gates, image, merge,
+    MANIFESTS_DIR, NAMESPACE, Site, arg, bootstrap, comma, constant, containerd, feature_gates, image, merge,
+    standalone,
     systemd::{UnitFile, command},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     release::Behaviour,
 };
 use nodekiln_payload::{Dropin, Format, Unit, UnitState};
-use nodekiln_plan::{AbsPath, Endpoint, KubeletPlan, Role, UnitName};
+use nodekiln_plan::{AbsPath, Cidr, Endpoint, KubeletPlan, Role, UnitName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -82,6 +83,9 @@ pub(crate) fn dns_address(site: &Site) -> Option<std::net::IpAddr> {
 /// This node's KubeletConfiguration.
 pub(crate) fn config(site: &Site) -> Value {
     let node = site.node;
+    if !site.is_node() {
+        return standalone::config(site);
+    }
     let mut fragment = json!({"resolvConf": node.os.profile.resolv_conf});
     if let Some(folder) = volume_plugin_dir(site) {
         fragment["volumePluginDir"] = json!(folder);
@@ -91,7 +95,10 @@ pub(crate) fn config(site: &Site) -> Value {
     }
     merge(&mut fragment, &Value::Object(node.kubelet.clone()));
     let mut config = base(site, &fragment.as_object().cloned().unwrap_or_default());
-    merge(&mut config, &json!({"tlsCertFile": SERVING_CERT, "tlsPrivateKeyFile": SERVING_KEY}));
+    // Without these the kubelet signs a certificate of its own when it starts.
+    if site.is_baked() {
+        merge(&mut config, &json!({"tlsCertFile": SERVING_CERT, "tlsPrivateKeyFile": SERVING_KEY}));
+    }
     if feature_gates::instance_config(site) {
         merge(&mut config, &instance_config());
     }
@@ -136,23 +143,40 @@ pub(crate) fn binary(site: &Site) -> AbsPath {
 
 fn arguments(site: &Site) -> Vec<String> {
     let node = site.node;
-    let mut defaults = vec![
-        ("config", CONFIG.to_owned()),
-        ("hostname-override", node.name.to_string()),
-        ("kubeconfig", KUBECONFIG.to_owned()),
-        ("node-ip", comma(&node.addresses)),
-    ];
+    let mut defaults = vec![("config", CONFIG.to_owned())];
+    if site.is_machine() {
+        defaults.push(("hostname-override", node.name.to_string()));
+    }
+    // Without a kubeconfig the kubelet runs static pods and nothing else.
+    if site.is_node() {
+        defaults.push(("kubeconfig", KUBECONFIG.to_owned()));
+        if !site.is_baked() {
+            defaults.push(("bootstrap-kubeconfig", bootstrap::path().to_string()));
+        }
+    }
+    defaults.extend(node_ip(site).map(|address| ("node-ip", address)));
     let labels: Vec<_> = node.labels.iter().filter(|(key, _)| label_is_free(key)).collect();
-    if !labels.is_empty() {
+    if !labels.is_empty() && site.is_node() {
         defaults.push(("node-labels", comma(labels.iter().map(|(key, value)| format!("{key}={value}")))));
     }
-    if !feature_gates::instance_config(site) {
+    if site.is_node() && !feature_gates::instance_config(site) {
         defaults.push(("container-runtime-endpoint", containerd::ENDPOINT.to_owned()));
     }
     if site.kubelet.has(Behaviour::PodInfraContainerImage) {
         defaults.push(("pod-infra-container-image", image::pause(site)));
     }
     arg::arguments(&defaults, &node.kubelet_extra_args, site.kubelet)
+}
+
+/// The addresses that the kubelet registers. Where they are not known, as in a pool, it takes the one of its default route,
+/// an IPv4 address if there is one: `::` makes it an IPv6 address in a cluster whose first family that is. It cannot be
+/// told to take one of each.
+fn node_ip(site: &Site) -> Option<String> {
+    if !site.node.addresses.is_empty() {
+        return Some(comma(&site.node.addresses));
+    }
+    let is_ipv6 = site.cluster.networking.services.first().is_some_and(Cidr::is_ipv6);
+    is_ipv6.then(|| "::".to_owned())
 }
 
 /// Whether a kubelet may give itself this label: its own check of `--node-labels` and the admission plugin
@@ -233,7 +257,7 @@ pub(crate) fn plan(site: &Site, config: &Value) -> KubeletPlan {
         static_pods: constant(MANIFESTS_DIR),
         ca: site.pki("ca.crt"),
         client_certificate: constant(CLIENT_PEM),
-        server: Some(server(site)),
+        server: site.is_node().then(|| server(site)),
     }
 }
 

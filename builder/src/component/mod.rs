@@ -5,12 +5,14 @@
 
 pub(crate) mod apiserver;
 pub(crate) mod arg;
+pub(crate) mod bootstrap;
 pub(crate) mod cni;
 pub(crate) mod containerd;
 pub(crate) mod controller_manager;
 pub(crate) mod coredns;
 pub(crate) mod encryption;
 pub(crate) mod etcd;
+pub(crate) mod etcd_access;
 pub(crate) mod feature_gates;
 pub(crate) mod firstboot;
 pub(crate) mod flannel;
@@ -24,13 +26,14 @@ pub(crate) mod network;
 pub(crate) mod patches;
 pub(crate) mod rbac;
 pub(crate) mod scheduler;
+pub(crate) mod standalone;
 pub(crate) mod static_pod;
 pub(crate) mod sysext;
 pub(crate) mod system;
 pub(crate) mod systemd;
 
 use crate::{
-    config::{Cluster, LoadBalancer, Node},
+    config::{Cluster, Cni, LoadBalancer, Node, NodeIdentity, NodeKind},
     release::Release,
 };
 use nodekiln_plan::{AbsPath, Endpoint, Role};
@@ -105,6 +108,31 @@ impl Site<'_> {
     /// The node's own API server.
     pub fn own_server(&self) -> Endpoint {
         Endpoint::at(self.node.address(), apiserver::PORT)
+    }
+
+    /// Whether an API server knows this node: all but those that run etcd alone.
+    pub fn is_node(&self) -> bool {
+        self.node.role != Role::Etcd
+    }
+
+    /// Whether this is one machine, known by name.
+    pub fn is_machine(&self) -> bool {
+        self.node.kind == NodeKind::Machine
+    }
+
+    /// Whether the payload holds the kubelet's certificates.
+    pub fn is_baked(&self) -> bool {
+        self.is_node() && self.node.identity == NodeIdentity::Baked
+    }
+
+    /// Whether this node runs an etcd member.
+    pub fn is_member(&self) -> bool {
+        self.cluster.runs_member(self.node)
+    }
+
+    /// Whether this node has pods with addresses of their own, for which `cni: bridge` is set up.
+    pub fn has_bridge(&self) -> bool {
+        self.cluster.cni == Cni::Bridge && self.is_node()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The objects that make kubeadm's tools and nodekiln's own later visits work: roles, bindings, cluster-info, the Lease.
 //!
-//! All of kubeadm's are here but those of objects that do not exist (no bootstrap token, no uploaded certificates). The
-//! roles of bootstrappers bind a group that only holders of a token are in, and only an administrator makes tokens: so
-//! `kubeadm token create` and `kubeadm join` work for a machine that somebody adds by hand.
+//! All of kubeadm's are here but those of objects that do not exist (no uploaded certificates); bootstrap tokens are in
+//! `bootstrap`. The roles of bootstrappers bind a group that only holders of a token are in: pools, nodes without a baked
+//! identity, and whoever an administrator makes one for, so `kubeadm token create` and `kubeadm join` work for a machine
+//! that somebody adds by hand.
 
 use super::{NAMESPACE, STATE_OBJECT, Site};
 use crate::{
@@ -13,7 +14,7 @@ use nodekiln_plan::ApiStep;
 use serde_json::{Value, json};
 
 /// kubeadm's group of machines that join by token.
-const BOOTSTRAPPERS: &str = "system:bootstrappers:kubeadm:default-node-token";
+pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers:kubeadm:default-node-token";
 const NODES: &str = "system:nodes";
 const API_GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -110,7 +111,7 @@ pub(crate) fn config_readers() -> Vec<Value> {
     objects
 }
 
-/// kubeadm's phase `bootstrap-token` without tokens: who may join, and the rotation of kubelets' certificates.
+/// kubeadm's phase `bootstrap-token` without the tokens: who may join, and the rotation of kubelets' certificates.
 pub(crate) fn bootstrap() -> Vec<Value> {
     const CSR: &str = "system:certificates.k8s.io:certificatesigningrequests";
     let joining = || vec![group(BOOTSTRAPPERS)];

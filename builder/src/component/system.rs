@@ -15,8 +15,9 @@ pub(crate) const SYSCTLS: &str = "/etc/sysctl.d/90-nodekiln.conf";
 pub(crate) fn kernel(site: &Site) -> KernelPlan {
     let user = &site.node.kernel;
     // overlay: containerd's snapshots. br_netfilter: Services of pods that share a bridge.
-    let ours =
-        ["overlay", "br_netfilter"].into_iter().chain((site.cluster.cni == Cni::Flannel).then_some(flannel::MODULE));
+    let ours: &[&str] = if site.is_node() { &["overlay", "br_netfilter"] } else { &["overlay"] };
+    let flannel = (site.cluster.cni == Cni::Flannel && site.is_node()).then_some(flannel::MODULE);
+    let ours = ours.iter().copied().chain(flannel);
     let mut modules: Vec<ModuleName> = ours.map(|name| name.parse().expect("a module name")).collect();
     for module in &user.modules {
         if !modules.contains(module) {
@@ -37,13 +38,15 @@ fn ours_sysctls(site: &Site) -> Vec<Sysctl> {
         ("kernel.panic_on_oops", "1", false),
         ("vm.overcommit_memory", "1", false),
         ("vm.panic_on_oom", "0", false),
-        ("net.bridge.bridge-nf-call-ip6tables", "1", false),
-        ("net.bridge.bridge-nf-call-iptables", "1", false),
         // Every kubelet, runtime and log collector watches files; 128 instances are too few for a full node.
         ("fs.inotify.max_user_instances", "8192", true),
         ("fs.inotify.max_user_watches", "524288", true),
     ];
-    let (ipv4, ipv6) = families(site);
+    if site.is_node() {
+        list.push(("net.bridge.bridge-nf-call-ip6tables", "1", false));
+        list.push(("net.bridge.bridge-nf-call-iptables", "1", false));
+    }
+    let (ipv4, ipv6) = forwarding(site);
     if ipv4 {
         list.push(("net.ipv4.ip_forward", "1", false));
     }
@@ -57,6 +60,11 @@ fn ours_sysctls(site: &Site) -> Vec<Sysctl> {
         floor,
     };
     list.into_iter().map(sysctl).collect()
+}
+
+/// Which families this node forwards, IPv4 and IPv6: all that are in use; none where no pod has an address of its own.
+pub(crate) fn forwarding(site: &Site) -> (bool, bool) {
+    if site.is_node() { families(site) } else { (false, false) }
 }
 
 /// Which families pods, services and the node use.

@@ -93,6 +93,16 @@ impl Cluster {
         self.with_role(role).filter(|_| self.external_etcd.is_none())
     }
 
+    /// Whether `node` runs an etcd member: it is among [`Cluster::etcd_members`].
+    pub fn runs_member(&self, node: &Node) -> bool {
+        self.external_etcd.is_none()
+            && match node.role {
+                Role::Etcd => true,
+                Role::ControlPlane => self.with_role(Role::Etcd).next().is_none(),
+                Role::Worker => false,
+            }
+    }
+
     /// The nodes with `role`, in the order of the file.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.role == role)

@@ -76,7 +76,7 @@ impl Places {
 
 /// [`Places`]' `fields`.
 fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
-    const FIELDS: [&[&str]; 30] = [
+    const FIELDS: [&[&str]; 31] = [
         &["apiServer", "extraVolumes"],
         &["controllerManager", "extraVolumes"],
         &["scheduler", "extraVolumes"],
@@ -84,6 +84,7 @@ fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
         &["etcd", "local", "dataDir"],
         &["etcd", "local", "extraArgs"],
         &["etcd", "external"],
+        &["labels"],
         &["kubernetesVersion"],
         &["controlPlaneEndpoint"],
         &["loadBalancer"],

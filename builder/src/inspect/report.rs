@@ -376,7 +376,7 @@ impl Inspection {
     fn tree(&mut self, tree: &NodeTree) {
         let files: BTreeMap<_, _> =
             tree.files.iter().map(|file| (file.path.as_str(), (file.mode, file.contents.expose()))).collect();
-        self.contents(Some(&tree.node), &files);
+        self.contents(tree.node.as_ref(), &files);
         self.directories =
             tree.directories.iter().map(|dir| DirectoryFacts { path: dir.path.to_string(), mode: dir.mode }).collect();
         self.links = tree

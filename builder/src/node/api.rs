@@ -2,11 +2,11 @@
 
 use super::tree::Tree;
 use crate::{
-    component::{Site, coredns, flannel, kube_proxy, kube_vip, kubeadm_config, kubelet, rbac},
+    component::{Site, bootstrap, coredns, flannel, kube_proxy, kube_vip, kubeadm_config, kubelet, rbac},
     config::{Cni, LoadBalancer, PatchTarget},
     draft::DraftStep,
 };
-use nodekiln_plan::{ApiStep, NodeStep};
+use nodekiln_plan::{ApiStep, NodeStep, Role};
 use serde_json::Value;
 
 /// All steps. Every control plane has the same, so any of them may do them.
@@ -19,8 +19,9 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
     objects.push(kubeadm_config::config_map(site));
     objects.push(kubelet::config_map(site));
     objects.extend(rbac::config_readers());
-    objects.extend(rbac::bootstrap());
     let mut steps: Vec<_> = objects.into_iter().map(apply).collect();
+    steps.extend(bootstrap::secrets(site.cluster));
+    steps.extend(rbac::bootstrap().into_iter().map(apply));
     steps.extend(rbac::cluster_info(site));
     if site.cluster.dns.is_some() {
         steps.extend(coredns::objects(site).into_iter().map(|object| match object["kind"] == "Deployment" {
@@ -36,7 +37,8 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
     }
     // After all of ours: a user's object may need the network, and a kind that an earlier one defines.
     steps.extend(site.cluster.manifests.iter().map(|object| apply(object.value.clone())));
-    for node in &site.cluster.nodes {
+    // What the machines of a pool are called is not known; what runs etcd alone is no Node.
+    for node in site.cluster.nodes.iter().filter(|node| node.role != Role::Etcd) {
         let site = Site { node, ..*site };
         steps.push(DraftStep::Step(ApiStep::Node(NodeStep {
             name: node.name.clone(),

@@ -74,7 +74,8 @@ pub(crate) fn cluster(profile: &str, control_planes: &[&str]) -> Cluster {
     }
 }
 
-fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> Node {
+/// A node.
+pub(crate) fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> Node {
     let taints = match role {
         Role::ControlPlane => vec!["node-role.kubernetes.io/control-plane:NoSchedule".parse().unwrap()],
         _ => vec![],

@@ -2,8 +2,8 @@
 
 use super::{kubernetes, tree::Tree};
 use crate::{
-    component::{Site, below, constant, controller_manager, kube_vip, kubelet, scheduler},
-    config::LoadBalancer,
+    component::{Site, below, bootstrap, constant, controller_manager, etcd_access, kube_vip, kubelet, scheduler},
+    config::{LoadBalancer, NodeFile},
     draft::{Contents, LeafForm, Part, Row, Shared},
     pki::{
         kubeconfig::{self, Credentials},
@@ -14,7 +14,21 @@ use nodekiln_plan::{AbsPath, FileKind, Mode, Role, paths};
 
 /// Lays down all that identifies this node.
 pub(super) fn lay(site: &Site, tree: &mut Tree) {
-    shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);
+    if site.is_node() {
+        shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);
+        if site.is_baked() { kubelet(site, tree) } else { token(tree, site) }
+    }
+    if site.node.role == Role::ControlPlane {
+        control_plane(site, tree);
+        etcd_client(site, tree);
+    }
+    if site.is_member() {
+        member(site, tree);
+    }
+}
+
+/// The kubelet's certificates, and a kubeconfig that names them.
+fn kubelet(site: &Site, tree: &mut Tree) {
     let kubeconfig = Contents::Template(kubelet::kubeconfig(site));
     tree.file(constant(kubelet::KUBECONFIG), Mode::PRIVATE, FileKind::Laid, kubeconfig);
     for (path, mode, kind, row, form) in [
@@ -24,8 +38,36 @@ pub(super) fn lay(site: &Site, tree: &mut Tree) {
     ] {
         tree.file(constant(path), mode, kind, leaf(site, row, form));
     }
-    if site.node.role == Role::ControlPlane {
-        control_plane(site, tree);
+}
+
+/// The token by which the kubelet asks for its certificate. It writes its kubeconfig itself.
+fn token(tree: &mut Tree, site: &Site) {
+    let kubeconfig = Contents::Template(bootstrap::kubeconfig(site));
+    tree.file(bootstrap::path(), Mode::PRIVATE, FileKind::Credential, kubeconfig);
+}
+
+/// What an etcd member has. The CA's key is on no node.
+fn member(site: &Site, tree: &mut Tree) {
+    // A control plane has it as a client already.
+    if site.node.role != Role::ControlPlane {
+        shared(site, tree, "etcd/ca.crt", Mode::PUBLIC, Shared::EtcdCa);
+    }
+    pair(site, tree, "etcd/server", Row::EtcdServer);
+    pair(site, tree, "etcd/peer", Row::EtcdPeer);
+    pair(site, tree, "etcd/healthcheck-client", Row::EtcdHealthcheckClient);
+}
+
+/// What kube-apiserver needs to reach etcd: ours, or what the user gives for an etcd of theirs.
+fn etcd_client(site: &Site, tree: &mut Tree) {
+    let Some(external) = &site.cluster.external_etcd else {
+        shared(site, tree, "etcd/ca.crt", Mode::PUBLIC, Shared::EtcdCa);
+        pair(site, tree, "apiserver-etcd-client", Row::ApiServerEtcdClient);
+        return;
+    };
+    for file in etcd_access::files(site, external).into_iter().flatten() {
+        if let Some(input) = file.input {
+            tree.users_key(file.path, file.mode, &input.bytes, "etcd.external");
+        }
     }
 }
 
@@ -35,7 +77,6 @@ fn control_plane(site: &Site, tree: &mut Tree) {
     for (name, mode, value) in [
         ("ca.key", Mode::PRIVATE, Shared::CaKey),
         ("front-proxy-ca.crt", Mode::PUBLIC, Shared::FrontProxyCa),
-        ("etcd/ca.crt", Mode::PUBLIC, Shared::EtcdCa),
         ("sa.key", Mode::PRIVATE, Shared::ServiceAccountKey),
         ("sa.pub", Mode::PUBLIC, Shared::ServiceAccountPublicKey),
     ] {
@@ -44,15 +85,9 @@ fn control_plane(site: &Site, tree: &mut Tree) {
     for (name, row) in [
         ("apiserver", Row::ApiServer),
         ("apiserver-kubelet-client", Row::ApiServerKubeletClient),
-        ("apiserver-etcd-client", Row::ApiServerEtcdClient),
         ("front-proxy-client", Row::FrontProxyClient),
-        ("etcd/server", Row::EtcdServer),
-        ("etcd/peer", Row::EtcdPeer),
-        ("etcd/healthcheck-client", Row::EtcdHealthcheckClient),
     ] {
-        let cert = leaf(site, row, LeafForm::Certificate);
-        tree.file(site.pki(&format!("{name}.crt")), Mode::PUBLIC, FileKind::Laid, cert);
-        tree.file(site.pki(&format!("{name}.key")), Mode::PRIVATE, FileKind::Laid, leaf(site, row, LeafForm::Key));
+        pair(site, tree, name, row);
     }
     let balancer = matches!(site.cluster.load_balancer, LoadBalancer::KubeVip(_));
     let kube_vip = balancer.then(|| (constant(kube_vip::KUBECONFIG), FileKind::Laid, Row::KubeVip));
@@ -71,6 +106,13 @@ fn control_plane(site: &Site, tree: &mut Tree) {
 
 fn shared(site: &Site, tree: &mut Tree, name: &str, mode: Mode, value: Shared) {
     tree.file(site.pki(name), mode, FileKind::Laid, Contents::Shared(value));
+}
+
+/// Certificate and key below certificatesDir.
+fn pair(site: &Site, tree: &mut Tree, name: &str, row: Row) {
+    let cert = leaf(site, row, LeafForm::Certificate);
+    tree.file(site.pki(&format!("{name}.crt")), Mode::PUBLIC, FileKind::Laid, cert);
+    tree.file(site.pki(&format!("{name}.key")), Mode::PRIVATE, FileKind::Laid, leaf(site, row, LeafForm::Key));
 }
 
 fn leaf(site: &Site, row: Row, form: LeafForm) -> Contents {
@@ -98,8 +140,14 @@ pub(super) fn folders(site: &Site) -> Vec<(AbsPath, Mode)> {
         (constant(paths::STATE_DIR), Mode::PRIVATE_DIR),
         (constant(paths::STAGE_DIR), Mode::PRIVATE_DIR),
     ];
-    if site.node.role == Role::ControlPlane {
-        folders.push((below(&site.cluster.certificates_dir, "etcd"), Mode::EXECUTABLE));
+    let certificates = below(&site.cluster.certificates_dir, "etcd");
+    let external = site.cluster.external_etcd.as_ref();
+    let is_baked = |file: &Option<NodeFile>| matches!(file, Some(NodeFile::Input(_)));
+    let is_client = site.node.role == Role::ControlPlane && external.is_none_or(|etcd| is_baked(&etcd.ca));
+    if is_client || site.is_member() {
+        folders.push((certificates, Mode::EXECUTABLE));
+    }
+    if site.is_member() {
         folders.push((site.cluster.etcd.data_dir.clone(), Mode::PRIVATE_DIR));
     }
     folders

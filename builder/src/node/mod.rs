@@ -17,8 +17,9 @@ use crate::{
         encryption, etcd, feature_gates, firstboot, haproxy, kube_vip, kubelet, network, patches, pretty, scheduler,
         system,
     },
-    config::{Arch, Cluster, Cni, LoadBalancer, Node, PatchTarget},
+    config::{Arch, Cluster, LoadBalancer, Node, PatchTarget},
     draft::{Blob, Contents, NodeDraft},
+    pki::table::Holder,
 };
 use nodekiln_payload::{Account, Fetch, Network, NetworkService, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
@@ -82,11 +83,16 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
     lay_network(&site, &mut tree);
     lay_balancer(&site, &mut tree);
     identity::lay(&site, &mut tree);
+    if site.is_member() {
+        let path = below(&constant(MANIFESTS_DIR), "etcd.yaml");
+        let manifest = pretty(&patched(&site, &mut tree, PatchTarget::Etcd, etcd::manifest(&site)));
+        tree.file(path, Mode::PRIVATE, FileKind::Decided, Contents::Text(manifest));
+    }
     if node.role == Role::ControlPlane {
         lay_control_plane(&site, &mut tree);
     }
     tree.text(kubelet::CONFIG, Mode::PUBLIC, FileKind::Staged, pretty(&kubelet_config));
-    if feature_gates::instance_config(&site) {
+    if site.is_node() && feature_gates::instance_config(&site) {
         let text = pretty(&kubelet::instance_config());
         tree.text(kubelet::INSTANCE_CONFIG, Mode::PUBLIC, FileKind::Staged, text);
     }
@@ -104,8 +110,10 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
     let is_cloud_init = |network| network == NetworkService::CloudInit;
     Ok(NodeDraft {
         spec,
+        holder: Holder::of(cluster, node),
         profile: node.os.profile,
         files: parts.files,
+        users_own: parts.users_own,
         links: Vec::new(),
         units: parts.units,
         accounts: accounts(node),
@@ -137,7 +145,9 @@ fn is_https(fetches: &[Fetch]) -> bool {
 fn lay_system(site: &Site, tree: &mut Tree) {
     let profile = site.node.os.profile;
     let kernel = system::kernel(site);
-    tree.text("/etc/hostname", Mode::PUBLIC, FileKind::Laid, format!("{}\n", site.node.name));
+    if site.is_machine() {
+        tree.text("/etc/hostname", Mode::PUBLIC, FileKind::Laid, format!("{}\n", site.node.name));
+    }
     tree.text(system::MODULES, Mode::PUBLIC, FileKind::Laid, system::modules_file(&kernel));
     tree.text(system::SYSCTLS, Mode::PUBLIC, FileKind::Laid, system::sysctls_file(&kernel));
     if let Some((path, text)) = system::time_file(site) {
@@ -176,7 +186,7 @@ fn lay_network(site: &Site, tree: &mut Tree) {
     {
         tree.file(path, mode, FileKind::Laid, Contents::Text(text));
     }
-    if site.cluster.cni == Cni::Bridge {
+    if site.has_bridge() {
         let [conflist, masquerade] = cni::paths();
         tree.file(conflist, Mode::PUBLIC, FileKind::Laid, Contents::Text(cni::conflist(site)));
         tree.file(masquerade, Mode::PUBLIC, FileKind::Laid, Contents::Text(cni::masquerade(site)));
@@ -202,26 +212,20 @@ fn lay_balancer(site: &Site, tree: &mut Tree) {
     tree.file(path, Mode::PRIVATE, FileKind::Staged, Contents::Text(pretty(&manifest)));
 }
 
-/// Static pods, in kubeadm's file names and order.
+/// Static pods, in kubeadm's file names.
 fn lay_control_plane(site: &Site, tree: &mut Tree) {
     if encryption::wanted(site) {
         let config = Contents::Template(encryption::config());
         tree.file(encryption::path(site), Mode::PRIVATE, FileKind::Laid, config);
     }
-    for (name, kind, target, manifest) in [
-        ("etcd.yaml", FileKind::Decided, PatchTarget::Etcd, etcd::manifest(site)),
-        ("kube-apiserver.yaml", FileKind::Staged, PatchTarget::ApiServer, apiserver::manifest(site)),
-        (
-            "kube-controller-manager.yaml",
-            FileKind::Staged,
-            PatchTarget::ControllerManager,
-            controller_manager::manifest(site),
-        ),
-        ("kube-scheduler.yaml", FileKind::Staged, PatchTarget::Scheduler, scheduler::manifest(site)),
+    for (name, target, manifest) in [
+        ("kube-apiserver.yaml", PatchTarget::ApiServer, apiserver::manifest(site)),
+        ("kube-controller-manager.yaml", PatchTarget::ControllerManager, controller_manager::manifest(site)),
+        ("kube-scheduler.yaml", PatchTarget::Scheduler, scheduler::manifest(site)),
     ] {
         let path = below(&constant(MANIFESTS_DIR), name);
         let manifest = pretty(&patched(site, tree, target, manifest));
-        tree.file(path, Mode::PRIVATE, kind, Contents::Text(manifest));
+        tree.file(path, Mode::PRIVATE, FileKind::Staged, Contents::Text(manifest));
     }
 }
 

@@ -2,14 +2,14 @@
 
 use crate::{
     component::{
-        Site, apiserver, containerd, controller_manager, etcd,
+        Site, apiserver, containerd, controller_manager, etcd, etcd_access,
         feature_gates::{self, Effect},
         kubelet, scheduler, static_pod,
     },
-    config::{Algorithm, Cluster, Cni, LoadBalancer, Node},
+    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeKind},
     release::{self, Behaviour},
 };
-use nodekiln_plan::{NodeName, Role};
+use nodekiln_plan::{AbsPath, NodeName, Role};
 
 /// Something about a node that cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,9 +47,6 @@ const LONGEST_FOLDER: usize = 3500;
 pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut refuse = |refusal| refusals.push(refusal);
-    if node.role == Role::Etcd {
-        refuse(Refusal::new(node, "role", "nodes that run etcd alone are not supported yet"));
-    }
     for (field, folder) in
         [("certificatesDir", &cluster.certificates_dir), ("etcd.local.dataDir", &cluster.etcd.data_dir)]
     {
@@ -73,6 +70,9 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
         let refusal = Refusal::new(node, "kubelet.healthzPort", "0 turns off the endpoint that firstboot waits for");
         refuse(refusal.hint("leave it out, or give a port on the loopback address"));
     }
+    if node.kind == NodeKind::Pool {
+        pool(cluster, node).into_iter().for_each(&mut refuse);
+    }
     let site = Site::new(cluster, node);
     if site.is_none() {
         let known = crate::release::Release::minors().join(", ");
@@ -82,6 +82,7 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
     match site {
         Some(site) if refusals.is_empty() => {
             let mut refusals = volumes(&site);
+            refusals.extend(etcd_files(&site));
             refusals.extend(of_release(&site));
             refusals.extend(addons(&site));
             refusals.extend(gates(&site));
@@ -106,6 +107,23 @@ fn addons(site: &Site) -> Vec<Refusal> {
             let message = "flannel installs its plugin in one folder on all nodes, and theirs differ";
             refusals.push(Refusal::new(site.node, "binaries.cniPlugins", message));
         }
+    }
+    refusals
+}
+
+/// What machines that nobody knows by name cannot have.
+fn pool(cluster: &Cluster, node: &Node) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    if cluster.cni == Cni::Bridge {
+        let message = "`bridge` lays a route to every node, and the machines of a pool are not known";
+        let refusal = Refusal::new(node, "addons.cni", message);
+        refusals.push(refusal.hint("take `none` with a network add-on, or `flannel`"));
+    }
+    let restricted: Vec<_> = node.labels.keys().filter(|key| !kubelet::label_is_free(key)).cloned().collect();
+    if !restricted.is_empty() {
+        let message = format!("a kubelet may not give itself {}", restricted.join(", "));
+        let refusal = Refusal::new(node, "labels", message);
+        refusals.push(refusal.hint("the Nodes of a pool are made by their kubelets: label them through the API"));
     }
     refusals
 }
@@ -138,6 +156,19 @@ fn of_release(site: &Site) -> Vec<Refusal> {
         refusals.push(Refusal::new(site.node, "kubelet", message).hint("it would ignore the field: leave it out"));
     }
     refusals
+}
+
+/// Folders of an external etcd's files that cannot be mounted into kube-apiserver.
+fn etcd_files(site: &Site) -> Vec<Refusal> {
+    if site.node.role != Role::ControlPlane {
+        return Vec::new();
+    }
+    let at_root = |path: &AbsPath| path.parent().is_none_or(|folder| folder.as_str() == "/");
+    let refusal = |path: AbsPath| {
+        let message = format!("the folder of `{path}` is mounted into kube-apiserver, and / cannot be");
+        Refusal::new(site.node, "etcd.external", message).hint("put the file into a folder of its own")
+    };
+    etcd_access::in_image(site).into_iter().filter(at_root).map(refusal).collect()
 }
 
 /// extraVolumes that would keep a static pod from starting.

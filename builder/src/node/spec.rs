@@ -3,10 +3,10 @@
 use super::identity;
 use crate::{
     component::{
-        NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, haproxy,
-        kubelet, scheduler, system,
+        NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, etcd_access,
+        haproxy, kubelet, scheduler, system,
     },
-    config::{Binary, Cni, LoadBalancer},
+    config::{Binary, LoadBalancer},
 };
 use nodekiln_plan::{
     AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, Mode, NodeSpec, PreflightPlan, Role, paths,
@@ -22,14 +22,16 @@ pub(super) fn spec(site: &Site, kubelet_config: &Value, archives: Vec<Archive>) 
     NodeSpec {
         cluster: cluster.name.clone(),
         node: node.name.clone(),
+        pool: !site.is_machine(),
         role: node.role,
         kubernetes_version: node.version,
         addresses: node.addresses.clone(),
+        disk: node.disk.clone(),
         preflight: preflight(site, kubelet_config),
         kernel: system::kernel(site),
         directories: directories(site),
         archives,
-        etcd: control_plane.then(|| etcd::plan(site)),
+        etcd: site.is_member().then(|| etcd::plan(site)),
         kubelet: kubelet::plan(site, kubelet_config),
         api: control_plane.then(|| ApiPlan {
             server: site.own_server(),
@@ -62,14 +64,10 @@ fn directories(site: &Site) -> Vec<DirectoryEntry> {
 fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
     let mut ports = vec![kubelet::port(kubelet_config)];
     if site.node.role == Role::ControlPlane {
-        ports.extend([
-            apiserver::PORT,
-            controller_manager::PORT,
-            scheduler::PORT,
-            etcd::CLIENT_PORT,
-            etcd::PEER_PORT,
-            etcd::STATEMENT_PORT,
-        ]);
+        ports.extend([apiserver::PORT, controller_manager::PORT, scheduler::PORT]);
+    }
+    if site.is_member() {
+        ports.extend([etcd::CLIENT_PORT, etcd::PEER_PORT, etcd::STATEMENT_PORT]);
     }
     if site.cluster.load_balancer == LoadBalancer::Local && site.node.role != Role::Etcd {
         ports.push(haproxy::PORT);
@@ -78,14 +76,15 @@ fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
     ports.dedup();
     // Plugins that come in an archive are not there yet when preflight looks.
     let mut programs = vec![kubelet::binary(site)];
-    if site.cluster.cni == Cni::Bridge && matches!(site.node.binaries.cni_plugins, Binary::Path(_)) {
+    if site.has_bridge() && matches!(site.node.binaries.cni_plugins, Binary::Path(_)) {
         programs.extend(cni::programs(site));
     }
-    let (ipv4, ipv6) = system::families(site);
+    let (ipv4, ipv6) = system::forwarding(site);
     PreflightPlan {
         ignore: site.node.ignore_preflight_errors.clone(),
         ports,
         programs,
+        etcd_client_files: if site.node.role == Role::ControlPlane { etcd_access::in_image(site) } else { Vec::new() },
         runtime_endpoint: containerd::ENDPOINT.to_owned(),
         ipv4,
         ipv6,

@@ -18,6 +18,7 @@ pub(super) struct Parts {
     pub units: Vec<Unit>,
     pub fetches: Vec<Fetch>,
     pub blobs: Vec<Blob>,
+    pub users_own: Vec<AbsPath>,
 }
 
 /// A node's files and units while they are collected.
@@ -28,6 +29,8 @@ pub(super) struct Tree<'a> {
     fetches: BTreeMap<AbsPath, Fetch>,
     units: BTreeMap<UnitName, Unit>,
     blobs: BTreeMap<Sha256, Blob>,
+    /// Files that hold keys of the user's.
+    users_own: Vec<AbsPath>,
     /// Archives for firstboot to unpack.
     pub archives: Vec<Archive>,
     /// Every path that is taken, links of the OS resolved, and the field that took it.
@@ -45,6 +48,7 @@ impl<'a> Tree<'a> {
             fetches: BTreeMap::new(),
             units: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            users_own: Vec::new(),
             archives: Vec::new(),
             taken: BTreeMap::new(),
             refusals: Vec::new(),
@@ -100,6 +104,12 @@ impl<'a> Tree<'a> {
     /// A file of the build, in the payload itself.
     pub fn bytes(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
         self.put(path, mode, FileKind::Laid, Contents::Bytes(self.sources.blob(bytes)), field);
+    }
+
+    /// A file of the user's that may hold a key, at a path of ours.
+    pub fn users_key(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
+        self.users_own.push(path.clone());
+        self.bytes(path, mode, bytes, field);
     }
 
     /// A unit of ours, or more about one: contents and drop-ins add up, what happens to it is what was said last, except
@@ -243,6 +253,7 @@ impl<'a> Tree<'a> {
             units,
             fetches: self.fetches.into_values().collect(),
             blobs: self.blobs.into_values().collect(),
+            users_own: self.users_own,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `manifest.json`: every file of an output folder, and what it was made from.
 
+use crate::pki::table::Duty;
 use nodekiln_plan::{NodeName, Role, Sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +41,9 @@ pub struct NodeRow {
     pub name: NodeName,
     /// Its role.
     pub role: Role,
+    /// What it does, as far as that says which keys it may hold.
+    #[serde(default)]
+    pub duties: Vec<Duty>,
     /// Its OS profile.
     pub profile: String,
     /// Digest of all that its payload was made from.

@@ -6,10 +6,10 @@
 use crate::pki::{
     KeyId,
     scan::{self, Found, Needles},
-    table::Custody,
+    table::{Custody, Holder},
 };
 use nodekiln_payload::NodeTree;
-use nodekiln_plan::{NodeName, Role, Sha256};
+use nodekiln_plan::{NodeName, Sha256};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -64,12 +64,7 @@ pub struct Known<'a> {
 ///
 /// # Errors
 /// Every key that must not be on this node.
-pub fn of_node(
-    name: &NodeName,
-    role: Role,
-    tree: &NodeTree,
-    known: &Known<'_>,
-) -> Result<Vec<Holding>, Vec<Violation>> {
+pub fn of_node(holder: &Holder, tree: &NodeTree, known: &Known<'_>) -> Result<Vec<Holding>, Vec<Violation>> {
     let mut holdings = Vec::new();
     let mut violations = Vec::new();
     let files = tree.files.iter().map(|file| (file.path.as_str(), file.contents.expose()));
@@ -92,22 +87,22 @@ pub fn of_node(
         found.extend(symmetric.into_iter().map(|id| (known.symmetric.sha256(&id), Some(id))));
         for (spki, id) in found {
             match id {
-                Some(id) if id.may_be_on(name, role) => holdings.push(Holding {
+                Some(id) if id.may_be_on(holder) => holdings.push(Holding {
                     key: id.to_string(),
                     path: path.to_owned(),
                     spki,
-                    custody: match id.custody_on(name) {
+                    custody: match id.custody() {
                         Custody::UntilFinished => "until firstboot has finished".into(),
                         Custody::Kept | Custody::Output => "kept".into(),
                     },
                 }),
                 Some(id) => violations.push(Violation::Misplaced {
-                    node: name.clone(),
+                    node: holder.name.clone(),
                     path: path.to_owned(),
                     key: id.to_string(),
                 }),
                 None if (known.user_files)(path) => {}
-                None => violations.push(Violation::Unknown { node: name.clone(), path: path.to_owned() }),
+                None => violations.push(Violation::Unknown { node: holder.name.clone(), path: path.to_owned() }),
             }
         }
     }

@@ -116,7 +116,7 @@ pub fn write(
     let blobs: BTreeMap<Sha256, _> =
         built.drafts.iter().flat_map(|draft| &draft.blobs).map(|blob| (blob.sha256, &blob.bytes)).collect();
     let known = Known {
-        keys: &|spki| built.authority.identify(spki),
+        keys: &|spki| built.authority.identify(spki).or_else(|| built.authority.identify_nodes_own(spki)),
         symmetric: built.authority.needles(),
         user_files: &|_| false,
     };
@@ -167,7 +167,7 @@ fn json(name: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, Wr
 
 type Rows = (Vec<NodeRow>, BTreeMap<NodeName, Vec<Holding>>, Vec<FileRow>);
 
-/// Bakes all nodes on two threads and writes their files as they are done.
+/// Bakes all nodes and pools on two threads and writes their files as they are done.
 fn bake_all(oven: &Oven<'_>, cluster: &Cluster, drafts: &[NodeDraft], staged: &StagedTree) -> Result<Rows, WriteError> {
     enum Failure {
         Bake(usize, BakeError),
@@ -179,6 +179,7 @@ fn bake_all(oven: &Oven<'_>, cluster: &Cluster, drafts: &[NodeDraft], staged: &S
         holdings: Vec<Holding>,
         files: Vec<FileRow>,
     }
+    let nodes: Vec<_> = cluster.payloads().collect();
     let next = AtomicUsize::new(0);
     let full = AtomicBool::new(false);
     let done = Mutex::new(Vec::with_capacity(drafts.len()));
@@ -186,7 +187,7 @@ fn bake_all(oven: &Oven<'_>, cluster: &Cluster, drafts: &[NodeDraft], staged: &S
     let work = || {
         while !full.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(node), Some(draft)) = (cluster.nodes.get(index), drafts.get(index)) else { return };
+            let (Some(node), Some(draft)) = (nodes.get(index).copied(), drafts.get(index)) else { return };
             let outcome = oven.bake(node, draft).map_err(|error| Failure::Bake(index, error)).and_then(|baked| {
                 let mut files = Vec::with_capacity(baked.files.len());
                 for file in &baked.files {

@@ -11,7 +11,7 @@ use crate::{
         kubeconfig::{self, Credentials},
         pem,
         scan::Needles,
-        table::{self, Ca, CommonName, KeyId, Scope, TABLE},
+        table::{self, Ca, CommonName, KeyId, Scope, Spec, TABLE},
     },
     secrets::{Secrets, Token},
 };
@@ -20,7 +20,7 @@ use nodekiln_plan::{Endpoint, NodeName, Role, Secret, Sha256};
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// Why an authority was not opened.
@@ -122,6 +122,10 @@ pub struct Authority {
     shared: BTreeMap<Shared, SharedValue>,
     leaves: BTreeMap<Row, Issued>,
     keys: BTreeMap<Sha256, KeyId>,
+    /// Every node and pool.
+    nodes: Vec<NodeName>,
+    /// The keys of all of them, as they are in `keys`: only computed when one turns up where none was announced.
+    node_keys: OnceLock<BTreeMap<Sha256, KeyId>>,
     tokens: BTreeMap<NodeName, OpenToken>,
     /// What tells symmetric keys.
     needles: Needles,
@@ -227,6 +231,8 @@ impl Authority {
             shared,
             leaves: BTreeMap::new(),
             keys,
+            nodes: cluster.payloads().map(|node| node.name.clone()).collect(),
+            node_keys: OnceLock::new(),
             tokens,
             needles,
             encryption,
@@ -264,6 +270,22 @@ impl Authority {
     /// shared leaf's. A node's own are known to who filled it: [`crate::pki::Filled::keys`].
     pub fn identify(&self, spki: &Sha256) -> Option<KeyId> {
         self.keys.get(spki).cloned()
+    }
+
+    /// The same for any node's own: for a key that turned up where it was not put. Slow the first time, when the keys of all
+    /// nodes are made.
+    pub fn identify_nodes_own(&self, spki: &Sha256) -> Option<KeyId> {
+        self.node_keys().get(spki).cloned()
+    }
+
+    fn node_keys(&self) -> &BTreeMap<Sha256, KeyId> {
+        self.node_keys.get_or_init(|| {
+            let own = |spec: &'static Spec| {
+                let key = |node: &NodeName| self.deriver.leaf(spec, Some(node)).spki_sha256();
+                self.nodes.iter().map(move |node| (key(node), KeyId::Leaf(spec.row, Some(node.clone()))))
+            };
+            TABLE.iter().filter(|spec| spec.scope == Scope::Node).flat_map(own).collect()
+        })
     }
 
     /// Symmetric keys and bootstrap tokens' secret halves: no public half tells them.

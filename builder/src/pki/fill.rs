@@ -4,13 +4,13 @@ use crate::{
     draft::{Contents, DraftFile, DraftStep, Leaf, LeafForm, NodeDraft, Part, Shared, TokenForm},
     pki::{
         authority::{Authority, IssueError, Issued, Value},
-        table::{Ca, Custody, KeyId},
+        table::{Ca, Custody, Duty, KeyId},
     },
 };
 use nodekiln_payload::{NodeTree, TreeFile, Unit};
 use nodekiln_plan::{
     AbsPath, ApiStep, DirectoryEntry, FileEntry, FileKind, Identity, Mode, NodeName, NodePlan, NodeSpec, PLAN_VERSION,
-    PathError, PlanError, Role, Secret, Sha256, paths,
+    PathError, PlanError, Secret, Sha256, paths,
 };
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -106,7 +106,7 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
         return Err(FillError::Duplicate(path));
     }
     let tree = NodeTree {
-        node: draft.spec.node.clone(),
+        node: (!draft.spec.pool).then(|| draft.spec.node.clone()),
         directories,
         files: node.files.into_values().collect(),
         links: draft.links.clone(),
@@ -283,21 +283,22 @@ impl<'a> Filler<'a> {
             return Ok(());
         }
         let token = self.authority.token(owner)?;
-        self.take(KeyId::Token(owner.clone()), token.sha256(), file)?;
-        if *owner == self.draft.spec.node {
-            self.ends.extend(token.end);
+        let key = KeyId::Token(owner.clone());
+        if *owner != self.draft.holder.name {
+            // Also not on a control plane: its place there is among the API objects.
+            return Err(FillError::Placement { path: file.path.clone(), key });
         }
-        Ok(())
+        self.ends.extend(token.end);
+        self.take(key, token.sha256(), file)
     }
 
     /// Notes that `file` holds `key`, if it may.
     fn take(&mut self, key: KeyId, digest: Sha256, file: &DraftFile) -> Result<(), FillError> {
-        let spec = &self.draft.spec;
         let path = file.path.clone();
-        if !key.may_be_on(&spec.node, spec.role) {
+        if !key.may_be_on(&self.draft.holder) {
             return Err(FillError::Placement { path, key });
         }
-        if key.custody_on(&spec.node) == Custody::UntilFinished && file.kind != FileKind::Credential {
+        if key.custody() == Custody::UntilFinished && file.kind != FileKind::Credential {
             return Err(FillError::Custody { path, key });
         }
         if file.mode.bits() & 0o077 != 0 {
@@ -360,9 +361,9 @@ impl<'a> Filler<'a> {
     /// Notes that api.ndjson, which firstboot erases, holds a token, if it may.
     fn tell_token(&mut self, owner: &NodeName, form: TokenForm) -> Result<(), FillError> {
         if form.is_secret() {
-            let (spec, key) = (&self.draft.spec, KeyId::Token(owner.clone()));
+            let (holder, key) = (&self.draft.holder, KeyId::Token(owner.clone()));
             let digest = self.authority.token(owner)?.sha256();
-            if spec.role != Role::ControlPlane || !key.may_be_on(&spec.node, spec.role) {
+            if !holder.has(Duty::ControlPlane) || !key.may_be_on(holder) {
                 return Err(FillError::Placement { path: constant(paths::API_OBJECTS), key });
             }
             self.keys.insert(key, digest);

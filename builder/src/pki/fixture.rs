@@ -135,7 +135,7 @@ pub(crate) fn all_leaves(cluster: &Cluster) -> Vec<Leaf> {
             table::Scope::Shared => leaves.push(table::leaf(spec.row, cluster, None)),
             table::Scope::Node => leaves.extend(
                 (cluster.nodes.iter())
-                    .filter(|node| spec.receivers.contains(&node.role))
+                    .filter(|node| spec.receivers.iter().any(|duty| table::Holder::of(cluster, node).has(*duty)))
                     .map(|node| table::leaf(spec.row, cluster, Some(node))),
             ),
         }
@@ -208,8 +208,10 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     NodeDraft {
         spec: spec(cluster, node),
+        holder: table::Holder::of(cluster, node),
         profile: node.os.profile,
         files,
+        users_own: vec![],
         links: vec![],
         units: vec![],
         accounts: vec![],
@@ -244,17 +246,22 @@ fn spec(cluster: &Cluster, node: &Node) -> NodeSpec {
         peer_key: path("/etc/kubernetes/pki/etcd/peer.key"),
         client_cert: path("/etc/kubernetes/pki/etcd/healthcheck-client.crt"),
         client_key: path("/etc/kubernetes/pki/etcd/healthcheck-client.key"),
+        replaces: None,
+        mount: None,
     });
     NodeSpec {
         cluster: cluster.name.clone(),
         node: node.name.clone(),
+        pool: false,
         role: node.role,
         kubernetes_version: node.version,
         addresses: node.addresses.clone(),
+        disk: None,
         preflight: PreflightPlan {
             ignore: vec![],
             ports: vec![],
             programs: vec![],
+            etcd_client_files: vec![],
             runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
             ipv4: true,
             ipv6: true,

@@ -1,7 +1,7 @@
 //! Kubeconfigs, in the shape that kubeadm gives them.
 
-use crate::draft::{Leaf, LeafForm, Part, Shared};
-use nodekiln_plan::{AbsPath, ClusterName, Endpoint};
+use crate::draft::{Leaf, LeafForm, Part, Shared, TokenForm};
+use nodekiln_plan::{AbsPath, ClusterName, Endpoint, NodeName};
 
 /// How a kubeconfig's user authenticates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Credentials {
     Embedded(Leaf),
     /// With certificate and key from this one PEM file, which may change while the file is in use: the kubelet's.
     File(AbsPath),
+    /// With the bootstrap token of this pool or node.
+    Token(NodeName),
 }
 
 /// A kubeconfig with one cluster, one user and the current context `USER@CLUSTER`; the CA bundle is embedded.
@@ -50,6 +52,12 @@ pub fn contexts(servers: &[(String, Endpoint)], user: &str, credentials: Credent
             let path = quoted(path.as_str());
             parts.push(Part::Text(format!("    client-certificate: {path}\n    client-key: {path}\n")));
         }
+        // Quoted: a token may look like a number.
+        Credentials::Token(owner) => parts.extend([
+            Part::Text("    token: \"".to_owned()),
+            Part::Token(owner, TokenForm::Whole),
+            Part::Text("\"\n".to_owned()),
+        ]),
     }
     parts
 }
@@ -71,6 +79,7 @@ mod tests {
                 Part::Base64(Shared::Ca) => "Q0E=".to_owned(),
                 Part::LeafBase64(_, LeafForm::Certificate) => "Q1JU".to_owned(),
                 Part::LeafBase64(_, LeafForm::Key) => "S0VZ".to_owned(),
+                Part::Token(_, TokenForm::Whole) => "123456.7890123456789012".to_owned(),
                 other => panic!("{other:?} does not belong into a kubeconfig"),
             })
             .collect()
@@ -138,6 +147,16 @@ mod tests {
         assert!(!parts.iter().any(|part| matches!(part, Part::LeafBase64(..))));
         let user = &read(&parts)["users"][0]["user"];
         assert_eq!(user, &serde_json::json!({"client-certificate": path, "client-key": path}));
+    }
+
+    /// A token of digits is no number.
+    #[test]
+    fn by_token() {
+        let credentials = Credentials::Token("edge".parse().unwrap());
+        let server = "api.example:443".parse().unwrap();
+        let file = read(&template(&"kubernetes".parse().unwrap(), "tls-bootstrap-token-user", &server, credentials));
+        assert_eq!(file["users"][0]["user"], serde_json::json!({"token": "123456.7890123456789012"}));
+        assert_eq!(file["current-context"], "tls-bootstrap-token-user@kubernetes");
     }
 
     #[test]

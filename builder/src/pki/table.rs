@@ -9,6 +9,7 @@ use crate::{
     draft::{Leaf, Row, Shared},
 };
 use nodekiln_plan::{Host, NodeName, Role};
+use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -78,6 +79,56 @@ pub enum Scope {
     Node,
 }
 
+/// What a node does that it needs keys for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duty {
+    /// Runs the control plane.
+    ControlPlane,
+    /// Its API server is a client of an etcd whose certificates are this cluster's.
+    EtcdClient,
+    /// Runs an etcd member.
+    EtcdMember,
+    /// Its kubelet finds its certificates in the payload.
+    Kubelet,
+    /// Its kubelet asks for a certificate by bootstrap token.
+    Token,
+}
+
+/// A node or pool as a holder of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name.
+    pub name: NodeName,
+    /// What it does.
+    pub duties: Vec<Duty>,
+}
+
+impl Holder {
+    /// What `node` is in `cluster`.
+    pub fn of(cluster: &Cluster, node: &Node) -> Self {
+        let control_plane = node.role == Role::ControlPlane;
+        let kubelet = match node.identity {
+            NodeIdentity::Baked => Duty::Kubelet,
+            NodeIdentity::BootstrapToken { .. } => Duty::Token,
+        };
+        let duties = [
+            (Duty::ControlPlane, control_plane),
+            (Duty::EtcdClient, control_plane && cluster.external_etcd.is_none()),
+            (Duty::EtcdMember, cluster.runs_member(node)),
+            // One that runs etcd alone has no API server to show a certificate to.
+            (kubelet, node.role != Role::Etcd),
+        ];
+        let duties = duties.into_iter().filter_map(|(duty, has)| has.then_some(duty)).collect();
+        Self { name: node.name.clone(), duties }
+    }
+
+    /// Whether it does that.
+    pub fn has(&self, duty: Duty) -> bool {
+        self.duties.contains(&duty)
+    }
+}
+
 /// For how long a receiver keeps a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Custody {
@@ -107,15 +158,16 @@ pub struct Spec {
     pub usage: Usage,
     /// Shared or per node.
     pub scope: Scope,
-    /// Roles of the nodes that may hold its key. With [`Scope::Node`] each holds only its own.
-    pub receivers: &'static [Role],
+    /// Who may hold its key: nodes with one of these duties. With [`Scope::Node`] each holds only its own.
+    pub receivers: &'static [Duty],
     /// For how long they do.
     pub custody: Custody,
 }
 
-const CONTROL_PLANE: &[Role] = &[Role::ControlPlane];
-const MEMBERS: &[Role] = &[Role::ControlPlane, Role::Etcd];
-const KUBELETS: &[Role] = &[Role::ControlPlane, Role::Worker];
+const CONTROL_PLANE: &[Duty] = &[Duty::ControlPlane];
+const ETCD_CLIENTS: &[Duty] = &[Duty::EtcdClient];
+const MEMBERS: &[Duty] = &[Duty::EtcdMember];
+const KUBELETS: &[Duty] = &[Duty::Kubelet];
 
 macro_rules! rows {
     ($($row:ident $name:literal, $cn:ident($common_name:literal), $o:expr, $issuer:ident, $usage:ident, $scope:ident,
@@ -140,7 +192,7 @@ pub const TABLE: &[Spec] = rows! {
     ApiServer "apiserver", Fixed("kube-apiserver"), None, Kubernetes, Server, Node, CONTROL_PLANE, Kept;
     // No O since 1.33.12, 1.34.8, 1.35.5 and 1.36.1: a ClusterRoleBinding names the user instead.
     ApiServerKubeletClient "apiserver-kubelet-client", Fixed("kube-apiserver-kubelet-client"), None, Kubernetes, Client, Shared, CONTROL_PLANE, Kept;
-    ApiServerEtcdClient "apiserver-etcd-client", Fixed("kube-apiserver-etcd-client"), None, Etcd, Client, Shared, CONTROL_PLANE, Kept;
+    ApiServerEtcdClient "apiserver-etcd-client", Fixed("kube-apiserver-etcd-client"), None, Etcd, Client, Shared, ETCD_CLIENTS, Kept;
     FrontProxyClient "front-proxy-client", Fixed("front-proxy-client"), None, FrontProxy, Client, Shared, CONTROL_PLANE, Kept;
     EtcdServer "etcd-server", Node(""), None, Etcd, Both, Node, MEMBERS, Kept;
     EtcdPeer "etcd-peer", Node(""), None, Etcd, Both, Node, MEMBERS, Kept;
@@ -178,8 +230,8 @@ pub enum KeyId {
 }
 
 impl KeyId {
-    /// Roles of the nodes that may hold it.
-    pub fn receivers(&self) -> &'static [Role] {
+    /// Who may hold it: nodes with one of these duties.
+    pub fn receivers(&self) -> &'static [Duty] {
         match self {
             // kube-controller-manager signs with it.
             KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => CONTROL_PLANE,
@@ -187,31 +239,30 @@ impl KeyId {
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => &[],
             KeyId::Leaf(row, _) => spec(*row).receivers,
             // Those who authenticate with it, and those who tell the API server of it.
-            KeyId::Token(_) => KUBELETS,
+            KeyId::Token(_) => &[Duty::Token, Duty::ControlPlane],
         }
     }
 
-    /// Whether the node `name` with `role` may hold it.
-    pub fn may_be_on(&self, name: &NodeName, role: Role) -> bool {
+    /// Whether `holder` may hold it.
+    pub fn may_be_on(&self, holder: &Holder) -> bool {
         let own = match self {
             KeyId::Leaf(row, node) => match spec(*row).scope {
                 Scope::Shared => node.is_none(),
-                Scope::Node => node.as_ref() == Some(name),
+                Scope::Node => node.as_ref() == Some(&holder.name),
             },
-            KeyId::Token(owner) => owner == name || role == Role::ControlPlane,
+            KeyId::Token(owner) => *owner == holder.name || holder.has(Duty::ControlPlane),
             _ => true,
         };
-        own && self.receivers().contains(&role)
+        own && self.receivers().iter().any(|duty| holder.has(*duty))
     }
 
-    /// For how long the node `name` keeps it.
-    pub fn custody_on(&self, name: &NodeName) -> Custody {
+    /// For how long a receiver keeps it.
+    pub fn custody(&self) -> Custody {
         match self {
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => Custody::Output,
             KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => Custody::Kept,
             KeyId::Leaf(row, _) => spec(*row).custody,
-            KeyId::Token(owner) if owner == name => Custody::Kept,
-            // It stands among the API objects, which firstboot erases.
+            // firstboot erases the API objects that tell of it, and, when the kubelet has its certificate, the kubeconfig.
             KeyId::Token(_) => Custody::UntilFinished,
         }
     }

@@ -32,12 +32,12 @@ fn found(example: &str) -> Vec<String> {
             }
             keys.extend(symmetric);
             for key in keys {
-                assert!(key.may_be_on(&node.name, node.role), "{}: {key}", file.path);
+                assert!(key.may_be_on(&crate::pki::table::Holder::of(&cluster, node)), "{}: {key}", file.path);
                 assert_eq!(file.mode, Mode::PRIVATE, "{}: {key}", file.path);
                 let erased = filled.plan.files.iter().any(|entry| {
                     entry.kind == FileKind::Credential && entry.staged.as_ref().unwrap_or(&entry.path) == &file.path
                 });
-                assert_eq!(key.custody_on(&node.name) == Custody::UntilFinished, erased, "{}: {key}", file.path);
+                assert_eq!(key.custody() == Custody::UntilFinished, erased, "{}: {key}", file.path);
                 lines.push(format!("{} {} {key}", node.name, file.path));
                 seen.push(key);
             }

@@ -8,7 +8,7 @@ use crate::{
         manifest::{FileRow, Manifest},
         placement::{self, Known, Placement, Violation},
     },
-    pki::{KeyId, scan::Needles},
+    pki::{KeyId, scan::Needles, table::Holder},
 };
 use nodekiln_payload::Verification;
 use nodekiln_plan::{NodeName, Secret, Sha256};
@@ -123,7 +123,8 @@ fn placed(
             continue;
         };
         let known = Known { keys: &|spki| ids.get(spki).cloned(), symmetric: needles, user_files: &|_| true };
-        match placement::of_node(&row.name, row.role, &read.tree, &known) {
+        let holder = Holder { name: row.name.clone(), duties: row.duties.clone() };
+        match placement::of_node(&holder, &read.tree, &known) {
             Ok(holdings) => {
                 nodes.insert(row.name.clone(), holdings);
             }

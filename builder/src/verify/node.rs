@@ -115,7 +115,9 @@ pub(super) fn plan(
             return Ok(None);
         }
     };
-    if (&plan.spec.node, plan.spec.role, &tree.node) != (&row.name, row.role, &row.name) {
+    // A pool's machines have names of their own.
+    let host_name = (!plan.spec.pool).then_some(&row.name);
+    if (&plan.spec.node, plan.spec.role, tree.node.as_ref()) != (&row.name, row.role, host_name) {
         found.add(file, "is another node's than the manifest says");
     }
     if (plan.identity.not_before, plan.identity.boot_before) != (row.not_before, row.boot_before) {

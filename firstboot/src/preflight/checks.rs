@@ -29,11 +29,12 @@ pub(super) struct Check {
     pub(super) look: fn(&Context<'_>, &Facts, &mut Vec<Finding>),
 }
 
-pub(super) const CHECKS: [Check; 11] = [
+pub(super) const CHECKS: [Check; 12] = [
     Check { moment: Moment::First, look: privileged },
     Check { moment: Moment::First, look: size },
     Check { moment: Moment::First, look: ports },
     Check { moment: Moment::First, look: tools },
+    Check { moment: Moment::First, look: etcd_client_files },
     Check { moment: Moment::First, look: hostname },
     Check { moment: Moment::First, look: system::kernel },
     Check { moment: Moment::First, look: system::cgroups },
@@ -83,6 +84,18 @@ fn tools(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
             let what = format!("`{name}` is not in PATH");
             found.push(Finding::error(format!("FileExisting-{name}"), what, "add it to the machine image"));
         }
+    }
+}
+
+fn etcd_client_files(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
+    for path in &c.plan.spec.preflight.etcd_client_files {
+        if let Ok(Some(stat)) = c.host.stat(path.as_path())
+            && matches!(stat.kind, Kind::File | Kind::Link)
+        {
+            continue;
+        }
+        let hint = "check `etcd.external` in cluster.yaml against the machine image";
+        found.push(Finding::error("ExternalEtcdClientCertificates", format!("{path} does not exist"), hint));
     }
 }
 

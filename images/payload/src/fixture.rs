@@ -30,7 +30,7 @@ pub(crate) fn unit(name: &str, state: UnitState, contents: Option<&str>) -> Unit
 /// Nothing but a name.
 pub(crate) fn empty() -> NodeTree {
     NodeTree {
-        node: "n1".parse().unwrap(),
+        node: Some("n1".parse().unwrap()),
         directories: Vec::new(),
         files: Vec::new(),
         links: Vec::new(),
@@ -107,7 +107,7 @@ pub(crate) fn full() -> NodeTree {
 /// One of everything that cloud-init carries.
 pub(crate) fn full_cloud_init() -> NodeTree {
     NodeTree {
-        node: "n1.example.com".parse().unwrap(),
+        node: Some("n1.example.com".parse().unwrap()),
         network: Some(Network {
             mac: Some("52:54:00:20:00:11".into()),
             addresses: vec![("10.0.0.11".parse().unwrap(), 24), ("fd00::11".parse().unwrap(), 64)],

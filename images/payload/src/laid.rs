@@ -114,8 +114,10 @@ pub(crate) fn implied(tree: &NodeTree, format: Format) -> Vec<(AbsPath, String)>
         return implied;
     }
     let given = |path: &str| tree.files.iter().find(|file| file.path.as_str() == path);
-    if given(HOSTNAME).is_none() {
-        implied.push((parse(HOSTNAME.to_owned()), format!("{}\n", tree.node)));
+    if let Some(node) = &tree.node
+        && given(HOSTNAME).is_none()
+    {
+        implied.push((parse(HOSTNAME.to_owned()), format!("{node}\n")));
     }
     let disabled: BTreeSet<_> =
         tree.units.iter().filter(|unit| unit.state == UnitState::Disabled).map(|unit| &unit.name).collect();

@@ -83,6 +83,27 @@ fn check_names_every_difference() {
     }
 }
 
+/// Machines of a pool keep their names.
+#[test]
+fn a_payload_without_a_name() {
+    for profile in Profile::all() {
+        let tree = NodeTree { node: None, ..empty() };
+        let artifacts = encode(&tree, profile, &EncodeOptions::default()).unwrap();
+        assert!(artifacts.iter().all(|artifact| {
+            !String::from_utf8_lossy(artifact.bytes.expose()).contains("hostname\":\"")
+                && !String::from_utf8_lossy(artifact.bytes.expose()).contains("/etc/hostname")
+        }));
+        assert_eq!(check(&tree, &artifacts, profile).unwrap().node, None, "{}", profile.name);
+        assert_eq!(
+            check(&empty(), &artifacts, profile).unwrap_err(),
+            CheckError::Differs(match profile.format {
+                Format::Ignition => vec!["the host name".to_owned(), "/etc/hostname: missing".to_owned()],
+                Format::CloudInit => vec!["the host name".to_owned()],
+            })
+        );
+    }
+}
+
 #[test]
 fn check_compares_authorities() {
     for profile in Profile::all() {

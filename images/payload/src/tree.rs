@@ -6,8 +6,8 @@ use std::{net::IpAddr, sync::Arc};
 /// A complete node. Everything is owned by root.
 #[derive(Debug, Clone)]
 pub struct NodeTree {
-    /// Host name.
-    pub node: NodeName,
+    /// Host name; none for a pool, whose machines have names of their own.
+    pub node: Option<NodeName>,
     /// Folders with a mode of their own, by path: parents come first.
     pub directories: Vec<DirectoryEntry>,
     /// Files by path, each path once: where the payload lays them, `plan.json` and `api.ndjson` among them.

@@ -117,7 +117,7 @@ pub fn validate(tree: &NodeTree, profile: &Profile) -> Vec<Fault> {
     network(&mut faults, tree, profile.format);
     // Checked as PEM where it was read; a key in it would be published by a stub and lie in the open here.
     if tree.fetch_ca.as_ref().is_some_and(|ca| ca.windows(12).any(|words| words == b"PRIVATE KEY-")) {
-        faults.add(&tree.node, Why::FetchCa);
+        faults.add(whole(tree), Why::FetchCa);
     }
     let mut faults = faults.0;
     faults.sort_by(|a, b| a.path.cmp(&b.path));
@@ -130,6 +130,11 @@ impl Faults {
     fn add(&mut self, path: impl ToString, why: Why) {
         self.0.push(Fault { path: path.to_string(), why });
     }
+}
+
+/// What a fault of no single path is about.
+fn whole(tree: &NodeTree) -> &str {
+    tree.node.as_ref().map_or("the payload", |node| node.as_str())
 }
 
 /// Links that every system has.
@@ -208,7 +213,8 @@ fn entries(faults: &mut Faults, tree: &NodeTree, laid: &[(AbsPath, Laid<'_>)], f
             Laid::Link(target) if !target_is_sound(path, target) => faults.add(path, Why::Target),
             Laid::Link(target) if format == Format::CloudInit && !yaml_safe(target) => faults.add(path, Why::Yaml),
             Laid::File(_, bytes)
-                if path.as_str() == laid::HOSTNAME && bytes.trim_ascii() != tree.node.as_str().as_bytes() =>
+                if path.as_str() == laid::HOSTNAME
+                    && tree.node.as_ref().is_none_or(|node| bytes.trim_ascii() != node.as_str().as_bytes()) =>
             {
                 faults.add(path, Why::Hostname);
             }
@@ -326,25 +332,25 @@ fn is_account_name(name: &str) -> bool {
 
 fn network(faults: &mut Faults, tree: &NodeTree, format: Format) {
     if format == Format::Ignition && (tree.network.is_some() || !tree.time_servers.is_empty()) {
-        faults.add(&tree.node, Why::Network("static network and time servers are files under Ignition"));
+        faults.add(whole(tree), Why::Network("static network and time servers are files under Ignition"));
     }
     if !tree.time_servers.iter().all(|server| !server.is_empty() && server.bytes().all(|b| b.is_ascii_graphic())) {
-        faults.add(&tree.node, Why::Network("a time server is a host name or address"));
+        faults.add(whole(tree), Why::Network("a time server is a host name or address"));
     }
     let Some(network) = &tree.network else { return };
     if network.addresses.is_empty() {
-        faults.add(&tree.node, Why::Network("a static network needs an address"));
+        faults.add(whole(tree), Why::Network("a static network needs an address"));
     }
     let fits = |(address, length): &(IpAddr, u8)| *length <= if address.is_ipv4() { 32 } else { 128 };
     if !network.addresses.iter().all(fits) {
-        faults.add(&tree.node, Why::Network("a prefix length is longer than its address"));
+        faults.add(whole(tree), Why::Network("a prefix length is longer than its address"));
     }
     if network.mac.as_deref().is_some_and(|mac| !is_mac(mac)) {
-        faults.add(&tree.node, Why::Network("a MAC address is written aa:bb:cc:dd:ee:ff in lower case"));
+        faults.add(whole(tree), Why::Network("a MAC address is written aa:bb:cc:dd:ee:ff in lower case"));
     }
     let families = |v4: bool| network.gateways.iter().filter(|gateway| gateway.is_ipv4() == v4).count();
     if families(true) > 1 || families(false) > 1 {
-        faults.add(&tree.node, Why::Network("more than one gateway of a family"));
+        faults.add(whole(tree), Why::Network("more than one gateway of a family"));
     }
 }
 

@@ -123,6 +123,10 @@ fn entries() {
     one("cloud-init", "/etc/l", Why::Yaml, |tree| tree.links.push(link("/etc/l", "a\u{feff}")));
     one("flatcar", "/etc/hostname", Why::Hostname, |tree| tree.files.push(file("/etc/hostname", "0644", b"n2\n")));
     assert_eq!(faults("flatcar", |tree| tree.files.push(file("/etc/hostname", "0644", b"n1\n"))), []);
+    one("flatcar", "/etc/hostname", Why::Hostname, |tree| {
+        tree.node = None;
+        tree.files.push(file("/etc/hostname", "0644", b"n1\n"));
+    });
     let fetch = |url: &str, hash: Verification| Fetch {
         url: url.into(),
         verification: hash,

@@ -40,4 +40,12 @@ pub struct EtcdPlan {
     pub client_cert: AbsPath,
     /// Its key.
     pub client_key: AbsPath,
+    /// The dead member whose place this one takes: it is none of `members`. Its address is this member's own where that is
+    /// taken over too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<EtcdMember>,
+    /// Where the file system that holds the data directory is mounted, if the payload mounts one: without it the directory
+    /// is not empty but missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<AbsPath>,
 }

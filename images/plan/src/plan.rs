@@ -98,14 +98,23 @@ pub enum Role {
 pub struct NodeSpec {
     /// clusterName.
     pub cluster: ClusterName,
-    /// Node name and host name.
+    /// Node name and host name; of a pool the name that its machines' names begin with.
     pub node: NodeName,
+    /// Whether this is the plan of a pool: any number of machines share it. Each is named by its own host name or, where
+    /// that is empty, `localhost` or `fedora`, by `node`, a hyphen and the first eight digits of its machine ID. The kubelet
+    /// is not told a name: it takes the host name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pool: bool,
     /// Its part.
     pub role: Role,
     /// The kubelet's version.
     pub kubernetes_version: KubernetesVersion,
-    /// The node's addresses, at most one per family, the advertise address first. The machine has to hold them.
+    /// The node's addresses, at most one per family, the advertise address first. The machine has to hold them. None for a
+    /// pool.
     pub addresses: Vec<IpAddr>,
+    /// The disk that an installer writes the OS to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<AbsPath>,
     /// What preflight needs beyond the rest of the plan.
     pub preflight: PreflightPlan,
     /// Modules, sysctls, swap.
@@ -155,6 +164,10 @@ pub struct PreflightPlan {
     pub ports: Vec<u16>,
     /// Programs that must exist and be executable.
     pub programs: Vec<AbsPath>,
+    /// Certificates and keys for an external etcd that the machine image brings (kubeadm's check
+    /// `ExternalEtcdClientCertificates`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub etcd_client_files: Vec<AbsPath>,
     /// The container runtime's socket, `unix:///...`.
     pub runtime_endpoint: String,
     /// Whether IPv4 and IPv6 forwarding must be on after the stage `kernel`.

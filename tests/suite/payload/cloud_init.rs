@@ -117,7 +117,7 @@ fn names_stay_text() -> Result<()> {
     let needs = [Need::Cached("root/usr/lib/python3/dist-packages/cloudinit")];
     let Some(cache) = require(&needs)? else { return Ok(()) };
     for name in ["on", "no", "null", "1", "1e3", "0x10", "2026-01-01", "1.5"] {
-        let tree = NodeTree { node: name.parse().unwrap(), ..node() };
+        let tree = NodeTree { node: Some(name.parse().unwrap()), ..node() };
         let folder = TempDir::new()?;
         let config = written(&cache, &tree, &EncodeOptions::default(), &folder)?;
         assert_eq!(config["hostname"], name);

@@ -124,7 +124,7 @@ pub fn node() -> NodeTree {
         files.push(file(&format!("/etc/nodekiln-test/nasty/{index}"), "0644", text.as_bytes()));
     }
     NodeTree {
-        node: "n1".parse().unwrap(),
+        node: Some("n1".parse().unwrap()),
         directories: vec![
             directory("/etc/kubernetes", "0755"),
             directory("/etc/kubernetes/pki", "0700"),
@@ -189,7 +189,7 @@ pub fn complete() -> NodeTree {
 /// What only cloud-init takes too.
 pub fn complete_cloud_init() -> NodeTree {
     NodeTree {
-        node: "n1.example.com".parse().unwrap(),
+        node: Some("n1.example.com".parse().unwrap()),
         network: Some(Network {
             mac: Some("52:54:00:20:00:11".into()),
             addresses: vec![("10.0.0.11".parse().unwrap(), 24), ("fd00::11".parse().unwrap(), 64)],

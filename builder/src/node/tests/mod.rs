@@ -2,7 +2,9 @@
 
 mod addons;
 mod components;
+mod placement;
 mod refusals;
+mod topology;
 
 use super::{fixture::*, *};
 use crate::{
@@ -13,7 +15,7 @@ use nodekiln_plan::{ApiStep, Mode};
 use serde_json::{Value, json};
 
 fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
-    let node = cluster.nodes.iter().find(|node| node.name.as_str() == name).unwrap();
+    let node = cluster.payloads().find(|node| node.name.as_str() == name).unwrap();
     plan(cluster, node, &sources()).unwrap()
 }
 
@@ -51,6 +53,7 @@ fn objects(draft: &NodeDraft) -> Vec<Value> {
                 .iter()
                 .map(|part| match part {
                     crate::draft::Part::Text(text) => text.as_str(),
+                    crate::draft::Part::Token(_, crate::draft::TokenForm::Id) => "abcdef",
                     _ => "QUJD",
                 })
                 .collect();
@@ -140,6 +143,13 @@ fn dual_stack() -> Cluster {
     cluster
 }
 
+/// One of each kind.
+fn all() -> Vec<Cluster> {
+    let mut all = vec![bare_metal(), plain(), dual_stack()];
+    all.extend(topology::all());
+    all
+}
+
 /// Compares with the golden, or writes it when the variable NODEKILN_BLESS is set.
 fn golden(name: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/node/tests/golden").join(name);
@@ -162,6 +172,16 @@ fn goldens() {
         ("plain-cp1.txt", plain(), "cp1"),
         ("dual-stack-cp.txt", dual_stack(), "cp"),
         ("dual-stack-w1.txt", dual_stack(), "w1"),
+        ("five-cp3.txt", topology::five(), "cp3"),
+        ("etcd-nodes-cp1.txt", topology::etcd_nodes(), "cp1"),
+        ("etcd-nodes-e2.txt", topology::etcd_nodes(), "e2"),
+        ("external-etcd-cp1.txt", topology::external(), "cp1"),
+        ("ipv6-first-cp.txt", topology::ipv6_first(), "cp"),
+        ("ipv6-only-cp1.txt", topology::ipv6_only(), "cp1"),
+        ("ipv6-only-w1.txt", topology::ipv6_only(), "w1"),
+        ("pools-cp1.txt", topology::pools(), "cp1"),
+        ("pools-edge.txt", topology::pools(), "edge"),
+        ("pools-w1.txt", topology::pools(), "w1"),
     ] {
         golden(file, &render(&draft(&cluster, node)));
     }
@@ -245,10 +265,10 @@ fn disabled_addons_leave_no_trace() {
 fn keys_lie_only_where_the_table_puts_them() {
     use crate::{
         draft::{LeafForm, Part},
-        pki::table::KeyId,
+        pki::table::{Holder, KeyId},
     };
-    for cluster in [bare_metal(), plain(), dual_stack()] {
-        for node in &cluster.nodes {
+    for cluster in all() {
+        for node in cluster.payloads() {
             for file in plan(&cluster, node, &sources()).unwrap().files {
                 let mut keys = Vec::new();
                 match &file.contents {
@@ -265,7 +285,7 @@ fn keys_lie_only_where_the_table_puts_them() {
                     })),
                 }
                 for key in keys {
-                    assert!(key.may_be_on(&node.name, node.role), "{key} in {} of {}", file.path, node.name);
+                    assert!(key.may_be_on(&Holder::of(&cluster, node)), "{key} in {} of {}", file.path, node.name);
                     assert_eq!(file.mode, Mode::PRIVATE, "{} holds {key}", file.path);
                 }
             }
@@ -276,8 +296,8 @@ fn keys_lie_only_where_the_table_puts_them() {
 /// Invariant 1: nothing in a draft depends on anything but the cluster.
 #[test]
 fn the_same_cluster_gives_the_same_draft() {
-    for cluster in [bare_metal(), plain(), dual_stack()] {
-        for node in &cluster.nodes {
+    for cluster in all() {
+        for node in cluster.payloads() {
             let text = || render(&plan(&cluster, node, &sources()).unwrap());
             assert_eq!(text(), text());
         }
@@ -301,9 +321,11 @@ fn examples() {
 fn drafts_become_payloads() {
     use crate::{pki, secrets};
     use nodekiln_payload::{EncodeOptions, check, encode};
-    for cluster in [bare_metal(), plain(), dual_stack()] {
-        let authority = pki::Authority::open(&secrets::tests::fixture(1), &cluster).unwrap();
-        for node in &cluster.nodes {
+    for cluster in all() {
+        let mut secrets = secrets::tests::fixture(1);
+        secrets.complete(&cluster, secrets::tests::NOW, secrets::tests::fixed_random(2)).unwrap();
+        let authority = pki::Authority::open(&secrets, &cluster).unwrap();
+        for node in cluster.payloads() {
             let draft = plan(&cluster, node, &sources()).unwrap();
             let tree = pki::fill(&authority, &draft).unwrap().tree;
             let artifacts = encode(&tree, draft.profile, &EncodeOptions::default())

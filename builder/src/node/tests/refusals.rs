@@ -32,13 +32,12 @@ type Change = fn(&mut Cluster);
 
 #[test]
 fn one_by_one() {
-    let cases: [(Change, &str); 18] = [
+    let cases: [(Change, &str); 17] = [
         (
             |c| c.api_server.extra_volumes = vec![volume("mine", "/etc/ssl/certs")],
             "apiServer.extraVolumes: `/etc/ssl/certs` is mounted already",
         ),
         (|c| c.nodes[0].os.arch = Arch::Arm64, "binaries.firstboot: this builder holds no firstboot for arm64"),
-        (|c| c.nodes[0].role = Role::Etcd, "role: nodes that run etcd alone are not supported yet"),
         (|c| c.version = "v1.32.0".parse().unwrap(), "kubernetesVersion: v1.32.0 or v1.36.3 is not supported"),
         (
             |c| c.etcd.extra_args = args(&[("initial-cluster-state", "new")]),
@@ -98,6 +97,40 @@ fn one_by_one() {
     for (change, want) in cases {
         let found = refused(change);
         assert_eq!(found.first().map(String::as_str), Some(want), "{found:?}");
+    }
+}
+
+#[test]
+fn of_pools_and_external_etcd() {
+    let refused = |change: Change| {
+        let mut cluster = topology::pools();
+        change(&mut cluster);
+        let node = if cluster.external_etcd.is_some() { &cluster.nodes[0] } else { &cluster.pools[0] };
+        let refusals = plan(&cluster, node, &sources()).expect_err("refused");
+        refusals.iter().map(|refusal| format!("{}: {}", refusal.field, refusal.message)).collect::<Vec<_>>()
+    };
+    let cases: [(Change, &str); 3] = [
+        (
+            |c| c.cni = Cni::Bridge,
+            "addons.cni: `bridge` lays a route to every node, and the machines of a pool are not known",
+        ),
+        (
+            |c| {
+                let labels = ["node-role.kubernetes.io/edge", "topology.kubernetes.io/zone", "x.k8s.io/y"];
+                c.pools[0].labels = labels.map(|key| (key.to_owned(), String::new())).into();
+            },
+            "labels: a kubelet may not give itself node-role.kubernetes.io/edge, x.k8s.io/y",
+        ),
+        (
+            |c| {
+                *c = topology::external();
+                c.external_etcd.as_mut().unwrap().key = Some(NodeFile::Image("/key".parse().unwrap()));
+            },
+            "etcd.external: the folder of `/key` is mounted into kube-apiserver, and / cannot be",
+        ),
+    ];
+    for (change, want) in cases {
+        assert_eq!(refused(change), [want]);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     secrets::{self, tests::NOW},
 };
 use nodekiln_payload::{Dropin, UnitState};
-use nodekiln_plan::{NodeStep, Role};
+use nodekiln_plan::NodeStep;
 use std::sync::Arc;
 
 fn filled(name: &str) -> Filled {
@@ -440,9 +440,9 @@ fn refusals() {
         Contents::Leaf(leaf(Row::ApiServer, 0), LeafForm::Certificate),
     ));
     assert!(fill(authority, &draft).is_ok());
-    // The role is the draft's: a worker that is drafted as such gets nothing of a control plane.
+    // The duties are the draft's: a worker that is drafted as such gets nothing of a control plane.
     let mut draft = fixture::draft(&cluster, "cp1");
-    draft.spec.role = Role::Worker;
+    draft.holder.duties = vec![Duty::Kubelet];
     assert!(matches!(fill(authority, &draft), Err(FillError::Placement { .. })));
 }
 
@@ -484,7 +484,7 @@ fn tokens() {
     use crate::{
         config::{Cluster, NodeIdentity, NodeKind},
         draft::TokenForm,
-        pki::{Authority, IssueError},
+        pki::{Authority, IssueError, table::Holder},
     };
     let mut cluster: Cluster = fixture::cluster();
     let mut pool = cluster.nodes[3].clone();
@@ -502,18 +502,19 @@ fn tokens() {
 
     let bootstrap = |owner: &nodekiln_plan::NodeName, mode| {
         let parts = vec![Part::Text("token: ".into()), Part::Token(owner.clone(), TokenForm::Whole)];
-        file("/etc/kubernetes/bootstrap-kubelet.conf", mode, FileKind::Laid, Contents::Template(parts))
+        file("/var/lib/nodekiln/stage/bootstrap.conf", mode, FileKind::Credential, Contents::Template(parts))
     };
     let draft = |name: &nodekiln_plan::NodeName, owner: &nodekiln_plan::NodeName, mode| {
         let mut draft = fixture::draft(&cluster, "w1");
         draft.spec.node = name.clone();
+        draft.holder = Holder { name: name.clone(), duties: vec![Duty::Token] };
         draft.files = vec![bootstrap(owner, mode)];
         draft
     };
     let filled = |owner: &nodekiln_plan::NodeName| fill(&authority, &draft(owner, owner, Mode::PRIVATE)).unwrap();
     let token = secrets.token(&pool).unwrap();
     let conf = filled(&pool);
-    let text = contents(&conf, "/etc/kubernetes/bootstrap-kubelet.conf");
+    let text = contents(&conf, "/var/lib/nodekiln/stage/bootstrap.conf");
     assert!(text.starts_with(&format!("token: {}.", token.id())) && text.len() == "token: ".len() + 23, "{text}");
     assert_eq!(key_names(&conf), ["bootstrap-token/pool"]);
     assert_eq!(conf.plan.identity.boot_before, NOW + 2 * DAY);
@@ -522,7 +523,7 @@ fn tokens() {
 
     // Nobody else's, and nothing that others could read.
     let error = fill(&authority, &draft(&worker, &pool, Mode::PRIVATE)).unwrap_err();
-    let placed = "/etc/kubernetes/bootstrap-kubelet.conf: this node must not hold the key `bootstrap-token/pool`";
+    let placed = "/var/lib/nodekiln/stage/bootstrap.conf: this node must not hold the key `bootstrap-token/pool`";
     assert_eq!(error.to_string(), placed);
     let error = fill(&authority, &draft(&pool, &pool, Mode::PUBLIC)).unwrap_err();
     assert!(matches!(error, FillError::Mode { .. }), "{error}");
@@ -559,7 +560,11 @@ fn tokens() {
     assert!(matches!(fill(&authority, &control_plane), Err(FillError::Issue(IssueError::Token(_)))), "it has no end");
     control_plane.api = vec![];
     control_plane.files = vec![bootstrap(&pool, Mode::PRIVATE)];
-    assert!(matches!(fill(&authority, &control_plane), Err(FillError::Custody { .. })));
+    assert!(matches!(fill(&authority, &control_plane), Err(FillError::Placement { .. })));
+    // The pool's own is erased too.
+    let mut kept = draft(&pool, &pool, Mode::PRIVATE);
+    kept.files[0].kind = FileKind::Laid;
+    assert!(matches!(fill(&authority, &kept), Err(FillError::Custody { .. })));
     let mut other = draft(&pool, &pool, Mode::PRIVATE);
     other.api = vec![object(text("x"))];
     assert!(matches!(fill(&authority, &other), Err(FillError::Placement { .. })), "pools tell nobody");

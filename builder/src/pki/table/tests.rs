@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pki::fixture;
-use Role::{ControlPlane, Etcd, Worker};
+use Duty::{ControlPlane, EtcdClient, EtcdMember, Kubelet};
 
 const ROWS: [Row; 15] = [
     Row::ApiServer,
@@ -68,7 +68,7 @@ fn usages() {
     assert_eq!(servers, ["apiserver", "kubelet-server"]);
 }
 
-/// Every key, every role, own node and another: nothing but this list is allowed.
+/// Every key, every duty, own node and another: nothing but this list is allowed.
 #[test]
 fn placement() {
     let own: NodeName = "n1".parse().unwrap();
@@ -81,9 +81,9 @@ fn placement() {
     }
     let mut allowed = Vec::new();
     for key in &keys {
-        for role in [ControlPlane, Worker, Etcd] {
-            if key.may_be_on(&own, role) {
-                allowed.push(format!("{key} {role:?}"));
+        for duty in [ControlPlane, EtcdClient, EtcdMember, Kubelet, Duty::Token] {
+            if key.may_be_on(&Holder { name: own.clone(), duties: vec![duty] }) {
+                allowed.push(format!("{key} {duty:?}"));
             }
         }
     }
@@ -95,24 +95,19 @@ fn placement() {
             "encryption-at-rest ControlPlane",
             // A pool's own, and those that control planes tell the API server of.
             "bootstrap-token/n1 ControlPlane",
-            "bootstrap-token/n1 Worker",
+            "bootstrap-token/n1 Token",
             "bootstrap-token/n2 ControlPlane",
             "apiserver/n1 ControlPlane",
             "apiserver-kubelet-client ControlPlane",
-            "apiserver-etcd-client ControlPlane",
+            "apiserver-etcd-client EtcdClient",
             "front-proxy-client ControlPlane",
-            "etcd-server/n1 ControlPlane",
-            "etcd-server/n1 Etcd",
-            "etcd-peer/n1 ControlPlane",
-            "etcd-peer/n1 Etcd",
-            "etcd-healthcheck-client ControlPlane",
-            "etcd-healthcheck-client Etcd",
+            "etcd-server/n1 EtcdMember",
+            "etcd-peer/n1 EtcdMember",
+            "etcd-healthcheck-client EtcdMember",
             "controller-manager.conf ControlPlane",
             "scheduler.conf ControlPlane",
-            "kubelet.conf/n1 ControlPlane",
-            "kubelet.conf/n1 Worker",
-            "kubelet-server/n1 ControlPlane",
-            "kubelet-server/n1 Worker",
+            "kubelet.conf/n1 Kubelet",
+            "kubelet-server/n1 Kubelet",
             "super-admin.conf ControlPlane",
             "lease ControlPlane",
             "kube-vip.conf ControlPlane",
@@ -122,14 +117,13 @@ fn placement() {
 
 #[test]
 fn custody() {
-    let node: NodeName = "n1".parse().unwrap();
-    let key = |row| KeyId::Leaf(row, None).custody_on(&node);
+    let key = |row| KeyId::Leaf(row, None).custody();
     let erased: Vec<_> = ROWS.into_iter().filter(|row| key(*row) == Custody::UntilFinished).collect();
     let output: Vec<_> = ROWS.into_iter().filter(|row| key(*row) == Custody::Output).collect();
     assert_eq!((erased, output), (vec![Row::SuperAdmin], vec![Row::Admin]));
-    assert_eq!(KeyId::Ca(Ca::Etcd).custody_on(&node), Custody::Output);
-    assert_eq!(KeyId::Ca(Ca::FrontProxy).custody_on(&node), Custody::Output);
-    assert_eq!(KeyId::Ca(Ca::Kubernetes).custody_on(&node), Custody::Kept);
+    assert_eq!(KeyId::Ca(Ca::Etcd).custody(), Custody::Output);
+    assert_eq!(KeyId::Ca(Ca::FrontProxy).custody(), Custody::Output);
+    assert_eq!(KeyId::Ca(Ca::Kubernetes).custody(), Custody::Kept);
 }
 
 fn sans(row: Row) -> Vec<String> {

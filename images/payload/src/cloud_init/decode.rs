@@ -32,8 +32,8 @@ pub(crate) fn decode(codec: &Codec, artifacts: &[Artifact], profile: &Profile) -
     let meta_data = find(META_DATA).ok_or(DecodeError::Missing(META_DATA))?;
     let meta_data: MetaData = parse(META_DATA, meta_data.bytes.expose())?;
 
-    let node = data.hostname.parse().map_err(|_| DecodeError::Hostname)?;
-    let fqdn = data.hostname.contains('.').then_some(&data.hostname);
+    let node = data.hostname.as_deref().map(str::parse).transpose().map_err(|_| DecodeError::Hostname)?;
+    let fqdn = data.hostname.as_ref().filter(|name| name.contains('.'));
     if (data.fqdn.as_ref(), data.preserve_hostname, data.manage_etc_hosts.as_str()) != (fqdn, false, "localhost")
         || meta_data.local_hostname != data.hostname
     {

@@ -63,7 +63,7 @@ pub(crate) fn encode(
     options: &EncodeOptions,
 ) -> Result<Vec<Artifact>, EncodeError> {
     let (user_data, digest) = user_data(codec, tree, profile, options)?;
-    let meta_data = MetaData { instance_id: instance_id(&digest), local_hostname: tree.node.to_string() };
+    let meta_data = MetaData { instance_id: instance_id(&digest), local_hostname: host_name(tree) };
     let mut artifacts =
         vec![Artifact { name: USER_DATA, bytes: user_data }, Artifact { name: META_DATA, bytes: line(&meta_data)? }];
     if let Some(network) = &tree.network {
@@ -85,6 +85,10 @@ fn line(value: &impl Serialize) -> Result<Secret, EncodeError> {
     Ok(Secret::from(json(value)? + "\n"))
 }
 
+fn host_name(tree: &NodeTree) -> Option<String> {
+    tree.node.as_ref().map(ToString::to_string)
+}
+
 /// User data and its digest.
 fn user_data(
     codec: &Codec,
@@ -93,8 +97,8 @@ fn user_data(
     options: &EncodeOptions,
 ) -> Result<(Secret, String), EncodeError> {
     let mut data = UserData {
-        hostname: tree.node.to_string(),
-        fqdn: tree.node.as_str().contains('.').then(|| tree.node.to_string()),
+        hostname: host_name(tree),
+        fqdn: host_name(tree).filter(|name| name.contains('.')),
         preserve_hostname: false,
         manage_etc_hosts: "localhost".to_owned(),
         users: users(tree, profile),

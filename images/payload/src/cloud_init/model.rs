@@ -12,7 +12,9 @@ pub(super) const HEADER: &str = "#cloud-config\n";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserData {
-    pub hostname: String,
+    /// Not given for a pool: a machine has its name from its platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// Given where the name has dots: cloud-init would take the first part for the host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fqdn: Option<String>,
@@ -96,8 +98,8 @@ pub(super) struct MetaData {
     /// Another one makes cloud-init run its modules again.
     #[serde(rename = "instance-id")]
     pub instance_id: String,
-    #[serde(rename = "local-hostname")]
-    pub local_hostname: String,
+    #[serde(rename = "local-hostname", default, skip_serializing_if = "Option::is_none")]
+    pub local_hostname: Option<String>,
 }
 
 /// Network configuration, version 2.

@@ -52,11 +52,12 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeErro
         }
     }
     let node = carried.iter().find(|file| file.path.as_str() == laid::HOSTNAME);
-    let node = node.and_then(|file| std::str::from_utf8(file.contents.expose()).ok()?.trim_end().parse().ok());
+    let name = |file: &TreeFile| std::str::from_utf8(file.contents.expose()).ok()?.trim_end().parse().ok();
+    let node = node.map(|file| name(file).ok_or(DecodeError::Hostname)).transpose()?;
     let units = config.systemd.map(|systemd| systemd.units).unwrap_or_default();
     let users = config.passwd.map(|passwd| passwd.users).unwrap_or_default();
     Ok(NodeTree {
-        node: node.ok_or(DecodeError::Hostname)?,
+        node,
         directories: storage.directories.into_iter().map(directory).collect::<Result<_, _>>()?,
         files: carried,
         links: storage.links.into_iter().map(link).collect::<Result<_, _>>()?,
