@@ -23,6 +23,21 @@ pub const ALL: &[Example] = &[
         about: "three control planes behind a load balancer, and a worker",
         text: include_str!("examples/ha.yaml"),
     },
+    Example {
+        name: "external-etcd",
+        about: "etcd on three machines of its own, control planes and workers",
+        text: include_str!("examples/external-etcd.yaml"),
+    },
+    Example {
+        name: "dual-stack",
+        about: "IPv4 and IPv6, three control planes without a load balancer of their own",
+        text: include_str!("examples/dual-stack.yaml"),
+    },
+    Example {
+        name: "pxe",
+        about: "bare metal booted over the network, with pointers and a VIP",
+        text: include_str!("examples/pxe.yaml"),
+    },
 ];
 
 /// The example of this name.
