@@ -29,7 +29,7 @@ fn render(folder: &Path) -> Result<BTreeMap<String, String>> {
             let firstboot: Arc<[u8]> = b"nodekiln-firstboot of the goldens".as_slice().into();
             let sources = Sources::new([(Arch::Amd64, firstboot.clone()), (Arch::Arm64, firstboot)].into());
             let mut said = loaded.warnings.render(Colors::Off);
-            for node in &loaded.cluster.nodes {
+            for node in loaded.cluster.payloads() {
                 match node::plan(&loaded.cluster, node, &sources) {
                     Ok(draft) => {
                         files.insert(format!("plans/{}.txt", node.name), draft::render(&draft));

@@ -256,6 +256,8 @@ mod tests {
             (&["kernel", "sysctls"], "kernel: {sysctls: [{}]}"),
             (&["kubeletExtraArgs"], "kubeletExtraArgs: [{}]"),
             (&["apiServer", "extraVolumes"], "apiServer: {extraVolumes: [{}]}"),
+            (&["pools"], "pools: [{}]"),
+            (&["etcd", "external"], "etcd: {external: {}}"),
             (&[], "clusterName: x"),
         ] {
             // A node, so that what stands beside it is read.
@@ -264,7 +266,11 @@ mod tests {
                 panic!("{inside} was taken")
             };
             let prefix: String = path.iter().map(|name| format!("{name}[0].")).collect();
-            let prefix = prefix.replace("os[0]", "os").replace("kernel[0]", "kernel").replace("Server[0]", "Server");
+            let prefix = prefix
+                .replace("os[0]", "os")
+                .replace("kernel[0]", "kernel")
+                .replace("etcd[0].external[0]", "etcd.external")
+                .replace("Server[0]", "Server");
             let place = prefix.trim_end_matches('.');
             let mut missed: Vec<_> = found
                 .iter()

@@ -17,12 +17,6 @@ impl Cx<'_, '_> {
             let said = said.or(raw.feature_gates.get().map(|at| &at.place));
             later(said.unwrap_or(&Place::default()), &format!("`{algorithm:?}`"));
         }
-        if let Some(at) = raw.pools.get().filter(|at| !at.value.is_empty()) {
-            later(&at.place, "`pools`");
-        }
-        if let Some(at) = raw.etcd.get().and_then(|etcd| etcd.external.get()) {
-            later(&at.place, "`external`");
-        }
         let pools = raw.pools.get().into_iter().flat_map(|list| &list.value);
         let nodes = || raw.nodes.get().into_iter().flat_map(|list| &list.value);
         let os: Vec<&Field<RawOs>> =
@@ -33,17 +27,8 @@ impl Cx<'_, '_> {
             }
         }
         for node in nodes() {
-            if let Some(at) = node.role.get().filter(|at| at.value == "etcd") {
-                later(&at.place, "`etcd`");
-            }
-            if let Some(at) = node.identity.get().filter(|at| at.value == "bootstrap-token") {
-                later(&at.place, "`bootstrap-token`");
-            }
             if let Some(at) = node.replaces.get() {
                 later(&at.place, "`replaces`");
-            }
-            if let Some(at) = node.disk.get() {
-                later(&at.place, "`disk`");
             }
         }
         for (place, finding) in found {

@@ -56,7 +56,7 @@ impl Cx<'_, '_> {
                     ("3.4.0", IgnitionVersion::V3_4),
                     ("3.5.0", IgnitionVersion::V3_5),
                 ];
-                self.choice(at, &versions, &[]).map(|value| At { value, place: at.place.clone() })
+                self.choice(at, &versions, &["3.6.0"]).map(|value| At { value, place: at.place.clone() })
             }),
             users: self.users(&raw.users),
             time_servers: raw.time_servers.get().map(|list| self.time_servers(list)),

@@ -134,7 +134,7 @@ fn os() {
         ("profile: flatcar", "platform: metal", &["NK0204 nodes[0] 7:11"]),
         ("profile: flatcar", "profile: flatcar, platform: vmware", &["NK0302 os.platform 5:34"]),
         ("profile: flatcar", "profile: flatcar, arch: riscv64", &["NK0302 os.arch 5:30"]),
-        ("profile: flatcar", "profile: flatcar, ignitionVersion: 3.6.0", &["NK0302 os.ignitionVersion 5:41"]),
+        ("profile: flatcar", "profile: flatcar, ignitionVersion: 3.6.0", &["NK0205 os.ignitionVersion 5:41"]),
         ("profile: flatcar", "profile: flatcar, ignitionVersion: 3.5.0", &[]),
         ("profile: flatcar", "profile: cloud-init, ignitionVersion: 3.3.0", &["NK0604 os.ignitionVersion 5:44"]),
         ("profile: flatcar", "profile: flatcar, updates: on", &[]),

@@ -253,3 +253,92 @@ fn secrets_are_not_shown() {
         assert!(!format!("{found:?}").contains("Q8yT"));
     }
 }
+
+#[test]
+fn pools_and_tokens() {
+    let text = format!(
+        "{HEAD}kubelet: {{maxPods: 60}}\nos: {{profile: flatcar}}\nnodes:\n  - {{name: a, role: control-plane, address: 192.0.2.1}}\n  - {{name: t, role: worker, address: 192.0.2.2, identity: bootstrap-token, ttl: 0}}\npools:\n  - name: burst\n    ttl: 720h\n    labels: {{pool: burst}}\n    kubelet: {{maxPods: 20}}\n    os: {{profile: fedora-coreos}}\n"
+    );
+    let loaded = load_text(&text);
+    let cluster = &loaded.cluster;
+    assert_eq!(cluster.nodes[1].identity, NodeIdentity::BootstrapToken { ttl: None });
+    let [pool] = cluster.pools.as_slice() else { panic!() };
+    assert_eq!((pool.kind, pool.role, pool.name.as_str()), (NodeKind::Pool, Role::Worker, "burst"));
+    assert_eq!(pool.identity, NodeIdentity::BootstrapToken { ttl: Some(720 * 3600) });
+    assert!(pool.addresses.is_empty() && pool.pod_cidrs.is_empty() && pool.taints.is_empty());
+    assert_eq!((pool.kubelet["maxPods"].as_i64(), pool.os.profile.name.as_str()), (Some(20), "fedora-coreos"));
+    let paths: Vec<_> = loaded.places.payloads.iter().map(|origin| origin.path.as_str()).collect();
+    assert_eq!(paths, ["nodes[0]", "nodes[1]", "pools[0]"]);
+    assert_eq!(loaded.places.field(2, "labels").map(|origin| origin.path), Some("pools[0].labels".to_owned()));
+    // Both say it: a list may be made of the two.
+    assert_eq!(loaded.places.field(2, "kubelet"), None);
+    assert_eq!(loaded.places.field(1, "kubelet").map(|origin| origin.path), Some("kubelet".to_owned()));
+}
+
+#[test]
+fn balancers() {
+    let load = |rest: &str| {
+        let nodes = "nodes:\n  - {name: a, role: control-plane, address: 192.0.2.1}\n";
+        let cluster = load_text(&format!("{HEAD}os: {{profile: flatcar}}\n{nodes}{rest}")).cluster;
+        (cluster.load_balancer, cluster.endpoint.to_string())
+    };
+    let two = "  - {name: b, role: control-plane, address: 192.0.2.2}\n  - {name: c, role: control-plane, address: 192.0.2.3}\n";
+    for (rest, balancer, endpoint) in [
+        (String::new(), LoadBalancer::None, "192.0.2.1:6443"),
+        ("controlPlaneEndpoint: 192.0.2.1:6443\n".to_owned(), LoadBalancer::None, "192.0.2.1:6443"),
+        ("controlPlaneEndpoint: api.example:443\n".to_owned(), LoadBalancer::External, "api.example:443"),
+        (format!("{two}controlPlaneEndpoint: 192.0.2.9:443\n"), LoadBalancer::External, "192.0.2.9:443"),
+        (format!("{two}controlPlaneEndpoint: 192.0.2.2:6443\n"), LoadBalancer::None, "192.0.2.2:6443"),
+        (format!("{two}loadBalancer: local\n"), LoadBalancer::Local, "127.0.0.1:7443"),
+        (
+            format!("{two}loadBalancer: local\ncontrolPlaneEndpoint: api.example:6443\n"),
+            LoadBalancer::Local,
+            "api.example:6443",
+        ),
+        (
+            format!("{two}loadBalancer: kube-vip\ncontrolPlaneEndpoint: 192.0.2.9:6443\n"),
+            LoadBalancer::KubeVip("192.0.2.9".parse().unwrap()),
+            "192.0.2.9:6443",
+        ),
+    ] {
+        assert_eq!(load(&rest), (balancer, endpoint.to_owned()), "{rest}");
+    }
+}
+
+#[test]
+fn gates_may_name_the_algorithm() {
+    let nodes = "os: {profile: flatcar}\nnodes: [{name: a, role: control-plane, address: 192.0.2.1}]\n";
+    for (rest, algorithm) in [
+        ("", Algorithm::EcdsaP256),
+        ("featureGates: {PublicKeysECDSA: true}\n", Algorithm::EcdsaP256),
+        ("encryptionAlgorithm: ECDSA-P256\nfeatureGates: {PublicKeysECDSA: true}\n", Algorithm::EcdsaP256),
+    ] {
+        assert_eq!(load_text(&format!("{HEAD}{nodes}{rest}")).cluster.algorithm, algorithm, "{rest}");
+    }
+}
+
+#[test]
+fn both_families_in_every_order() {
+    let load = |pods: &str, services: &str, addresses: &str| {
+        let text = format!(
+            "{HEAD}networking: {{podSubnet: '{pods}', serviceSubnet: '{services}'}}\nos: {{profile: flatcar}}\nnodes: [{{name: a, role: control-plane, address: {addresses}}}]\n"
+        );
+        let node = load_text(&text).cluster.nodes.remove(0);
+        let addresses: Vec<_> = node.addresses.iter().map(ToString::to_string).collect();
+        let pods: Vec<_> = node.pod_cidrs.iter().map(ToString::to_string).collect();
+        (addresses.join(" "), pods.join(" "))
+    };
+    let (v4, v6) = ("10.244.0.0/16", "fd00:1::/56");
+    let (s4, s6) = ("10.96.0.0/16", "fd00:2::/112");
+    for addresses in ["[192.0.2.1, '2001:db8::1']", "['2001:db8::1', 192.0.2.1]"] {
+        assert_eq!(
+            load(&format!("{v4},{v6}"), &format!("{s4},{s6}"), addresses),
+            ("192.0.2.1 2001:db8::1".to_owned(), "10.244.0.0/24 fd00:1::/64".to_owned())
+        );
+        assert_eq!(
+            load(&format!("{v6},{v4}"), &format!("{s6},{s4}"), addresses),
+            ("2001:db8::1 192.0.2.1".to_owned(), "fd00:1::/64 10.244.0.0/24".to_owned())
+        );
+    }
+    assert_eq!(load(v6, s6, "'2001:db8::1'"), ("2001:db8::1".to_owned(), "fd00:1::/64".to_owned()));
+}
