@@ -7,6 +7,12 @@ use super::{
 use crate::config::examples;
 use std::time::{Duration, Instant};
 
+/// What this thread has computed: a busy machine makes it no longer.
+fn computed() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn hostile_files_are_refused_in_time() {
     let deep = |open: &str, n: usize| format!("{HEAD}kubelet: {}\n", open.repeat(n));
@@ -34,12 +40,12 @@ fn hostile_files_are_refused_in_time() {
         "'".repeat(100_001),
         "#".repeat(1 << 20),
     ] {
-        let start = Instant::now();
+        let start = computed();
         let found = refused(&text);
         let shown = found.to_string();
-        let took = start.elapsed();
+        let took = computed() - start;
         let head: String = text.chars().take(200).collect();
-        assert!(took < Duration::from_secs(20), "{took:?} for {head}");
+        assert!(took < Duration::from_secs(10), "{took:?} for {head}");
         assert!(shown.len() < 8 << 20, "{} bytes for {head}", shown.len());
     }
 }
@@ -83,18 +89,18 @@ fn ten_thousand_nodes_pass() {
             i / 40,
         ));
     }
-    let start = Instant::now();
+    let start = computed();
     let loaded = load_text(&text);
     assert_eq!(loaded.cluster.nodes.len(), 10_000);
     assert_eq!(loaded.cluster.nodes[9_999].pod_cidrs[0].to_string(), "10.39.15.0/24");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(computed() - start < Duration::from_secs(10), "{:?}", computed() - start);
     // The same fault on each of them is said as often as it is written.
     let faulty = text.replace("role: worker", "role: wrker");
-    let start = Instant::now();
+    let start = computed();
     let found = refused(&faulty);
     assert_eq!(found.iter().count(), 1000);
     assert!(found.to_string().contains("and 8997 more findings"));
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(computed() - start < Duration::from_secs(10), "{:?}", computed() - start);
 }
 
 mod mutations {
