@@ -13,6 +13,8 @@ use crate::cache::Cache;
 pub enum Need {
     /// A program, prepared in the cache or else on PATH.
     Program(&'static str),
+    /// A Python with this module.
+    PythonModule(&'static str),
     /// A file or folder under the cache's `current`.
     Cached(&'static str),
     /// Root, nspawn and the commands that nodes are made with, the node root and containerd's root.
@@ -57,6 +59,11 @@ fn missing(cache: &Cache, needs: &[Need]) -> Vec<String> {
                     missing.push((*name).to_owned());
                 }
             }
+            Need::PythonModule(name) => {
+                if python_with(name).is_none() {
+                    missing.push(format!("Python's {name}"));
+                }
+            }
             Need::Cached(path) => missing.extend(absent(&cache.current().join(path))),
             Need::Nodes => {
                 if !Uid::effective().is_root() {
@@ -80,6 +87,16 @@ fn absent(path: &Path) -> Option<String> {
 pub fn find(cache: &Cache, name: &str) -> Option<PathBuf> {
     let prepared = cache.program(name);
     if prepared.is_file() { Some(prepared) } else { on_path(name) }
+}
+
+/// A Python that has `module`: the user's own, or else the system's, for which packages of the system are.
+#[must_use]
+pub fn python_with(module: &str) -> Option<PathBuf> {
+    let all = [on_path("python3"), Some(PathBuf::from("/usr/bin/python3"))];
+    all.into_iter().flatten().find(|python| {
+        let import = std::process::Command::new(python).arg("-c").arg(format!("import {module}")).output();
+        import.is_ok_and(|output| output.status.success())
+    })
 }
 
 /// The release build of the command: it carries a firstboot, as users have it.

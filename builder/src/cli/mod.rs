@@ -1,10 +1,12 @@
 //! The command line: arguments in, exit code out. Data goes to stdout, words to stderr.
 
 mod build;
+mod completions;
 mod diff;
 mod example;
 mod init;
 mod inspect;
+mod man;
 mod plan;
 mod schema;
 mod secrets;
@@ -12,7 +14,7 @@ mod terminal;
 mod validate;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::{ffi::OsString, process::ExitCode};
 
 use terminal::Terminal;
@@ -51,6 +53,10 @@ enum Command {
     /// Make and look at the cluster's secrets.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// Print completions of the command line for a shell.
+    Completions(completions::Completions),
+    /// Print or write manual pages.
+    Man(man::Manual),
 }
 
 /// Runs the command with `arguments`, the program's name first.
@@ -77,6 +83,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::Schema(schema) => schema.run(&terminal),
         Command::Secrets(secrets) => secrets.run(&terminal),
+        Command::Completions(completions) => completions.run(&terminal, Arguments::command()),
+        Command::Man(manual) => manual.run(&terminal, Arguments::command()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,7 +98,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_tree_is_sound_and_documented() {

@@ -3,6 +3,7 @@
 //! `yaml` makes a tree with positions, `raw` reads it field by field, `resolve` fills in defaults and checks rules that
 //! span fields. Each stage goes on after a fault, so that all findings come at once ([`Diagnostics`]).
 
+mod choices;
 mod cluster;
 pub mod code;
 mod diag;

@@ -5,8 +5,11 @@
 //! version of nodekiln renders it; supporting it means moving it up and giving it a type.
 
 use super::{
+    Platform,
+    choices::{self, names},
     object::Object,
     read::{Field, Flags, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts, Ttl, Version},
+    resolve::LOAD_BALANCERS,
     schema::{Key, Shapes, note},
     yaml::NodeId,
 };
@@ -95,7 +98,7 @@ raw! {
         /// Registry and folder that images of Kubernetes are pulled from.
         image_repository: String = "imageRepository" => note().default("registry.k8s.io"),
         /// Algorithm of all keys but the kubelets', which are always ECDSA-P256.
-        encryption_algorithm: String = "encryptionAlgorithm" => note().default("ECDSA-P256"),
+        encryption_algorithm: String = "encryptionAlgorithm" => note().one_of(|| names(&choices::ALGORITHMS)).default("ECDSA-P256"),
         /// Lifetime of certificates, counted from the day the secrets were made or last renewed.
         certificate_validity: String = "certificateValidityPeriod" => note().default("8760h").pattern(DURATION),
         /// Lifetime of the certificate authorities, counted from the day they were made.
@@ -115,7 +118,7 @@ raw! {
         /// Deadlines of firstboot.
         timeouts: RawTimeouts = "timeouts",
         /// What stands in front of several control planes.
-        load_balancer: String = "loadBalancer",
+        load_balancer: String = "loadBalancer" => note().one_of(|| names(&LOAD_BALANCERS)),
         /// The machines.
         nodes: List<RawNode> = "nodes" => note().required(),
         /// Pools of workers: many machines with one payload, which prove who they are by a bootstrap token.
@@ -169,7 +172,7 @@ raw! {
         /// Whether the container cannot write to it.
         read_only: bool = "readOnly",
         /// HostPathType of core/v1.
-        path_type: String = "pathType",
+        path_type: String = "pathType" => note().one_of(|| names(&choices::HOST_PATH_TYPES)),
     } later []
 }
 
@@ -285,7 +288,7 @@ raw! {
         /// Host name and Node name.
         name: String = "name" => note().required(),
         /// Its part in the cluster.
-        role: String = "role" => note().required(),
+        role: String = "role" => note().required().one_of(|| names(&choices::ROLES)),
         /// The machine's address, or one of each family.
         address: OneOrMany<String> = "address" => note().required(),
         /// MAC address of its network port, by which the port is found.
@@ -299,7 +302,7 @@ raw! {
         /// Taints of the Node, `key[=value]:Effect`. Given, they replace the role's default; `[]` is none.
         taints: List<String> = "taints",
         /// How it proves who it is: by certificates in its payload, or by a bootstrap token.
-        identity: String = "identity" => note().default("baked"),
+        identity: String = "identity" => note().one_of(|| names(&choices::IDENTITIES)).default("baked"),
         /// Life of its bootstrap token; `0` never ends.
         ttl: Ttl = "ttl",
         /// The disk that an installer writes the operating system to.
@@ -373,13 +376,13 @@ raw! {
     /// os, of the cluster or of a node.
     RawOs {
         /// Which operating system the machine's image holds.
-        profile: String = "profile",
+        profile: String = "profile" => note().one_of(|| names(&choices::profiles())),
         /// How the payload gets to the machine, which limits its size.
-        platform: String = "platform" => note().default("metal"),
+        platform: String = "platform" => note().one_of(|| names(&Platform::ALL)).default("metal"),
         /// Processor architecture.
-        arch: String = "arch" => note().default("amd64"),
+        arch: String = "arch" => note().one_of(|| names(&choices::ARCHITECTURES)).default("amd64"),
         /// Version of Ignition's specification.
-        ignition_version: String = "ignitionVersion" => note().default("3.3.0"),
+        ignition_version: String = "ignitionVersion" => note().one_of(|| names(&choices::IGNITION_VERSIONS)).default("3.3.0"),
         /// Accounts, by name.
         users: List<RawUser> = "users",
         /// Time servers, instead of the system's own.
@@ -509,7 +512,7 @@ raw! {
     /// addons.
     RawAddons {
         /// The network add-on.
-        cni: String = "cni" => note().default("none"),
+        cni: String = "cni" => note().one_of(|| names(&choices::NETWORK_ADDONS)).default("none"),
         /// Files or folders of API objects, relative to cluster.yaml, which firstboot applies.
         manifests: List<String> = "manifests",
     } later []
@@ -519,7 +522,7 @@ raw! {
     /// delivery.
     RawDelivery {
         /// Whether machines are given the whole configuration or a stub that points at it.
-        mode: String = "mode" => note().default("inline"),
+        mode: String = "mode" => note().one_of(|| names(&choices::DELIVERY_MODES)).default("inline"),
         /// Where the output's folder `serve` is published. Programs are fetched from there, not carried.
         base_url: String = "baseURL" => note().pattern("^https?://"),
         /// Whether payloads with private keys may be fetched by plain http.

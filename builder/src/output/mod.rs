@@ -3,6 +3,7 @@
 pub mod existing;
 pub mod folder;
 pub mod manifest;
+pub mod pages;
 pub mod placement;
 mod process;
 pub mod secrets_file;

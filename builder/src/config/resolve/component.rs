@@ -5,7 +5,7 @@ use super::{
     owned::{self, Owned},
 };
 use crate::config::{
-    Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, code,
+    Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, choices, code,
     diag::{Finding, short},
     object::Object,
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
@@ -95,17 +95,6 @@ impl Cx<'_, '_> {
     }
 
     fn volumes(&mut self, list: Option<&At<List<RawVolume>>>) -> Vec<Volume> {
-        /// core/v1 HostPathType.
-        const TYPES: [(&str, &str); 8] = [
-            ("", ""),
-            ("DirectoryOrCreate", "DirectoryOrCreate"),
-            ("Directory", "Directory"),
-            ("FileOrCreate", "FileOrCreate"),
-            ("File", "File"),
-            ("Socket", "Socket"),
-            ("CharDevice", "CharDevice"),
-            ("BlockDevice", "BlockDevice"),
-        ];
         let mut volumes = Vec::new();
         let mut names = BTreeMap::new();
         let mut mounts = BTreeMap::new();
@@ -113,7 +102,8 @@ impl Cx<'_, '_> {
             let name = at.name.required("name", &at.place, self.found);
             let host = at.host_path.required("hostPath", &at.place, self.found);
             let mount = at.mount_path.required("mountPath", &at.place, self.found);
-            let path_type = at.path_type.get().map_or(Some(""), |text| self.choice(text, &TYPES, &[]));
+            let path_type =
+                at.path_type.get().map_or(Some(""), |text| self.choice(text, &choices::HOST_PATH_TYPES, &[]));
             let host = host.and_then(|host| self.parse::<AbsPath>(host));
             let mount = mount.and_then(|mount| self.parse::<AbsPath>(mount));
             let Some(name) = name else { continue };

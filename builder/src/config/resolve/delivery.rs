@@ -2,7 +2,7 @@
 
 use super::{Cx, nodes::Nodes};
 use crate::config::{
-    Delivery, DeliveryMode, InputFile, code,
+    Delivery, DeliveryMode, InputFile, choices, code,
     diag::{Finding, short},
     raw::{RawCluster, RawDelivery},
     read::{At, Field},
@@ -19,9 +19,7 @@ impl Cx<'_, '_> {
             }
         };
         let mode = match raw.mode.get() {
-            Some(at) => {
-                self.choice(at, &[("inline", DeliveryMode::Inline), ("pointer", DeliveryMode::Pointer)], &[])?
-            }
+            Some(at) => self.choice(at, &choices::DELIVERY_MODES, &[])?,
             None => DeliveryMode::Inline,
         };
         let base_url = raw.base_url.get().and_then(|at| self.base_url(at));

@@ -17,12 +17,16 @@ const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7443);
 
 /// loadBalancer as it is written; without a value what follows from the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+pub(in crate::config) enum Said {
     External,
     None,
     KubeVip,
     Local,
 }
+
+/// loadBalancer.
+pub(in crate::config) const LOAD_BALANCERS: [(&str, Said); 4] =
+    [("external", Said::External), ("none", Said::None), ("kube-vip", Said::KubeVip), ("local", Said::Local)];
 
 impl Cx<'_, '_> {
     /// `None` if one of the two is faulty.
@@ -76,9 +80,7 @@ impl Cx<'_, '_> {
     }
 
     fn load_balancer(&mut self, at: &At<String>) -> Option<Said> {
-        let choices =
-            [("external", Said::External), ("none", Said::None), ("kube-vip", Said::KubeVip), ("local", Said::Local)];
-        self.choice(at, &choices, &[])
+        self.choice(at, &LOAD_BALANCERS, &[])
     }
 
     fn no_endpoint(

@@ -2,7 +2,7 @@
 
 use super::{Cx, nodes::NodeFacts, pools::PoolFacts};
 use crate::config::{
-    NodeIdentity, Replaces, code,
+    NodeIdentity, Replaces, choices, code,
     diag::{Finding, short},
     raw::{RawCluster, RawNode},
     read::{At, Field},
@@ -14,7 +14,7 @@ impl Cx<'_, '_> {
     /// identity and ttl.
     pub(super) fn identity(&mut self, at: &At<RawNode>, role: Option<Role>) -> Option<NodeIdentity> {
         let token = match &at.identity {
-            Field::Given(identity) => self.choice(identity, &[("baked", false), ("bootstrap-token", true)], &[])?,
+            Field::Given(identity) => self.choice(identity, &choices::IDENTITIES, &[])?,
             Field::Faulty => return None,
             Field::Absent | Field::Null(_) => false,
         };

@@ -27,8 +27,10 @@ mod pools;
 mod ssh;
 mod value;
 
+pub(super) use endpoint::LOAD_BALANCERS;
+
 use super::{
-    Algorithm, Cluster, Cni, Places, code,
+    Algorithm, Cluster, Cni, Places, choices, code,
     diag::{Diagnostics, Finding, short},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
@@ -67,16 +69,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         field => field.get().and_then(|at| cx.image_repository(at)),
     };
     let given = match raw.encryption_algorithm.get() {
-        Some(at) => {
-            let algorithms = [
-                ("ECDSA-P256", Algorithm::EcdsaP256),
-                ("ECDSA-P384", Algorithm::EcdsaP384),
-                ("RSA-2048", Algorithm::Rsa2048),
-                ("RSA-3072", Algorithm::Rsa3072),
-                ("RSA-4096", Algorithm::Rsa4096),
-            ];
-            cx.choice(at, &algorithms, &[])
-        }
+        Some(at) => cx.choice(at, &choices::ALGORITHMS, &[]),
         None => None,
     };
     let (feature_gates, asked) = cx.feature_gates(&raw.feature_gates, version, given);
@@ -205,9 +198,7 @@ impl Cx<'_, '_> {
 
     fn cni(&mut self, raw: &RawCluster) -> Option<Cni> {
         match raw.addons.get().map(|addons| &addons.cni) {
-            Some(Field::Given(at)) => {
-                self.choice(at, &[("none", Cni::None), ("bridge", Cni::Bridge), ("flannel", Cni::Flannel)], &[])
-            }
+            Some(Field::Given(at)) => self.choice(at, &choices::NETWORK_ADDONS, &[]),
             Some(Field::Faulty) => None,
             _ => Some(Cni::None),
         }

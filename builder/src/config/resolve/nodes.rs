@@ -2,7 +2,8 @@
 
 use super::{Cx, layers::Own, networking::Networks};
 use crate::config::{
-    Cni, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork, code,
+    Cni, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork, choices,
+    code,
     diag::Finding,
     raw::{RawCluster, RawNode},
     read::{At, Place},
@@ -180,10 +181,7 @@ impl Cx<'_, '_> {
         let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<NodeName>(name));
         let role = at.role.required("role", &at.place, self.found);
         let role_place = role.map(|role| role.place.clone());
-        let role = role.and_then(|role| {
-            let roles = [("control-plane", Role::ControlPlane), ("worker", Role::Worker), ("etcd", Role::Etcd)];
-            self.choice(role, &roles, &[])
-        });
+        let role = role.and_then(|role| self.choice(role, &choices::ROLES, &[]));
         let addresses = self.addresses(at);
         let identity = self.identity(at, role);
         if role == Some(Role::Etcd) {

@@ -2,7 +2,7 @@
 
 use super::{Cx, nodes::Shared, paths, ssh};
 use crate::config::{
-    Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, code,
+    Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, choices, code,
     diag::{Finding, short},
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
     read::{At, Field, Hidden, Place},
@@ -42,21 +42,16 @@ impl Cx<'_, '_> {
             return OsLayer { profile_faulty: matches!(field, Field::Faulty), ..OsLayer::default() };
         };
         let profile = raw.profile.get().and_then(|at| {
-            let names: Vec<_> = Profile::all().iter().map(|p| (p.name.as_str(), p)).collect();
-            self.choice(at, &names, &[]).map(|value| At { value, place: at.place.clone() })
+            self.choice(at, &choices::profiles(), &[]).map(|value| At { value, place: at.place.clone() })
         });
         OsLayer {
             profile_faulty: profile.is_none() && !raw.profile.is_unset(),
             profile,
             platform: raw.platform.get().and_then(|at| self.choice(at, &Platform::ALL, &[])),
-            arch: raw.arch.get().and_then(|at| self.choice(at, &[("amd64", Arch::Amd64), ("arm64", Arch::Arm64)], &[])),
+            arch: raw.arch.get().and_then(|at| self.choice(at, &choices::ARCHITECTURES, &[])),
             ignition: raw.ignition_version.get().and_then(|at| {
-                let versions = [
-                    ("3.3.0", IgnitionVersion::V3_3),
-                    ("3.4.0", IgnitionVersion::V3_4),
-                    ("3.5.0", IgnitionVersion::V3_5),
-                ];
-                self.choice(at, &versions, &["3.6.0"]).map(|value| At { value, place: at.place.clone() })
+                self.choice(at, &choices::IGNITION_VERSIONS, &["3.6.0"])
+                    .map(|value| At { value, place: at.place.clone() })
             }),
             users: self.users(&raw.users),
             time_servers: raw.time_servers.get().map(|list| self.time_servers(list)),
