@@ -65,6 +65,8 @@ pub fn check(host: &dyn Host, plan: &NodePlan, digest: &Sha256) -> anyhow::Resul
 /// With a log etcd goes on with it. Without one the manifest must be the founding that this very life decided: anything
 /// else would start a member with an empty log under an identity that has voted.
 fn may_start(host: &dyn Host, plan: &NodePlan, etcd: &EtcdPlan) -> anyhow::Result<bool> {
+    // Without its disk the member waits; it decides nothing anew.
+    state::require_mount(host, etcd)?;
     if state::has_wal(host, &etcd.data_dir)? {
         state::mark_started(host, etcd)?;
         return Ok(true);

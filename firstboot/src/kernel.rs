@@ -1,8 +1,8 @@
-//! The stage `kernel`: modules, settings, swap.
+//! The stage `kernel`: the host name of a machine without one, modules, settings, swap.
 
 use crate::{
     host::{Host, read_text, run},
-    preflight,
+    name, preflight,
     stage::Context,
 };
 use anyhow::{Context as _, bail};
@@ -23,6 +23,7 @@ enum Action<'a> {
 /// All that failed, after everything was tried: modules that are not there, settings that the kernel does not take,
 /// swap that stays. Then a check of the machine.
 pub async fn kernel(c: &Context<'_>) -> anyhow::Result<()> {
+    name::keep(c)?;
     let plan = &c.plan.spec.kernel;
     let mut unloaded = Vec::new();
     let mut failed: Vec<anyhow::Error> = Vec::new();

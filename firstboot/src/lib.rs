@@ -13,6 +13,7 @@ pub mod gate;
 pub mod host;
 pub mod kernel;
 pub mod kubelet;
+pub mod name;
 pub mod preflight;
 pub mod report;
 pub mod run;

@@ -5,7 +5,7 @@ use crate::{
     exit::{self, Unusable},
     gate,
     host::{Host, Level},
-    kernel, kubelet,
+    kernel, kubelet, name,
     stage::{Context, Holds, Marker, STAGES, boot_id, mark, marker},
     status::Status,
 };
@@ -20,10 +20,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The plan and its digest.
 ///
 /// # Errors
-/// It is not there, or damaged.
+/// It is not there, or damaged; the machine of a pool has no name.
 pub fn load(host: &dyn Host) -> anyhow::Result<(NodePlan, Sha256)> {
     let bytes = host.read(Path::new(paths::PLAN)).map_err(|e| Unusable::Missing(paths::PLAN, e))?;
-    let plan = NodePlan::from_slice(&bytes).map_err(|e| Unusable::Bad(paths::PLAN, e))?;
+    let mut plan = NodePlan::from_slice(&bytes).map_err(|e| Unusable::Bad(paths::PLAN, e))?;
+    name::resolve(host, &mut plan)?;
     Ok((plan, Sha256::of(&bytes)))
 }
 

@@ -57,6 +57,14 @@ impl Context<'_> {
         }
     }
 
+    /// A warning that is told once in a run.
+    pub fn warn_once(&self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notes.borrow().warnings.contains(&text) {
+            self.warn(text);
+        }
+    }
+
     /// Keeps a fact for result.json.
     pub fn fact(&self, text: impl Into<String>) {
         self.notes.borrow_mut().facts.push(text.into());

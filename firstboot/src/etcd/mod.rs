@@ -44,12 +44,17 @@ const REBUILD: &str = "rejoining a running cluster is not supported by this vers
 /// A refusal, or the file system's.
 pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
     let Some(plan) = &c.plan.spec.etcd else { return Ok(()) };
+    state::require_mount(c.host, plan)?;
     c.host.make_dir(plan.data_dir.as_path(), 0o700).with_context(|| format!("making {}", plan.data_dir))?;
     if state::has_wal(c.host, &plan.data_dir)? {
         foreign(c, plan)?;
         state::mark_started(c.host, plan)?;
         serve_if_wanted(c).await;
         return keep(c, plan);
+    }
+    if let Some(dead) = &plan.replaces {
+        let what = format!("this member takes the place of {} at {} in a cluster that runs", dead.name, dead.address);
+        return Err(Refused::new("EtcdRejoin", what, REBUILD).into());
     }
     let mut state = state::open_empty(c.host, plan)?;
     c.host.remove(Path::new(&format!("{}/{SETTLED}", paths::DONE_DIR))).context("removing a marker")?;

@@ -3,7 +3,10 @@
 //! The incarnation must die with the data, so it lies with it; etcd logs a line about a file that is not its own and
 //! goes on.
 
-use crate::host::{Host, Kind, read_text};
+use crate::{
+    exit::Refused,
+    host::{Host, Kind, read_text},
+};
 use anyhow::Context as _;
 use nodekiln_plan::{AbsPath, EtcdPlan, NodeName, Sha256};
 use serde::{Deserialize, Serialize};
@@ -85,6 +88,25 @@ pub fn has_wal(host: &dyn Host, data_dir: &AbsPath) -> anyhow::Result<bool> {
     let path = format!("{data_dir}/member/wal");
     let names = host.list(Path::new(&path)).with_context(|| format!("listing {path}"))?;
     Ok(names.iter().any(|name| name.ends_with(".wal")))
+}
+
+/// Where the data directory is on a file system of its own: an empty folder below a mount point that nothing is mounted
+/// on is not an empty log.
+///
+/// # Errors
+/// The planned mount is not there: refused by name.
+pub fn require_mount(host: &dyn Host, plan: &EtcdPlan) -> anyhow::Result<()> {
+    const PATH: &str = "/proc/self/mountinfo";
+    let Some(mount) = &plan.mount else { return Ok(()) };
+    let mounts = read_text(host, PATH).with_context(|| format!("reading {PATH}"))?.unwrap_or_default();
+    // proc(5): the fifth field is the mount point, with spaces and kin in octal.
+    let wanted = mount.as_str().replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
+    if mounts.lines().any(|line| line.split(' ').nth(4) == Some(wanted.as_str())) {
+        return Ok(());
+    }
+    let what = format!("{mount} is not mounted, and {} is to lie on it", plan.data_dir);
+    let hint = "look at the disk, and at the mount's unit (`systemctl --failed`)";
+    Err(Refused::new("EtcdMount", what, hint).into())
 }
 
 /// The file, if it is there.

@@ -100,7 +100,8 @@ fn etcd_client_files(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn hostname(c: &Context<'_>, facts: &Facts, found: &mut Vec<Finding>) {
-    if !facts.machine.hostname.eq_ignore_ascii_case(c.plan.spec.node.as_str()) {
+    // A machine of a pool gets its name later, if it needs one.
+    if !c.plan.spec.pool && !facts.machine.hostname.eq_ignore_ascii_case(c.plan.spec.node.as_str()) {
         let what = format!("the host name is {:?}, the node's name {}", facts.machine.hostname, c.plan.spec.node);
         found.push(Finding::warning("Hostname", what, "the kubelet is told its name; logs will differ"));
     }

@@ -432,3 +432,127 @@ fn the_cause_is_named() {
     let error = format!("{:#}", stage(&fake, &plan, async |c| wait(c).await).unwrap_err());
     assert!(error.contains("10.0.0.1:6443 is not ready") && error.contains("fatal: no space left"), "{error}");
 }
+
+/// Each machine of a pool has a name of its own, and keeps it.
+#[test]
+fn machines_of_a_pool_are_named() {
+    const KEPT: &str = "/var/lib/nodekiln/done/name";
+    for (hostname, id, wanted) in [
+        ("Box7.example.com", "", Ok("box7.example.com")),
+        ("localhost", "0123456789abcdef0123456789abcdef\n", Ok("farm-01234567")),
+        ("fedora", "89abcdef\n", Ok("farm-89abcdef")),
+        ("", "feedfeedfeed\n", Ok("farm-feedfeed")),
+        ("", "uninitialized\n", Err("holds no machine ID")),
+        ("my_box", "", Err("is no name for a Node")),
+    ] {
+        let (mut fake, mut plan) = etcd_node();
+        plan.spec.node = "farm".parse().unwrap();
+        plan.spec.pool = true;
+        fake.machine.hostname = hostname.to_owned();
+        fake.put("/etc/machine-id", id);
+        fake.put("/proc/sys/kernel/hostname", hostname);
+        let resolved = crate::name::resolve(&fake, &mut plan);
+        let name = match (resolved, wanted) {
+            (Ok(()), Ok(name)) => name,
+            (Err(e), Err(why)) => {
+                assert_eq!(exit::code(&e), exit::REFUSED);
+                assert!(e.to_string().contains(why), "{e:#}");
+                continue;
+            }
+            (other, wanted) => panic!("{hostname:?}: {other:?}, not {wanted:?}"),
+        };
+        assert_eq!(plan.spec.node.as_str(), name);
+        stage(&fake, &plan, async |c| crate::name::keep(c)).unwrap();
+        let given = (!hostname.contains('.')).then(|| format!("{name}\n"));
+        assert_eq!(fake.text("/etc/hostname"), given, "a machine with a name keeps its file");
+        if let Some(given) = given {
+            assert_eq!(fake.text("/proc/sys/kernel/hostname").unwrap(), given);
+        }
+        assert_eq!(fake.text(KEPT).unwrap(), name);
+        // Another name that comes by DHCP: the certificate is made out to the first.
+        fake.machine.hostname = "other".to_owned();
+        plan.spec.node = "farm".parse().unwrap();
+        crate::name::resolve(&fake, &mut plan).unwrap();
+        assert_eq!(plan.spec.node.as_str(), name);
+        stage(&fake, &plan, async |c| crate::name::keep(c)).unwrap();
+        assert_eq!(fake.text("/proc/sys/kernel/hostname").unwrap(), format!("{name}\n"));
+        assert!(fake.said.borrow().iter().any(|line| line.contains("the host name was \"other\"")));
+    }
+}
+
+/// The token may be made valid again: it is told, and waited for.
+#[test]
+fn a_certificate_that_does_not_come_is_told() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.role = Role::Worker;
+    plan.spec.etcd = None;
+    plan.spec.kubelet.server = Some("127.0.0.1:7443".parse().unwrap());
+    plan.files.retain(|entry| entry.kind != nodekiln_plan::FileKind::Seed);
+    let asked = Rc::new(Cell::new(0u32));
+    let count = Rc::clone(&asked);
+    *fake.web.borrow_mut() = Box::new(move |request| {
+        count.set(count.get() + 1);
+        match count.get() {
+            ..20 => Err(HttpError::Connect(io::ErrorKind::ConnectionRefused.into())),
+            // Anonymous requests are off, or not allowed this.
+            _ if request.path == "/readyz" => Ok(HttpResponse { status: 401, body: Vec::new() }),
+            _ => Ok(HttpResponse { status: 200, body: Vec::new() }),
+        }
+    });
+    let start = fake.clock.get();
+    let pem = fake.dir.path().join("var/lib/kubelet/pki/kubelet-client-current.pem");
+    let ticks = Cell::new(0u32);
+    *fake.tick.borrow_mut() = Box::new(move || {
+        ticks.set(ticks.get() + 1);
+        if ticks.get() == 4000 {
+            std::fs::create_dir_all(pem.parent().unwrap()).unwrap();
+            std::fs::write(&pem, "pair").unwrap();
+        }
+    });
+    let warnings = stage(&fake, &plan, async |c| {
+        wait(c).await?;
+        Ok(c.notes.borrow().warnings.clone())
+    });
+    assert!(fake.clock.get() - start > Duration::from_secs(900), "longer than the time it is given");
+    assert_eq!(warnings.unwrap(), ["the kubelet got no certificate in 300 s: is its bootstrap token valid?"]);
+    let said = fake.said.borrow();
+    assert!(
+        said.iter().any(|line| line.contains("127.0.0.1:7443") && line.contains("this node's own balancer")),
+        "{said:?}"
+    );
+}
+
+/// An empty folder where a disk should be is no empty log, neither for a founding nor for the gate.
+#[test]
+fn a_disk_that_is_not_mounted_is_no_empty_log() {
+    let (fake, mut plan) = etcd_node();
+    let etcd = plan.spec.etcd.as_mut().unwrap();
+    etcd.mount = Some("/var/lib/etcd".parse().unwrap());
+    ship(&fake, &plan);
+    fake.put(
+        "/proc/self/mountinfo",
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:2 / /var/lib/etcd2 rw - ext4 /dev/sdb rw\n",
+    );
+    let error = run(&fake).unwrap_err();
+    assert_eq!(exit::code(&error), exit::REFUSED);
+    assert!(format!("{error:#}").contains("[EtcdMount] /var/lib/etcd is not mounted"), "{error:#}");
+    assert!(fake.text("/var/lib/etcd/nodekiln-incarnation.json").is_none(), "nothing was drawn");
+    fake.put("/proc/self/mountinfo", "23 22 8:2 / /var/lib/etcd rw - ext4 /dev/sdb rw\n");
+    run(&fake).unwrap();
+    assert_eq!(crate::gate::gate(&fake).unwrap(), exit::OK);
+    fake.put("/proc/self/mountinfo", "");
+    assert_eq!(exit::code(&crate::gate::gate(&fake).unwrap_err()), exit::REFUSED);
+    assert!(fake.text("/etc/kubernetes/manifests/etcd.yaml").is_some(), "nothing is decided anew");
+}
+
+/// A member that takes a dead one's place must not found anything.
+#[test]
+fn a_member_that_replaces_another_does_not_found() {
+    let (fake, mut plan) = etcd_node();
+    let dead = serde_json::json!({"name": "n0", "address": "10.0.0.9"});
+    plan.spec.etcd.as_mut().unwrap().replaces = Some(serde_json::from_value(dead).unwrap());
+    ship(&fake, &plan);
+    let error = format!("{:#}", run(&fake).unwrap_err());
+    assert!(error.contains("[EtcdRejoin]") && error.contains("n0 at 10.0.0.9"), "{error}");
+    assert!(fake.text("/etc/kubernetes/manifests/etcd.yaml").is_none());
+}

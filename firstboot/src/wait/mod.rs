@@ -9,7 +9,7 @@ use crate::{
     tls,
 };
 use anyhow::{Context as _, bail};
-use nodekiln_plan::{Endpoint, FileKind, Role};
+use nodekiln_plan::{Endpoint, FileKind, Host, Role};
 use rustls::ClientConfig;
 use std::{sync::Arc, time::Duration};
 
@@ -82,19 +82,24 @@ async fn bootstrap(c: &Context<'_>) -> anyhow::Result<()> {
     let plan = &c.plan.spec.kubelet;
     let Some(server) = &plan.server else { return Ok(()) };
     while let Err(why) = ready(c, server).await? {
-        let hint = "the control plane has to be up, and reachable from here";
-        c.status.waiting(&format!("the API server at {server} ({why})"), hint);
+        c.status.waiting(&format!("the API server at {server} ({why})"), hint_for(server));
         c.host.sleep(PAUSE).await;
     }
     let limit = Duration::from_secs(c.plan.spec.timeouts.tls_bootstrap);
     let start = c.host.monotonic();
+    // Without a deadline: the token may be made valid again, or the request approved by hand.
     while c.host.stat(plan.client_certificate.as_path())?.is_none() {
+        let mut hint = "see `journalctl -u kubelet`".to_owned();
         if c.host.monotonic().saturating_sub(start) > limit {
-            bail!("the kubelet got no certificate in time: is its bootstrap token valid? {}", cause::unit(c));
+            let what =
+                format!("the kubelet got no certificate in {} s: is its bootstrap token valid?", limit.as_secs());
+            hint = format!("{what} {}; {hint}", cause::unit(c));
+            c.warn_once(what);
         }
-        c.status.waiting("the kubelet's certificate by TLS bootstrap", "see `journalctl -u kubelet`");
+        c.status.waiting("the kubelet's certificate by TLS bootstrap", &hint);
         c.host.sleep(PAUSE).await;
     }
+    c.status.arrived();
     Ok(())
 }
 
@@ -192,13 +197,21 @@ async fn own_server(c: &Context<'_>, server: &Endpoint, limit: Duration) -> anyh
     Ok(())
 }
 
+/// What has to be the case for an API server to answer.
+fn hint_for(server: &Endpoint) -> &'static str {
+    match server.host {
+        Host::Ip(ip) if ip.is_loopback() => {
+            "this node's own balancer, a static pod, leads there: the control plane has to be up, and reachable from here; \
+             see `journalctl -u kubelet`"
+        }
+        _ => "the control plane has to be up, and reachable from here",
+    }
+}
+
 /// Waits for the control plane without a deadline, then for the Node that the kubelet makes.
 async fn other_server(c: &Context<'_>, server: &Endpoint) -> anyhow::Result<()> {
     while let Err(why) = ready(c, server).await? {
-        c.status.waiting(
-            &format!("the API server at {server} ({why})"),
-            "the control plane has to be up, and reachable from here",
-        );
+        c.status.waiting(&format!("the API server at {server} ({why})"), hint_for(server));
         c.host.sleep(PAUSE).await;
     }
     let path = format!("/api/v1/nodes/{}", c.plan.spec.node);
