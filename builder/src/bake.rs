@@ -371,6 +371,35 @@ mod tests {
         assert_eq!(violations[0].to_string(), "w1: x.service holds the key `ca`, which this node must not have");
     }
 
+    /// A user's Secret may hold a key of the user's, but none that this node must not have.
+    #[test]
+    fn keys_in_manifests() {
+        use crate::{config::ManifestObject, pki::Ca};
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let own = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let secrets = crate::secrets::tests::fixture(1);
+        let etcd = String::from_utf8_lossy(secrets.authorities[&Ca::Etcd][0].key.private_pem().expose()).into_owned();
+        for (pem, refused) in [(own, None), (etcd, Some("api.ndjson holds the key `etcd-ca`"))] {
+            for value in [
+                serde_json::json!({"data": {"tls.key": STANDARD.encode(&pem)}}),
+                serde_json::json!({"stringData": {"tls.key": pem}}),
+            ] {
+                let mut cluster = cluster();
+                let mut value = value;
+                value["apiVersion"] = "v1".into();
+                value["kind"] = "Secret".into();
+                value["metadata"] = serde_json::json!({"name": "tls"});
+                cluster.manifests = vec![ManifestObject { path: "s.yaml".to_owned(), value }];
+                match (bake(&cluster), refused) {
+                    (Ok(_), None) => {}
+                    (Err(error), Some(why)) => assert!(error.to_string().contains(why), "{error}"),
+                    (Ok(_), Some(why)) => panic!("not found: {why}"),
+                    (Err(error), None) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
     /// The key is what an unchanged payload is known by.
     #[test]
     fn every_input_counts_in_the_key() {

@@ -25,7 +25,7 @@ fn cluster_configuration(site: &Site) -> Value {
     if !cluster.networking.pods.is_empty() {
         networking["podSubnet"] = json!(comma(&cluster.networking.pods));
     }
-    json!({
+    let mut configuration = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
         "apiServer": api_server,
@@ -52,7 +52,11 @@ fn cluster_configuration(site: &Site) -> Value {
         "networking": networking,
         "proxy": if cluster.proxy { json!({}) } else { json!({"disabled": true}) },
         "scheduler": component(&cluster.scheduler),
-    })
+    });
+    if !cluster.feature_gates.is_empty() {
+        configuration["featureGates"] = json!(cluster.feature_gates);
+    }
+    configuration
 }
 
 /// What the API servers reach: `local` beside them, or `external`, which to kubeadm `etcd` nodes are too.

@@ -50,7 +50,9 @@ fn check(target: PatchTarget, kubelet: Release, original: &Value, patched: &Valu
         PatchTarget::Scheduler => owned::SCHEDULER,
         PatchTarget::Etcd => owned::ETCD,
         PatchTarget::KubeletConfiguration => return configuration(kubelet, original, patched),
-        PatchTarget::CoreDnsDeployment => return unchanged(&["/spec/selector"], original, patched),
+        PatchTarget::CoreDnsDeployment | PatchTarget::KubeProxyDaemonSet => {
+            return unchanged(&["/spec/selector"], original, patched);
+        }
     };
     pod(table, original, patched)
 }
@@ -197,7 +199,9 @@ mod tests {
                 let objects = coredns::objects(&site);
                 objects.into_iter().find(|object| object["kind"] == "Deployment").unwrap()
             }
-            PatchTarget::ControllerManager | PatchTarget::Scheduler => unreachable!("not in these tests"),
+            PatchTarget::ControllerManager | PatchTarget::Scheduler | PatchTarget::KubeProxyDaemonSet => {
+                unreachable!("not in these tests")
+            }
         };
         apply(&cluster, target, site.kubelet, original)
     }

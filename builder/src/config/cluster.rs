@@ -250,6 +250,8 @@ pub enum PatchTarget {
     KubeletConfiguration,
     /// `corednsdeployment`.
     CoreDnsDeployment,
+    /// `kubeproxydaemonset`, which kubeadm has from 1.37 on.
+    KubeProxyDaemonSet,
 }
 
 /// How a patch is applied.

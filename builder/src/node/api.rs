@@ -30,7 +30,10 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
         }));
     }
     if site.cluster.proxy {
-        steps.extend(kube_proxy::objects(site).into_iter().map(apply));
+        steps.extend(kube_proxy::objects(site).into_iter().map(|object| match object["kind"] == "DaemonSet" {
+            true => apply(super::patched(site, tree, PatchTarget::KubeProxyDaemonSet, object)),
+            false => apply(object),
+        }));
     }
     if site.cluster.cni == Cni::Flannel {
         steps.extend(flannel::objects(site).into_iter().map(apply));

@@ -6,7 +6,7 @@ use crate::{
         feature_gates::{self, Effect},
         kubelet, scheduler, static_pod,
     },
-    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeKind},
+    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeKind, Patch, PatchTarget},
     release::{self, Behaviour},
 };
 use nodekiln_plan::{AbsPath, NodeName, Role};
@@ -147,6 +147,13 @@ fn of_release(site: &Site) -> Vec<Refusal> {
     if site.cluster.algorithm == Algorithm::EcdsaP384 && !site.release.has(Behaviour::EcdsaP384) {
         let message = format!("kubeadm's tools of {} do not know ECDSA-P384", site.cluster.version);
         refusals.push(Refusal::new(site.node, "encryptionAlgorithm", message).hint("ECDSA-P256 is as good here"));
+    }
+    let over_proxy = |patch: &&Patch| patch.target == PatchTarget::KubeProxyDaemonSet;
+    if let Some(patch) = site.cluster.patches.iter().find(over_proxy)
+        && !site.release.has(Behaviour::PatchKubeProxy)
+    {
+        let message = format!("{}: kubeadm of {} has no such target", patch.path, site.cluster.version);
+        refusals.push(Refusal::new(site.node, "patches", message).hint("`kubeProxy` says what kube-proxy does"));
     }
     let config = serde_json::Value::Object(site.node.kubelet.clone());
     if let Some(path) =

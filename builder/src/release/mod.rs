@@ -30,6 +30,8 @@ pub enum Behaviour {
     EcdsaP384,
     /// The runtime's socket stands in instance-config.yaml.
     InstanceConfig,
+    /// `kubeproxydaemonset` is a target of patches.
+    PatchKubeProxy,
 }
 
 /// An image that follows no Kubernetes release.
@@ -342,6 +344,7 @@ mod tests {
             PodInfraContainerImage,
             EcdsaP384,
             InstanceConfig,
+            PatchKubeProxy,
         ];
         assert_eq!(TABLE.behaviours.keys().copied().collect::<Vec<_>>(), all);
         for (behaviour, row) in &TABLE.behaviours {

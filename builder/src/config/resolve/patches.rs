@@ -12,14 +12,14 @@ use crate::config::{
 use serde_json::Value;
 
 /// kubeadm's targets (fact sheet 7.4), in its spelling.
-const TARGETS: [(&str, Option<PatchTarget>); 7] = [
-    ("kube-apiserver", Some(PatchTarget::ApiServer)),
-    ("kube-controller-manager", Some(PatchTarget::ControllerManager)),
-    ("kube-scheduler", Some(PatchTarget::Scheduler)),
-    ("etcd", Some(PatchTarget::Etcd)),
-    ("kubeletconfiguration", Some(PatchTarget::KubeletConfiguration)),
-    ("corednsdeployment", Some(PatchTarget::CoreDnsDeployment)),
-    ("kubeproxydaemonset", None),
+const TARGETS: [(&str, PatchTarget); 7] = [
+    ("kube-apiserver", PatchTarget::ApiServer),
+    ("kube-controller-manager", PatchTarget::ControllerManager),
+    ("kube-scheduler", PatchTarget::Scheduler),
+    ("etcd", PatchTarget::Etcd),
+    ("kubeletconfiguration", PatchTarget::KubeletConfiguration),
+    ("corednsdeployment", PatchTarget::CoreDnsDeployment),
+    ("kubeproxydaemonset", PatchTarget::KubeProxyDaemonSet),
 ];
 
 /// What a file's name says.
@@ -31,8 +31,6 @@ enum Name {
     Other,
     /// A strategic merge patch, which is kubeadm's default.
     Strategic,
-    /// A target of kubeadm's that is not patched here.
-    Target(&'static str),
     /// Wrong: why, and what helps.
     Wrong(String, String),
 }
@@ -64,7 +62,6 @@ fn parse(file: &str) -> Name {
     if suffix.contains('.') {
         return wrong("what follows the target may hold no `.`", format!("{name}0+merge.yaml is such a name"));
     }
-    let Some(target) = target else { return Name::Target(name) };
     match kind {
         None | Some("strategic") => Name::Strategic,
         Some("merge") => Name::Patch(*target, PatchKind::Merge),
@@ -116,10 +113,6 @@ impl Cx<'_, '_> {
                 let finding = unsupported(&format!("`{}`: a strategic merge patch", short(file)));
                 let hint = "a name without `+TYPE` means strategic: write it as a merge patch (+merge) or a JSON patch (+json)";
                 self.found.error_at(&at.place, finding.hint(hint));
-                return false;
-            }
-            Name::Target(target) => {
-                self.found.error_at(&at.place, unsupported(&format!("`{}`: patching `{target}`", short(file))));
                 return false;
             }
             Name::Wrong(why, hint) => {
@@ -210,7 +203,7 @@ mod tests {
             ("corednsdeployment1+merge.yaml", Name::Patch(PatchTarget::CoreDnsDeployment, PatchKind::Merge)),
             ("kube-scheduler.yaml", Name::Strategic),
             ("kube-scheduler+strategic.yaml", Name::Strategic),
-            ("kubeproxydaemonset+merge.yaml", Name::Target("kubeproxydaemonset")),
+            ("kubeproxydaemonset+merge.yaml", Name::Patch(PatchTarget::KubeProxyDaemonSet, PatchKind::Merge)),
             ("README.md", Name::Other),
             (".gitkeep", Name::Other),
             ("notes", Name::Other),

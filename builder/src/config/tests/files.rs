@@ -134,7 +134,7 @@ fn patches() {
         assert_eq!(findings(p, files), due, "{files:?}");
     }
     // Strategic patches are a later version's.
-    for name in ["p/etcd.yaml", "p/etcd+strategic.yaml", "p/kubeproxydaemonset+merge.yaml"] {
+    for name in ["p/etcd.yaml", "p/etcd+strategic.yaml"] {
         let Err(Failure::Findings(found)) = loaded(p, &[(name, "a: b\n")]) else { panic!("{name} is taken") };
         let said: Vec<_> = found.iter().map(|d| d.message.as_str()).collect();
         assert!(said.iter().any(|said| said.starts_with(&format!("`{name}`"))), "{said:?}");

@@ -237,6 +237,79 @@ fn an_older_kubelet_has_its_own_pause_image() {
 }
 
 #[test]
+fn kube_proxy_is_patched_where_kubeadm_does() {
+    let mut cluster = plain();
+    cluster.version = "v1.37.0".parse().unwrap();
+    let value = json!({"spec": {"template": {"spec": {"nodeSelector": {"lab.example/proxy": "yes"}}}}});
+    let path = "patches/kubeproxydaemonset+merge.yaml".to_owned();
+    cluster.patches = vec![Patch { target: PatchTarget::KubeProxyDaemonSet, kind: PatchKind::Merge, path, value }];
+    let objects = objects(&draft(&cluster, "cp1"));
+    assert_eq!(
+        object(&objects, "DaemonSet", "kube-proxy")["spec"]["template"]["spec"]["nodeSelector"],
+        json!({"kubernetes.io/os": "linux", "lab.example/proxy": "yes"})
+    );
+}
+
+/// kubeadm's tools find the gates where kubeadm keeps them.
+#[test]
+fn gates_stand_in_kubeadms_configuration() {
+    let mut cluster = plain();
+    let gates = |cluster: &Cluster| {
+        let objects = objects(&draft(cluster, "cp1"));
+        let text = object(&objects, "ConfigMap", "kubeadm-config")["data"]["ClusterConfiguration"].clone();
+        serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap()["featureGates"].clone()
+    };
+    assert_eq!(gates(&cluster), Value::Null);
+    cluster.feature_gates = [("NodeLocalCRISocket".to_owned(), true)].into();
+    assert_eq!(gates(&cluster), json!({"NodeLocalCRISocket": true}));
+}
+
+/// What every minor writes otherwise than its neighbours (kubeadm's changes at a glance), seen in what a node gets.
+#[test]
+fn releases_differ_where_kubeadm_says() {
+    let facts = |version: &str| {
+        let mut cluster = plain();
+        cluster.version = version.parse().unwrap();
+        cluster.nodes.iter_mut().for_each(|node| node.version = cluster.version);
+        cluster.api_server.extra_args = args(&[("zz", "1"), ("aa", "2")]);
+        let draft = draft(&cluster, "cp1");
+        let has = |pod: &str, flag: &str| command(&draft, pod).iter().any(|arg| arg.starts_with(flag));
+        let kubelet = unit(&draft, "kubelet.service").contents.as_ref().unwrap();
+        let pod = |name: &str| json_file(&draft, &format!("/etc/kubernetes/manifests/{name}.yaml"));
+        let in_order = command(&draft, "kube-apiserver").ends_with(&["--zz=1".to_owned(), "--aa=2".to_owned()]);
+        [
+            ("named probe port", pod("kube-apiserver")["spec"]["containers"][0]["ports"].is_array()),
+            ("arguments in the user's order", in_order),
+            ("feature gates of etcd", has("etcd", "--feature-gates=")),
+            ("FlexVolume", pod("kube-controller-manager").to_string().contains("flexvolume-dir")),
+            ("pause in the kubelet's arguments", kubelet.contains("--pod-infra-container-image=")),
+            ("socket in a file", draft.files.iter().any(|file| file.path.as_str().ends_with("instance-config.yaml"))),
+        ]
+        .into_iter()
+        .filter_map(|(fact, holds)| holds.then_some(fact))
+        .collect::<Vec<_>>()
+        .join(", ")
+    };
+    for (version, want) in [
+        ("v1.33.0", "FlexVolume, pause in the kubelet's arguments"),
+        ("v1.33.13", "arguments in the user's order, FlexVolume, pause in the kubelet's arguments"),
+        (
+            "v1.34.9",
+            "named probe port, arguments in the user's order, feature gates of etcd, FlexVolume, pause in the kubelet's \
+             arguments, socket in a file",
+        ),
+        (
+            "v1.35.6",
+            "named probe port, arguments in the user's order, feature gates of etcd, FlexVolume, socket in a file",
+        ),
+        ("v1.36.3", "named probe port, arguments in the user's order, feature gates of etcd, socket in a file"),
+        ("v1.37.1", "named probe port, arguments in the user's order, feature gates of etcd, socket in a file"),
+    ] {
+        assert_eq!(facts(version), want, "{version}");
+    }
+}
+
+#[test]
 fn the_sockets_place_follows_release_and_gate() {
     for (version, gate, in_file) in [
         ("v1.33.5", None, false),
@@ -335,6 +408,9 @@ fn refused() {
     let path = "patches/etcd+merge.yaml".to_owned();
     patched.patches = vec![Patch { target: PatchTarget::Etcd, kind: PatchKind::Merge, path, value }];
     assert_eq!(first(&patched, 0), "patches: patches/etcd+merge.yaml: `metadata.name` has to stay as it is");
+    patched.patches[0].target = PatchTarget::KubeProxyDaemonSet;
+    assert_eq!(first(&patched, 0), "patches: patches/etcd+merge.yaml: kubeadm of v1.36.3 has no such target");
+    patched.patches[0].target = PatchTarget::Etcd;
     // A node without that file has nothing to refuse.
     assert!(plan(&patched, &patched.nodes[1], &sources()).is_ok());
 }
