@@ -1,14 +1,14 @@
 //! etcd: the static pod, a template that firstboot completes, and what firstboot knows of the members.
 
 use super::{
-    MANIFESTS_DIR, Site, arg, constant, image,
+    MANIFESTS_DIR, Site, arg, constant, image, mount,
     static_pod::{Probes, StaticPod, host_path, volumes},
     url,
 };
 use crate::config::Node;
-use nodekiln_plan::{AbsPath, EtcdMember, EtcdPlan};
+use nodekiln_plan::{EtcdMember, EtcdPlan};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 /// For clients.
 pub(crate) const CLIENT_PORT: u16 = 2379;
@@ -117,53 +117,6 @@ pub(crate) fn plan(site: &Site) -> EtcdPlan {
             .replaces
             .as_ref()
             .map(|dead| EtcdMember { name: dead.name.clone(), address: dead.address.unwrap_or(site.node.address()) }),
-        mount: mount(site),
-    }
-}
-
-/// The mount unit of the user's that the data directory lies behind: the innermost, should there be several.
-fn mount(site: &Site) -> Option<AbsPath> {
-    let mut folder = Some(site.cluster.etcd.data_dir.clone());
-    while let Some(path) = folder.filter(|path| path.as_str() != "/") {
-        let unit = mount_unit(&path);
-        if site.node.os.units.iter().any(|known| known.name.as_str() == unit) {
-            return Some(path);
-        }
-        folder = path.parent();
-    }
-    None
-}
-
-/// The name of the unit that mounts something there: systemd.unit(5), "String Escaping for Inclusion in Unit Names".
-fn mount_unit(path: &AbsPath) -> String {
-    let mut name = String::new();
-    for (index, byte) in path.as_str().trim_start_matches('/').bytes().enumerate() {
-        match byte {
-            b'/' => name.push('-'),
-            b'.' if index == 0 => name.push_str("\\x2e"),
-            b if b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'.') => name.push(char::from(b)),
-            b => {
-                let _ = write!(name, "\\x{b:02x}");
-            }
-        }
-    }
-    name + ".mount"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As `systemd-escape --path --suffix=mount` has it.
-    #[test]
-    fn mount_units() {
-        for (path, unit) in [
-            ("/var/lib/etcd", "var-lib-etcd.mount"),
-            ("/data", "data.mount"),
-            ("/.a/b-c", "\\x2ea-b\\x2dc.mount"),
-            ("/a.b/c d", "a.b-c\\x20d.mount"),
-        ] {
-            assert_eq!(mount_unit(&path.parse().unwrap()), unit, "{path}");
-        }
+        mount: mount::of(site, &site.cluster.etcd.data_dir),
     }
 }

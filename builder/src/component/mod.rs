@@ -22,6 +22,7 @@ pub(crate) mod kube_proxy;
 pub(crate) mod kube_vip;
 pub(crate) mod kubeadm_config;
 pub(crate) mod kubelet;
+pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod patches;
 pub(crate) mod rbac;

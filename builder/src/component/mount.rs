@@ -1,0 +1,110 @@
+//! Where a file system of the user's is mounted: by `os.units`, or by a snippet.
+//!
+//! What is meant to lie on a disk of its own must not be looked for below an empty mount point: firstboot is told of it.
+
+use super::Site;
+use crate::config::InputFile;
+use nodekiln_plan::AbsPath;
+use serde_json::Value;
+use std::{collections::BTreeSet, fmt::Write as _};
+
+/// Where the file system that holds `folder` is mounted: the innermost, should several lie above each other. `None` if the
+/// payload mounts none.
+pub(crate) fn of(site: &Site, folder: &AbsPath) -> Option<AbsPath> {
+    let os = &site.node.os;
+    let mut known = Mounts::default();
+    known.units.extend(os.units.iter().map(|unit| unit.name.to_string()));
+    os.snippets.iter().for_each(|snippet| known.read(snippet));
+    let mut folder = Some(folder.clone());
+    while let Some(path) = folder.filter(|path| path.as_str() != "/") {
+        if known.units.contains(&unit(&path)) || known.paths.contains(path.as_str()) {
+            return Some(path);
+        }
+        folder = path.parent();
+    }
+    None
+}
+
+#[derive(Default)]
+struct Mounts {
+    /// Units; those of mounts are named after their place.
+    units: BTreeSet<String>,
+    /// Places.
+    paths: BTreeSet<String>,
+}
+
+impl Mounts {
+    /// A snippet is an Ignition configuration or user data of cloud-init. One that is neither mounts nothing.
+    fn read(&mut self, snippet: &InputFile) {
+        let Ok(text) = std::str::from_utf8(&snippet.bytes) else { return };
+        if !text.starts_with("#cloud-config") {
+            let Ok(config) = serde_json::from_str::<Value>(text) else { return };
+            let units = config["systemd"]["units"].as_array().into_iter().flatten();
+            self.units.extend(units.filter_map(|unit| unit["name"].as_str()).map(str::to_owned));
+            return;
+        }
+        // cc_mounts: device, place, type and more, as in fstab(5).
+        let Ok(config) = serde_saphyr::from_str::<Value>(text) else { return };
+        let mounts = config["mounts"].as_array().into_iter().flatten();
+        self.paths.extend(mounts.filter_map(|mount| mount[1].as_str()).map(str::to_owned));
+    }
+}
+
+/// The name of the unit that mounts something there: systemd.unit(5), "String Escaping for Inclusion in Unit Names".
+fn unit(path: &AbsPath) -> String {
+    let mut name = String::new();
+    for (index, byte) in path.as_str().trim_start_matches('/').bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if index == 0 => name.push_str("\\x2e"),
+            b if b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'.') => name.push(char::from(b)),
+            b => {
+                let _ = write!(name, "\\x{b:02x}");
+            }
+        }
+    }
+    name + ".mount"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::fixture::{cluster, input};
+
+    /// As `systemd-escape --path --suffix=mount` has it.
+    #[test]
+    fn units() {
+        for (path, name) in [
+            ("/var/lib/etcd", "var-lib-etcd.mount"),
+            ("/data", "data.mount"),
+            ("/.a/b-c", "\\x2ea-b\\x2dc.mount"),
+            ("/a.b/c d", "a.b-c\\x20d.mount"),
+        ] {
+            assert_eq!(unit(&path.parse().unwrap()), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn snippets() {
+        let ignition = r#"{"ignition": {"version": "3.3.0"}, "systemd": {"units": [{"name": "var-lib-etcd.mount"}]}}"#;
+        for (profile, snippet, found) in [
+            ("flatcar", ignition, Some("/var/lib/etcd")),
+            (
+                "flatcar",
+                r#"{"systemd": {"units": [{"name": "var-lib.mount"}, {"name": "x.service"}]}}"#,
+                Some("/var/lib"),
+            ),
+            ("flatcar", r#"{"systemd": {"units": [{"name": "var-lib-etcd2.mount"}]}}"#, None),
+            ("flatcar", "{", None),
+            ("cloud-init", "#cloud-config\nmounts:\n- [/dev/vdb, /var/lib/etcd, ext4]\n", Some("/var/lib/etcd")),
+            ("cloud-init", "#cloud-config\nmounts: [[vdb], 1, {a: b}]\n", None),
+            ("cloud-init", "#cloud-config\nmounts: {\n", None),
+        ] {
+            let mut cluster = cluster(profile, &["cp1"]);
+            cluster.nodes[0].os.snippets = vec![input("snippet", snippet.as_bytes())];
+            let site = Site::new(&cluster, &cluster.nodes[0]).unwrap();
+            let mount = of(&site, &cluster.etcd.data_dir);
+            assert_eq!(mount.as_ref().map(AbsPath::as_str), found, "{snippet}");
+        }
+    }
+}
