@@ -24,6 +24,9 @@ pub struct Build {
     /// The cluster file.
     #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml", conflicts_with = "example")]
     file: PathBuf,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
     /// Build an embedded example instead of a file.
     #[arg(long, value_name = "NAME", value_parser = example::parser())]
     example: Option<&'static Example>,
@@ -114,7 +117,7 @@ impl Build {
             other => Failure::environment(other),
         })?;
         tell(terminal, &written.manifest, &self.output);
-        Ok(())
+        if self.json { super::summary::json(terminal, &written.manifest, &self.output) } else { Ok(()) }
     }
 }
 
@@ -177,6 +180,7 @@ fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Pat
         folder.display(),
         manifest.files.len()
     ));
+    super::summary::tell(terminal, manifest);
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     for node in &manifest.nodes {
@@ -217,6 +221,7 @@ mod tests {
         let build = |cluster: &str, secrets: &str| {
             let build = Build {
                 file: file(cluster),
+                json: false,
                 example: None,
                 secrets: Some(file(secrets)),
                 output: file("out"),
@@ -253,6 +258,7 @@ mod tests {
             std::fs::write(file("cluster.yaml"), text).unwrap();
             let build = Build {
                 file: file("cluster.yaml"),
+                json: false,
                 example: None,
                 secrets: Some(file(secrets)),
                 output: file("out"),

@@ -20,7 +20,9 @@ impl Manual {
     ///
     /// # Errors
     /// The folder cannot be written, or stdout is full.
-    pub fn run(self, terminal: &Terminal, mut command: clap::Command) -> Result<(), Failure> {
+    pub fn run(self, terminal: &Terminal, command: clap::Command) -> Result<(), Failure> {
+        // Manual pages are the help.
+        let mut command = command.disable_help_subcommand(true);
         command.build();
         let Some(folder) = self.output else {
             let mut page = Vec::new();
@@ -39,12 +41,12 @@ impl Manual {
 
 /// The pages of `command` and of all below it, by file name.
 fn render(command: clap::Command, name: &str, pages: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+    for below in command.get_subcommands() {
         render(below.clone(), &format!("{name}-{}", below.get_name()), pages)?;
     }
     let mut page = Vec::new();
     // roff has pages with one word for a name.
-    Man::new(command.display_name(name.to_owned())).title(name.to_uppercase()).render(&mut page)?;
+    Man::new(command.display_name(name.to_owned())).title(name).render(&mut page)?;
     pages.insert(format!("{name}.1"), page);
     Ok(())
 }

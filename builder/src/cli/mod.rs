@@ -10,6 +10,7 @@ mod man;
 mod plan;
 mod schema;
 mod secrets;
+mod summary;
 mod terminal;
 mod validate;
 mod verify;

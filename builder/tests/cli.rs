@@ -1,0 +1,236 @@
+//! The command as scripts and people run it: exit codes, which stream says what, and the road from a cluster file to an
+//! output that is looked at, verified and compared.
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// Runs nodekiln in `folder`.
+fn nodekiln(folder: &Path, arguments: &[&str]) -> Output {
+    cargo_bin_cmd!("nodekiln").current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn data(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The smallest program that passes for a nodekiln-firstboot of amd64: an ELF header and the plan's marker.
+fn firstboot() -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    bytes[18] = 62;
+    bytes[32] = 64;
+    bytes[54] = 56;
+    bytes.extend(nodekiln_plan::PLAN_MARKER.as_bytes());
+    bytes
+}
+
+const CLUSTER: &str = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+    os: {profile: flatcar}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n\
+    \x20 - {name: w, role: worker, address: 192.0.2.2}\n";
+
+/// A folder with a cluster file and a program.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cluster.yaml"), CLUSTER).unwrap();
+    fs::write(folder.path().join("firstboot"), firstboot()).unwrap();
+    folder
+}
+
+#[test]
+fn every_exit_code_has_its_reason() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("wrong.yaml"), "kind: Cluster\n").unwrap();
+    fs::create_dir(at.join("full")).unwrap();
+    fs::write(at.join("full/letter"), "").unwrap();
+    for (arguments, due) in [
+        (&["--version"][..], 0),
+        (&["schema"], 0),
+        (&["validate"], 0),
+        (&["validate", "-f", "wrong.yaml"], 1),
+        (&["build", "-f", "wrong.yaml"], 1),
+        (&["build", "--firstboot", "wrong.yaml"], 1),
+        (&["inspect", "wrong.yaml"], 1),
+        (&["verify", "full"], 1),
+        (&["diff", "full"], 1),
+        (&["diff", "cluster.yaml"], 1),
+        (&[], 2),
+        (&["nope"], 2),
+        (&["validate", "--nope"], 2),
+        (&["build", "--example", "nope"], 2),
+        (&["completions", "nope"], 2),
+        (&["validate", "-f", "missing.yaml"], 3),
+        (&["build", "--firstboot", "missing"], 3),
+        (&["build", "--firstboot", "firstboot", "-o", "full"], 3),
+        (&["inspect", "missing"], 3),
+        (&["inspect", "full"], 3),
+        (&["verify", "missing"], 3),
+        (&["diff", "missing"], 3),
+        (&["secrets", "show", "--secrets", "missing"], 3),
+    ] {
+        let output = nodekiln(at, arguments);
+        assert_eq!(code(&output), due, "{arguments:?}: {}", words(&output));
+        assert!(due == 0 || !words(&output).is_empty(), "{arguments:?} says nothing");
+        assert!(due == 0 || data(&output).is_empty(), "{arguments:?}: {}", data(&output));
+    }
+}
+
+#[test]
+fn data_is_on_stdout_and_words_on_stderr() {
+    let folder = folder();
+    let at = folder.path();
+    let output = nodekiln(at, &["validate"]);
+    assert_eq!((data(&output).as_str(), words(&output).as_str()), ("", "cluster.yaml: 2 nodes, no errors\n"));
+    assert_eq!(words(&nodekiln(at, &["validate", "-q"])), "");
+    let output = nodekiln(at, &["-q", "validate", "--json"]);
+    assert_eq!((data(&output).as_str(), words(&output).as_str()), ("[]\n", ""));
+    fs::write(at.join("wrong.yaml"), "kind: Cluster\n").unwrap();
+    let output = nodekiln(at, &["validate", "--json", "-f", "wrong.yaml"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), found[0]["file"].as_str()), (1, Some("wrong.yaml")));
+    let output = nodekiln(at, &["schema"]);
+    assert!(words(&output).is_empty());
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+}
+
+/// As `nodekiln schema | head -1` does it: a reader that has gone is no reason to panic, or to complain.
+#[test]
+fn a_reader_may_go() {
+    for arguments in [&["schema"][..], &["completions", "bash"], &["man"], &["init", "-f", "-"], &["--help"]] {
+        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("nodekiln"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((code(&output), words(&output).as_str()), (0, ""), "{arguments:?}");
+    }
+}
+
+const COMMANDS: [&str; 10] =
+    ["init", "build", "validate", "inspect", "diff", "verify", "schema", "secrets", "completions", "man"];
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = data(&nodekiln(at, &["completions", shell]));
+        let missing: Vec<_> = COMMANDS.iter().filter(|command| !script.contains(*command)).collect();
+        assert!(missing.is_empty(), "{shell}: {missing:?}");
+    }
+    let output = nodekiln(at, &["man", "-o", "man1"]);
+    assert_eq!(code(&output), 0, "{}", words(&output));
+    for command in COMMANDS {
+        let page = fs::read_to_string(at.join(format!("man1/nodekiln-{command}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{command}");
+    }
+    let own = fs::read_to_string(at.join("man1/nodekiln.1")).unwrap();
+    assert_eq!(own, data(&nodekiln(at, &["man"])));
+    assert!(own.contains("Exit codes") && at.join("man1/nodekiln-secrets-show.1").exists());
+}
+
+#[test]
+fn from_a_cluster_file_to_a_verified_output() {
+    let folder = folder();
+    let at = folder.path();
+    let output = nodekiln(at, &["build", "--firstboot", "firstboot"]);
+    assert_eq!(code(&output), 0, "{}", words(&output));
+    assert!(data(&output).is_empty());
+    let said = words(&output);
+    assert!(said.contains("made secrets.yaml") && said.contains("they can boot until 20"), "{said}");
+    let output = nodekiln(at, &["-q", "build", "--firstboot", "firstboot", "--json"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((words(&output).as_str(), &summary["nodes"][1]["name"]), ("", &Value::from("w")));
+    assert!(summary["nodes"][0]["bootBefore"].is_i64() && summary["firstboot"] == "carried", "{summary}");
+
+    // What a payload holds, alone and among others.
+    let output = nodekiln(at, &["inspect", "--json", "out"]);
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let nodes: Vec<_> = all.as_array().unwrap().iter().map(|told| told["node"]["name"].as_str().unwrap()).collect();
+    assert_eq!(nodes, ["cp", "w"]);
+    let output = nodekiln(at, &["inspect", "out/nodes/w/config.ign"]);
+    assert!(data(&output).contains("worker w of the cluster kubernetes, Kubernetes v1.36.3, at 192.0.2.2\n"));
+    assert!(words(&output).is_empty());
+
+    // Whole, and with one bit changed.
+    let output = nodekiln(at, &["verify"]);
+    assert_eq!(code(&output), 0, "{}", words(&output));
+    assert!(words(&output).starts_with("out: sound: 2 payloads in"), "{}", words(&output));
+    let plan = at.join("out/nodes/w/plan.json");
+    let sound = fs::read(&plan).unwrap();
+    let mut other = sound.clone();
+    other[100] ^= 1;
+    fs::write(&plan, &other).unwrap();
+    let output = nodekiln(at, &["verify", "--json", "out"]);
+    assert_eq!(code(&output), 1);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["findings"][0]["file"], "nodes/w/plan.json");
+    assert!(words(&output).contains("error: out/nodes/w/plan.json: was changed"), "{}", words(&output));
+    fs::write(&plan, &sound).unwrap();
+
+    // Nothing differs; then a flag does.
+    let against = ["diff", "out", "cluster.yaml", "--firstboot", "firstboot", "--exit-code"];
+    let output = nodekiln(at, &against);
+    assert_eq!((code(&output), data(&output).as_str()), (0, "nothing differs: 2 nodes are as they were\n"));
+    fs::write(at.join("cluster.yaml"), format!("{CLUSTER}scheduler: {{extraArgs: [{{name: v, value: '4'}}]}}\n"))
+        .unwrap();
+    let output = nodekiln(at, &against);
+    assert_eq!(code(&output), 1, "{}", words(&output));
+    assert!(data(&output).starts_with("cp:\n  the static pod kube-scheduler restarts\n"), "{}", data(&output));
+    let output = nodekiln(at, &["diff", "out", "--firstboot", "firstboot", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), &report["different"]), (0, &Value::from(true)));
+}
+
+/// All examples: what is built is sound, and what would be built again is the same.
+#[test]
+fn every_example_is_sound() {
+    for example in nodekiln::config::examples::ALL {
+        let folder = folder();
+        let at = folder.path();
+        let run = |arguments: &[&str]| {
+            let output = nodekiln(at, arguments);
+            assert_eq!(code(&output), 0, "{}: {arguments:?}: {}", example.name, words(&output));
+            data(&output)
+        };
+        run(&["init", "--example", example.name, "-f", "own.yaml"]);
+        run(&["build", "-f", "own.yaml", "--firstboot", "firstboot"]);
+        run(&["verify"]);
+        let told = run(&["inspect", "out"]);
+        assert!(!told.contains("PRIVATE KEY") && told.contains("can boot from"), "{}: {told}", example.name);
+        let differs = run(&["diff", "out", "own.yaml", "--firstboot", "firstboot"]);
+        assert!(differs.starts_with("nothing differs"), "{}: {differs}", example.name);
+    }
+}
+
+/// Programs that are fetched are told of, and counted as fetched.
+#[test]
+fn a_program_that_is_fetched_is_told_of() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("cluster.yaml"), format!("{CLUSTER}delivery: {{baseURL: 'http://files.example/x'}}\n")).unwrap();
+    let output = nodekiln(at, &["build", "--firstboot", "firstboot", "--json"]);
+    assert_eq!(code(&output), 0, "{}", words(&output));
+    let said = words(&output);
+    assert!(said.contains("nodekiln-firstboot is not in the payloads: machines fetch it"), "{said}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["firstboot"], "fetched");
+    assert_eq!(code(&nodekiln(at, &["verify"])), 0);
+}
