@@ -21,8 +21,11 @@ pub struct Inspect {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Told {
     file: String,
+    /// Whether it is what this file points at.
+    is_served: bool,
     #[serde(flatten)]
     report: Inspection,
 }
@@ -34,14 +37,17 @@ impl Inspect {
     /// Files that cannot be read, or that are no payloads.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let mut all = Vec::new();
-        for OnDisk { path, bytes, beside } in folder::payloads(&self.path).map_err(Failure::environment)? {
+        for OnDisk { path, is_served, bytes, beside } in folder::payloads(&self.path).map_err(Failure::environment)? {
             let file = path.display().to_string();
             let report = inspect::inspect(&bytes, beside)
                 .with_context(|| format!("inspecting {file}"))
                 .map_err(Failure::Input)?;
             match self.json {
-                true => all.push(Told { file, report }),
-                false => terminal.data(format!("{file}: {}\n", inspect::text(&report)).as_bytes())?,
+                true => all.push(Told { file, is_served, report }),
+                false => {
+                    let served = if is_served { ", what it points at" } else { "" };
+                    terminal.data(format!("{file}{served}: {}\n", inspect::text(&report)).as_bytes())?;
+                }
             }
         }
         if self.json { terminal.json(&all) } else { Ok(()) }

@@ -2,6 +2,7 @@
 
 use super::manifest::MANIFEST;
 use crate::inspect::Beside;
+use nodekiln_payload::Pointer;
 use nodekiln_plan::Secret;
 use std::{
     collections::BTreeMap,
@@ -122,8 +123,10 @@ pub fn read(path: &Path) -> Result<Secret, ReadError> {
 /// A payload on disk, and what lies beside it.
 #[derive(Debug)]
 pub struct OnDisk {
-    /// The file that was read.
+    /// The file that was read; of what a stub points at, the stub: the other name is nobody's business.
     pub path: PathBuf,
+    /// Whether it is what a stub points at.
+    pub is_served: bool,
     /// Its bytes.
     pub bytes: Secret,
     /// cloud-init's other files.
@@ -137,7 +140,7 @@ pub struct OnDisk {
 pub fn payloads(path: &Path) -> Result<Vec<OnDisk>, ReadError> {
     let failed = |source| ReadError { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
-        return Ok(vec![on_disk(path.to_owned())?]);
+        return with_served(path.to_owned());
     }
     let folders: Vec<PathBuf> = if path.join(MANIFEST).is_file() {
         let nodes = path.join("nodes");
@@ -155,7 +158,7 @@ pub fn payloads(path: &Path) -> Result<Vec<OnDisk>, ReadError> {
     for folder in folders {
         let names = ["config.ign", "pointer.ign", "user-data"].map(|name| folder.join(name));
         for payload in names.into_iter().filter(|path| path.is_file()) {
-            found.push(on_disk(payload)?);
+            found.extend(with_served(payload)?);
         }
     }
     if found.is_empty() {
@@ -164,6 +167,22 @@ pub fn payloads(path: &Path) -> Result<Vec<OnDisk>, ReadError> {
             "there is no config.ign, pointer.ign or user-data in it",
         )));
     }
+    Ok(found)
+}
+
+/// The payload at `path` and, if it is a stub in an output, what it points at.
+fn with_served(path: PathBuf) -> Result<Vec<OnDisk>, ReadError> {
+    let payload = on_disk(path)?;
+    let name = Pointer::decode(payload.bytes.expose()).ok();
+    let name = name.and_then(|pointer| pointer.source.rsplit_once('/').map(|(_, name)| name.to_owned()));
+    let output = payload.path.ancestors().nth(3);
+    let served = name.zip(output).map(|(name, output)| output.join("serve").join(name)).filter(|path| path.is_file());
+    let mut found = Vec::new();
+    if let Some(path) = served {
+        let bytes = read(&path)?;
+        found.push(OnDisk { path: payload.path.clone(), is_served: true, bytes, beside: Beside::default() });
+    }
+    found.insert(0, payload);
     Ok(found)
 }
 
@@ -178,5 +197,5 @@ fn on_disk(path: PathBuf) -> Result<OnDisk, ReadError> {
         true => Beside { meta_data: beside("meta-data")?, network_config: beside("network-config")? },
         false => Beside::default(),
     };
-    Ok(OnDisk { bytes: read(&path)?, path, beside })
+    Ok(OnDisk { bytes: read(&path)?, path, is_served: false, beside })
 }
