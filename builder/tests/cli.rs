@@ -1,5 +1,7 @@
 //! The command as scripts and people run it: exit codes, which stream says what, and the road from a cluster file to an
 //! output that is looked at, verified and compared.
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
 
 use assert_cmd::cargo::cargo_bin_cmd;
 use serde_json::Value;
