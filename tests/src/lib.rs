@@ -11,13 +11,16 @@
 #![allow(clippy::print_stderr)]
 
 pub mod cache;
+pub mod cell;
 pub mod cgroup;
 pub mod cluster;
+pub mod clusters;
 pub mod command;
 pub mod explain;
 pub mod haproxy;
 pub mod inside;
 pub mod machine;
+pub mod made;
 pub mod measure;
 pub mod net;
 pub mod node;

@@ -2,7 +2,8 @@
 // What was measured is printed: a developer reads it there.
 #![allow(clippy::print_stderr)]
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use nodekiln::config::examples;
 use nodekiln_tests::{
     command::Cmd,
     tools::{Need, nodekiln, require},
@@ -17,8 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Every file below `folder`: mode and digest by path.
-fn tree(folder: &Path) -> Result<BTreeMap<String, (u32, String)>> {
+/// Mode and digest by path.
+type Tree = BTreeMap<String, (u32, String)>;
+
+/// Every file below `folder`.
+fn tree(folder: &Path) -> Result<Tree> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(dir) = open.pop() {
@@ -52,9 +56,9 @@ fn many(count: usize) -> String {
 
 #[test]
 fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
-    let Some(_cache) = require(&[Need::Program("faketime")])? else { return Ok(()) };
+    let Some(_cache) = require(&[Need::Program("faketime"), Need::Program("taskset")])? else { return Ok(()) };
     let program = nodekiln()?;
-    for example in ["single", "ha"] {
+    for example in examples::ALL.iter().map(|example| example.name) {
         let (here, there) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let build = |folder: &Path, prefix: &[&str], env: &[(&str, &str)]| -> Result<()> {
             let mut command = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.as_os_str()])
@@ -71,14 +75,11 @@ fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
         fs::copy(here.path().join(&secrets), there.path().join(&secrets))?;
         let mode = fs::metadata(here.path().join(&secrets))?.permissions().mode() & 0o7777;
         ensure!(mode == 0o600, "{secrets} has mode {mode:o}");
-        // Another folder, clock, time zone, locale and home.
-        build(
-            there.path(),
-            &["faketime", "2031-02-03 04:05:06"],
-            &[("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/nowhere")],
-        )?;
-        let (first, second) = (tree(&here.path().join("out"))?, tree(&there.path().join("out"))?);
-        ensure!(first == second, "{example}: two builds differ");
+        let first = tree(&here.path().join("out"))?;
+        elsewhere(&mut |prefix, env| {
+            build(there.path(), prefix, env)?;
+            same(&first, &tree(&there.path().join("out"))?).with_context(|| example.to_owned())
+        })?;
         for (path, (mode, digest)) in &first {
             let expected = if digest.is_empty() { 0o700 } else { 0o600 };
             ensure!(*mode == expected, "{example}: {path} has mode {mode:o}");
@@ -88,6 +89,58 @@ fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Calls `build` for other processors, clocks, time zones, locales, homes and limits than this process has.
+fn elsewhere(build: &mut dyn FnMut(&[&str], &[(&str, &str)]) -> Result<()>) -> Result<()> {
+    let far = [("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/nowhere"), ("COLUMNS", "20")];
+    // One thread, and a clock that lies about years.
+    build(&["taskset", "-c", "0", "faketime", "2031-02-03 04:05:06"], &far)?;
+    build(&["faketime", "1999-12-31 23:59:59"], &[("TZ", "Pacific/Chatham"), ("LANG", "C")])?;
+    // Nothing of an environment, and another umask and stack.
+    build(&["env", "-i", "sh", "-c", "umask 0; ulimit -s 1024; exec \"$@\"", "sh"], &[])
+}
+
+/// Whether two outputs are the same, named by the first file that differs.
+fn same(first: &Tree, second: &Tree) -> Result<()> {
+    for path in first.keys().chain(second.keys()) {
+        ensure!(
+            first.get(path) == second.get(path),
+            "{path} differs, or its mode: {:?}, {:?}",
+            first.get(path),
+            second.get(path)
+        );
+    }
+    Ok(())
+}
+
+/// The order in which threads take nodes shows in nothing, and neither does what was there before.
+#[test]
+fn many_nodes_build_the_same_with_one_thread_and_with_all() -> Result<()> {
+    let Some(_cache) = require(&[Need::Program("faketime"), Need::Program("taskset")])? else { return Ok(()) };
+    let program = nodekiln()?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("cluster.yaml"), many(150))?;
+    let build = |output: &str, prefix: &[&str], env: &[(&str, &str)]| -> Result<()> {
+        let mut command = Cmd::new(prefix).args([&program]).args(["build", "-q", "-f"]);
+        command = command.args([folder.path().join("cluster.yaml")]).args(["-o"]).args([folder.path().join(output)]);
+        for (name, value) in env {
+            command = command.env(name, value);
+        }
+        command.limit(Duration::from_secs(120)).ok().map(drop)
+    };
+    build("first", &["env"], &[])?;
+    let first = tree(&folder.path().join("first"))?;
+    let mut count = 0;
+    elsewhere(&mut |prefix, env| {
+        count += 1;
+        let output = format!("other{count}");
+        build(&output, prefix, env)?;
+        same(&first, &tree(&folder.path().join(output))?)
+    })?;
+    // Over an older output too.
+    build("other1", &["env"], &[])?;
+    same(&first, &tree(&folder.path().join("other1"))?)
 }
 
 #[test]

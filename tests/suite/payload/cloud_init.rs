@@ -19,7 +19,7 @@ fn options() -> [EncodeOptions; 2] {
     [Gzip::WhereSmaller, Gzip::Never].map(|gzip| EncodeOptions { gzip, ..Default::default() })
 }
 
-fn artifact<'a>(artifacts: &'a [Artifact], name: &str) -> Result<&'a [u8]> {
+pub fn artifact<'a>(artifacts: &'a [Artifact], name: &str) -> Result<&'a [u8]> {
     let artifact = artifacts.iter().find(|artifact| artifact.name == name);
     Ok(artifact.with_context(|| format!("no {name}"))?.bytes.expose())
 }
@@ -34,15 +34,21 @@ fn user_data_follows_the_schema() -> Result<()> {
     empty.units.clear();
     for tree in [empty, node(), complete(), complete_cloud_init()] {
         for options in options() {
-            let folder = TempDir::new()?;
-            let path = folder.path().join("user-data");
-            fs::write(&path, artifact(&encoded(&tree, "cloud-init", &options), "user-data")?)?;
-            let said = Cmd::new([cache.program("cloud-init").as_os_str(), "schema".as_ref(), "--config-file".as_ref()])
-                .args([&path])
-                .ok()?;
-            assert_eq!(said.trim(), format!("Valid cloud-config: {}", path.display()));
+            assert_schema(&cache, artifact(&encoded(&tree, "cloud-init", &options), "user-data")?)?;
         }
     }
+    Ok(())
+}
+
+/// cloud-init's own schema has nothing to say against it.
+pub fn assert_schema(cache: &Cache, user_data: &[u8]) -> Result<()> {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("user-data");
+    fs::write(&path, user_data)?;
+    let said = Cmd::new([cache.program("cloud-init").as_os_str(), "schema".as_ref(), "--config-file".as_ref()])
+        .args([&path])
+        .ok()?;
+    assert_eq!(said.trim(), format!("Valid cloud-config: {}", path.display()));
     Ok(())
 }
 
@@ -73,7 +79,7 @@ print(json.dumps({key: value for key, value in config.items() if key != "write_f
 "#;
 
 /// Gives what cloud-init understood, `write_files` left out, after it has written the files below `root`.
-fn written(cache: &Cache, tree: &NodeTree, options: &EncodeOptions, folder: &TempDir) -> Result<serde_json::Value> {
+pub fn written(cache: &Cache, tree: &NodeTree, options: &EncodeOptions, folder: &TempDir) -> Result<serde_json::Value> {
     let source = folder.path().join("user-data");
     fs::write(&source, artifact(&encoded(tree, "cloud-init", options), "user-data")?)?;
     let (root, scratch) = (folder.path().join("root"), folder.path().join("scratch"));

@@ -19,14 +19,14 @@ use std::{
 };
 use tempfile::TempDir;
 
-const NEWEST: [&str; 2] = ["ignition-validate", "ignition-apply"];
-const DEBIAN: [&str; 2] = ["ignition-validate-2.14", "ignition-apply-2.14"];
+pub const NEWEST: [&str; 2] = ["ignition-validate", "ignition-apply"];
+pub const DEBIAN: [&str; 2] = ["ignition-validate-2.14", "ignition-apply-2.14"];
 
 fn programs(names: [&'static str; 2]) -> Result<Option<Cache>> {
     require(&names.map(Need::Program))
 }
 
-fn save(folder: &TempDir, artifact: &Artifact) -> Result<PathBuf> {
+pub fn save(folder: &TempDir, artifact: &Artifact) -> Result<PathBuf> {
     let path = folder.path().join(artifact.name);
     fs::write(&path, artifact.bytes.expose())?;
     Ok(path)
@@ -38,14 +38,14 @@ fn validate(cache: &Cache, program: &str, artifact: &Artifact) -> Result<Output>
 }
 
 /// Accepted without a word.
-fn assert_silent(cache: &Cache, program: &str, artifact: &Artifact, what: &str) -> Result<()> {
+pub fn assert_silent(cache: &Cache, program: &str, artifact: &Artifact, what: &str) -> Result<()> {
     let output = validate(cache, program, artifact)?;
     assert!(output.success(), "{what}: {}{}", output.stdout, output.stderr);
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "{what}");
     Ok(())
 }
 
-fn apply(cache: &Cache, program: &str, config: &Path, root: &Path) -> Result<Output> {
+pub fn apply(cache: &Cache, program: &str, config: &Path, root: &Path) -> Result<Output> {
     let command = Cmd::new([
         cache.program(program).as_os_str(),
         "--root".as_ref(),

@@ -4,6 +4,7 @@
 // Helpers of tests: clippy's exception for tests covers only functions marked as such.
 #![allow(clippy::unwrap_used)]
 
+mod breadth;
 mod cloud_init;
 mod ignition;
 mod laid;

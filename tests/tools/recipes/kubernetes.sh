@@ -11,7 +11,8 @@ go_env
 version=$KUBERNETES_VERSION
 major=${version#v} major=${major%%.*}
 minor=${version#v*.} minor=${minor%%.*}
-programs=(kube-apiserver kubelet kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl)
+# Another recipe may want fewer of them.
+read -ra programs <<<"${PROGRAMS:-kube-apiserver kubelet kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl}"
 
 cd "$WORK"
 gomod=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')

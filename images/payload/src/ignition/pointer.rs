@@ -74,6 +74,9 @@ impl Pointer {
         else {
             return Err(DecodeError::unexpected(POINTER, "ignition.config.replace"));
         };
+        if !url_is_sound(&source) {
+            return Err(DecodeError::unexpected(POINTER, "ignition.config.replace.source"));
+        }
         let hash = verification.and_then(|verification| super::decode::verification(&verification.hash?));
         let Some(Verification::Sha512(sha512)) = hash else {
             return Err(DecodeError::unexpected(POINTER, "hash"));
@@ -126,6 +129,10 @@ mod tests {
         for (text, what) in [
             (r#"{"ignition":{"version":"3.3.0"}}"#, "ignition.config"),
             (r#"{"ignition":{"version":"3.3.0","config":{"replace":{"source":"http://a/"}}}}"#, "hash"),
+            (
+                r#"{"ignition":{"version":"3.3.0","config":{"replace":{"source":"data:,"}}}}"#,
+                "ignition.config.replace.source",
+            ),
             (r#"{"ignition":{"version":"3.3.0"},"systemd":{}}"#, "more than the section `ignition`"),
         ] {
             assert_eq!(Pointer::decode(text.as_bytes()), Err(DecodeError::unexpected("pointer.ign", what)));

@@ -1,0 +1,150 @@
+//! Hostile cluster files, given to the command: a clear error within 2 s and 200 MB of memory. And a large good one.
+
+use anyhow::{Context as _, Result, ensure};
+use nodekiln_tests::{
+    command::{Cmd, Output},
+    tools::nodekiln,
+};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// The contract's limits.
+const TIME: Duration = Duration::from_secs(2);
+const MEMORY: u64 = 200 << 20;
+
+/// How a run of the command went.
+struct Run {
+    output: Output,
+    took: Duration,
+    /// Most memory that it had, in bytes.
+    peak: u64,
+}
+
+/// `nodekiln validate` on a file of these bytes; `time` of coreutils is not there, the shell's children are.
+fn validate(folder: &Path, name: &str, bytes: &[u8]) -> Result<Run> {
+    let path = folder.join("cluster.yaml");
+    fs::write(&path, bytes).with_context(|| format!("writing {name}"))?;
+    measured(folder, &["validate", "-f", "cluster.yaml"])
+}
+
+fn measured(folder: &Path, arguments: &[&str]) -> Result<Run> {
+    const MEASURE: &str = "import resource,subprocess,sys
+status=subprocess.run(sys.argv[2:]).returncode
+open(sys.argv[1],'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)";
+    let program = nodekiln()?;
+    let peak = folder.join("peak");
+    let started = Instant::now();
+    let output = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.as_os_str(), "python3".as_ref(), "-c".as_ref()])
+        .args([MEASURE.as_ref(), peak.as_os_str(), program.as_os_str()])
+        .args(arguments)
+        .limit(Duration::from_secs(60))
+        .output()?;
+    let took = started.elapsed();
+    let kilobytes: u64 = fs::read_to_string(&peak).context("reading the peak")?.trim().parse()?;
+    Ok(Run { output, took, peak: kilobytes * 1024 })
+}
+
+const HEAD: &str = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n";
+
+fn bombs() -> String {
+    // Ten aliases of ten aliases of ...
+    let mut text = HEAD.to_owned() + "kubelet:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+    for level in 1..12 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        let _ = writeln!(text, "  a{level}: &a{level} [{aliases}]");
+    }
+    text
+}
+
+/// Name, file, and what is said about it: the code of the first finding.
+fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    const HUNDRED: usize = 100 << 20;
+    // Just below the size that is refused unread, so that the parser itself has to do with it.
+    const LARGE: usize = 15 << 20;
+    let texts: Vec<(&'static str, String, &'static str)> = vec![
+        ("100 MB of flow sequences", "[".repeat(HUNDRED), "NK"),
+        ("100 MB of one scalar", format!("a: {}", "x".repeat(HUNDRED)), "NK"),
+        ("100 MB of lines", "a: 1\n".repeat(HUNDRED / 5), "NK"),
+        ("large: flow sequences", "[".repeat(LARGE), "NK"),
+        ("large: closed flow sequences", "[],".repeat(LARGE / 3), "NK"),
+        ("large: items", format!("nodes:\n{}", "- {}\n".repeat(LARGE / 5)), "NK"),
+        ("large: one scalar", format!("{HEAD}clusterName: {}\n", "x".repeat(LARGE)), "NK"),
+        ("large: one quoted scalar", format!("{HEAD}clusterName: \"{}\"\n", "\\u0041".repeat(LARGE / 6)), "NK"),
+        ("large: one block scalar", format!("{HEAD}clusterName: |\n{}", "  x\n".repeat(LARGE / 4)), "NK"),
+        ("large: one comment", format!("#{}", "#".repeat(LARGE)), "NK"),
+        ("large: the same key", "a: 1\n".repeat(LARGE / 5), "NK"),
+        ("large: other keys", (0..LARGE / 12).map(|n| format!("k{n}: 1\n")).collect(), "NK"),
+        ("large: anchors", (0..LARGE / 16).map(|n| format!("k{n}: &a{n} 1\n")).collect(), "NK"),
+        ("large: documents", "---\na: 1\n".repeat(LARGE / 9), "NK"),
+        ("large: tabs", "\t\n".repeat(LARGE / 2), "NK"),
+        ("large: spaces", " ".repeat(LARGE), "NK"),
+        ("large: dashes", "- ".repeat(LARGE / 2), "NK"),
+        ("large: question marks", "? ".repeat(LARGE / 2), "NK"),
+        ("large: tags", format!("a: {}x\n", "!!a ".repeat(LARGE / 4)), "NK"),
+        ("a bomb of aliases", bombs(), "NK"),
+        ("a recursive alias", format!("{HEAD}kubelet: &a {{b: *a}}\n"), "NK"),
+        ("a million findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(1_000_000)), "NK"),
+        ("a tab for a space", format!("{HEAD}nodes:\n\t- {{}}\n"), "NK"),
+        ("a key twice", format!("{HEAD}kind: Cluster\n"), "NK"),
+    ];
+    let mut files: Vec<_> = texts.into_iter().map(|(name, text, code)| (name, text.into_bytes(), code)).collect();
+    files.push(("not UTF-8", [HEAD.as_bytes(), b"clusterName: \xff\xfe\n"].concat(), "NK"));
+    files.push(("UTF-16", HEAD.encode_utf16().flat_map(u16::to_le_bytes).collect(), "NK"));
+    files.push(("nothing but NUL", vec![0; LARGE], "NK"));
+    files.push(("nothing", Vec::new(), "NK"));
+    files
+}
+
+#[test]
+fn hostile_files_are_refused_in_time_and_memory() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (mut slowest, mut largest) = ((Duration::ZERO, ""), (0, ""));
+    let mut wrong = Vec::new();
+    for (name, bytes, code) in hostile() {
+        let mut run = validate(folder.path(), name, &bytes)?;
+        if run.took > TIME {
+            // Once more: the machine may have been busy.
+            run = measured(folder.path(), &["validate", "-f", "cluster.yaml"])?;
+        }
+        let Run { output, took, peak } = run;
+        slowest = slowest.max((took, name));
+        largest = largest.max((peak, name));
+        let status = output.status.and_then(|status| status.code());
+        let first = output.stderr.lines().next().unwrap_or_default();
+        let is_clear = first.starts_with(&format!("error[{code}")) && output.stderr.contains("cluster.yaml:");
+        if status != Some(1) || !is_clear || took > TIME || peak > MEMORY || output.stderr.len() > 8 << 20 {
+            let words: String = output.stderr.chars().take(300).collect();
+            wrong.push(format!("{name}: {status:?}, {took:?}, {} MiB: {words}", peak >> 20));
+        }
+    }
+    eprintln!("hostile files: slowest {slowest:?}; largest {} MiB ({})", largest.0 >> 20, largest.1);
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn ten_thousand_nodes_are_valid() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut text = format!(
+        "{HEAD}controlPlaneEndpoint: api.example:6443\nnetworking: {{podSubnet: 10.0.0.0/10, serviceSubnet: 172.16.0.0/16}}\n\
+         os: {{profile: flatcar}}\ndelivery: {{baseURL: \"http://192.0.2.1\"}}\nnodes:\n"
+    );
+    for index in 0..10_000 {
+        let role = if index < 3 { "control-plane" } else { "worker" };
+        let (high, low) = (index / 250, index % 250 + 1);
+        let _ = writeln!(
+            text,
+            "  - {{name: n{index}, role: {role}, address: 192.168.{high}.{low}, labels: {{rack: \"{high}\"}}}}"
+        );
+    }
+    let run = validate(folder.path(), "ten thousand nodes", text.as_bytes())?;
+    let Run { output, took, peak } = run;
+    eprintln!("validate of 10,000 nodes: {:.2} s, {} MiB", took.as_secs_f64(), peak >> 20);
+    ensure!(output.success(), "{:.500}", output.stderr);
+    Ok(())
+}
