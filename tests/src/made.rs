@@ -58,7 +58,7 @@ impl Made {
 
     /// The payload of a node, decoded again and proved to hold no key of another's.
     pub fn bake(cluster: &Cluster, authority: &Authority, node: &Node, draft: &NodeDraft) -> Result<Baked> {
-        let oven = Oven { cluster, authority, base_key: Sha256::of(b"") };
+        let oven = Oven::new(cluster, authority, Sha256::of(b""));
         oven.bake(node, draft).with_context(|| format!("baking {}", node.name))
     }
 }
@@ -98,7 +98,7 @@ fn stream() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
 #[must_use]
 pub fn sources() -> Sources {
     let program: Arc<[u8]> = b"nodekiln-firstboot of the tests".as_slice().into();
-    Sources { firstboot: [(Arch::Amd64, program.clone()), (Arch::Arm64, program)].into() }
+    Sources::new([(Arch::Amd64, program.clone()), (Arch::Arm64, program)].into())
 }
 
 /// A file of a node: permission bits and contents.

@@ -91,8 +91,11 @@ fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
     Ok(())
 }
 
+/// Builds behind a prefix of the command, with these variables.
+type Build<'a> = &'a mut dyn FnMut(&[&str], &[(&str, &str)]) -> Result<()>;
+
 /// Calls `build` for other processors, clocks, time zones, locales, homes and limits than this process has.
-fn elsewhere(build: &mut dyn FnMut(&[&str], &[(&str, &str)]) -> Result<()>) -> Result<()> {
+fn elsewhere(build: Build<'_>) -> Result<()> {
     let far = [("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/nowhere"), ("COLUMNS", "20")];
     // One thread, and a clock that lies about years.
     build(&["taskset", "-c", "0", "faketime", "2031-02-03 04:05:06"], &far)?;

@@ -389,6 +389,9 @@ impl Read for bool {
     }
 }
 
+/// The most items of a list. A machine takes 3 kB of memory before anything is known to be wrong with it.
+const MAX_ITEMS: usize = 20_000;
+
 /// A list of anything.
 impl<T: Read> Read for Vec<At<T>> {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
@@ -397,6 +400,11 @@ impl<T: Read> Read for Vec<At<T>> {
             reader.wrong_type(node, place, "a list");
             return None;
         };
+        if items.len() > MAX_ITEMS {
+            let finding = Finding::new(code::TOO_LARGE, format!("more than {MAX_ITEMS} items"));
+            reader.found.error_at(place, finding);
+            return None;
+        }
         let mut out = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             let place = Place { span: tree.span(*item), path: place.path.index(index) };

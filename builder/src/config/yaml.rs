@@ -14,8 +14,8 @@ use std::{borrow::Cow, collections::HashMap};
 
 /// The largest file that is read. 10,000 nodes make 3 MB.
 pub(super) const MAX_BYTES: u64 = 32 << 20;
-/// The most nodes of the plain text.
-const MAX_NODES: usize = 2_000_000;
+/// The most nodes of the plain text: with the readers' copies they stay below 200 MB. 10,000 machines have 200,000.
+const MAX_NODES: usize = 500_000;
 /// The most nodes that aliases may add.
 const MAX_ALIAS_NODES: u64 = 1_000_000;
 /// The most bytes of text that aliases may add.

@@ -132,7 +132,7 @@ fn artifact(name: &'static str, bytes: &[u8]) -> Artifact {
 
 fn sources() -> Sources {
     let program: Arc<[u8]> = b"nodekiln-firstboot".as_slice().into();
-    Sources { firstboot: [(Arch::Amd64, program.clone()), (Arch::Arm64, program)].into() }
+    Sources::new([(Arch::Amd64, program.clone()), (Arch::Arm64, program)].into())
 }
 
 /// Bytes that look random and are the same everywhere.

@@ -5,12 +5,7 @@ use nodekiln_tests::{
     command::{Cmd, Output},
     tools::nodekiln,
 };
-use std::{
-    fmt::Write as _,
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 /// The contract's limits.
 const TIME: Duration = Duration::from_secs(2);
@@ -19,34 +14,31 @@ const MEMORY: u64 = 200 << 20;
 /// How a run of the command went.
 struct Run {
     output: Output,
+    /// Of processors: the machine may be busy with others.
     took: Duration,
     /// Most memory that it had, in bytes.
     peak: u64,
 }
 
-/// `nodekiln validate` on a file of these bytes; `time` of coreutils is not there, the shell's children are.
+/// `nodekiln validate` on a file of these bytes.
 fn validate(folder: &Path, name: &str, bytes: &[u8]) -> Result<Run> {
-    let path = folder.join("cluster.yaml");
-    fs::write(&path, bytes).with_context(|| format!("writing {name}"))?;
-    measured(folder, &["validate", "-f", "cluster.yaml"])
-}
-
-fn measured(folder: &Path, arguments: &[&str]) -> Result<Run> {
     const MEASURE: &str = "import resource,subprocess,sys
 status=subprocess.run(sys.argv[2:]).returncode
-open(sys.argv[1],'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+used=resource.getrusage(resource.RUSAGE_CHILDREN)
+open(sys.argv[1],'w').write(f'{used.ru_utime+used.ru_stime} {used.ru_maxrss}')
 sys.exit(status)";
+    fs::write(folder.join("cluster.yaml"), bytes).with_context(|| format!("writing {name}"))?;
     let program = nodekiln()?;
-    let peak = folder.join("peak");
-    let started = Instant::now();
+    let used = folder.join("used");
     let output = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.as_os_str(), "python3".as_ref(), "-c".as_ref()])
-        .args([MEASURE.as_ref(), peak.as_os_str(), program.as_os_str()])
-        .args(arguments)
-        .limit(Duration::from_secs(60))
+        .args([MEASURE.as_ref(), used.as_os_str(), program.as_os_str()])
+        .args(["validate", "-f", "cluster.yaml"])
+        .limit(Duration::from_secs(200))
         .output()?;
-    let took = started.elapsed();
-    let kilobytes: u64 = fs::read_to_string(&peak).context("reading the peak")?.trim().parse()?;
-    Ok(Run { output, took, peak: kilobytes * 1024 })
+    let used = fs::read_to_string(&used).with_context(|| format!("{name}: it did not end"))?;
+    let (seconds, kilobytes) = used.split_once(' ').context("two numbers")?;
+    let peak = kilobytes.parse::<u64>()? * 1024;
+    Ok(Run { output, took: Duration::from_secs_f64(seconds.parse()?), peak })
 }
 
 const HEAD: &str = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n";
@@ -61,34 +53,36 @@ fn bombs() -> String {
     text
 }
 
-/// Name, file, and what is said about it: the code of the first finding.
+/// Name, file, and the code of the first finding.
 fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     const HUNDRED: usize = 100 << 20;
     // Just below the size that is refused unread, so that the parser itself has to do with it.
     const LARGE: usize = 15 << 20;
     let texts: Vec<(&'static str, String, &'static str)> = vec![
-        ("100 MB of flow sequences", "[".repeat(HUNDRED), "NK"),
-        ("100 MB of one scalar", format!("a: {}", "x".repeat(HUNDRED)), "NK"),
-        ("100 MB of lines", "a: 1\n".repeat(HUNDRED / 5), "NK"),
-        ("large: flow sequences", "[".repeat(LARGE), "NK"),
-        ("large: closed flow sequences", "[],".repeat(LARGE / 3), "NK"),
-        ("large: items", format!("nodes:\n{}", "- {}\n".repeat(LARGE / 5)), "NK"),
-        ("large: one scalar", format!("{HEAD}clusterName: {}\n", "x".repeat(LARGE)), "NK"),
-        ("large: one quoted scalar", format!("{HEAD}clusterName: \"{}\"\n", "\\u0041".repeat(LARGE / 6)), "NK"),
-        ("large: one block scalar", format!("{HEAD}clusterName: |\n{}", "  x\n".repeat(LARGE / 4)), "NK"),
-        ("large: one comment", format!("#{}", "#".repeat(LARGE)), "NK"),
-        ("large: the same key", "a: 1\n".repeat(LARGE / 5), "NK"),
-        ("large: other keys", (0..LARGE / 12).map(|n| format!("k{n}: 1\n")).collect(), "NK"),
-        ("large: anchors", (0..LARGE / 16).map(|n| format!("k{n}: &a{n} 1\n")).collect(), "NK"),
-        ("large: documents", "---\na: 1\n".repeat(LARGE / 9), "NK"),
-        ("large: tabs", "\t\n".repeat(LARGE / 2), "NK"),
-        ("large: spaces", " ".repeat(LARGE), "NK"),
-        ("large: dashes", "- ".repeat(LARGE / 2), "NK"),
-        ("large: question marks", "? ".repeat(LARGE / 2), "NK"),
-        ("large: tags", format!("a: {}x\n", "!!a ".repeat(LARGE / 4)), "NK"),
-        ("a bomb of aliases", bombs(), "NK"),
-        ("a recursive alias", format!("{HEAD}kubelet: &a {{b: *a}}\n"), "NK"),
-        ("a million findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(1_000_000)), "NK"),
+        ("100 MB of flow sequences", "[".repeat(HUNDRED), "NK0103"),
+        ("100 MB of one scalar", format!("a: {}", "x".repeat(HUNDRED)), "NK0103"),
+        ("100 MB of lines", "a: 1\n".repeat(HUNDRED / 5), "NK0103"),
+        ("large: flow sequences", "[".repeat(LARGE), "NK0108"),
+        ("large: closed flow sequences", "[],".repeat(LARGE / 3), "NK0101"),
+        ("large: items", format!("nodes:\n{}", "- {}\n".repeat(LARGE / 5)), "NK0103"),
+        ("large: one scalar", format!("{HEAD}clusterName: {}\n", "x".repeat(LARGE)), "NK0204"),
+        ("large: one quoted scalar", format!("{HEAD}clusterName: \"{}\"\n", "\\u0041".repeat(LARGE / 6)), "NK0204"),
+        ("large: one block scalar", format!("{HEAD}clusterName: |\n{}", "  x\n".repeat(LARGE / 4)), "NK0204"),
+        ("large: one comment", format!("#{}", "#".repeat(LARGE)), "NK0106"),
+        ("large: the same key", "a: 1\n".repeat(LARGE / 5), "NK0103"),
+        ("large: other keys", (0..LARGE / 12).map(|n| format!("k{n}: 1\n")).collect(), "NK0103"),
+        ("large: anchors", (0..LARGE / 16).map(|n| format!("k{n}: &a{n} 1\n")).collect(), "NK0103"),
+        ("large: documents", "---\na: 1\n".repeat(LARGE / 9), "NK0106"),
+        ("large: tabs", "\t\n".repeat(LARGE / 2), "NK0106"),
+        ("large: spaces", " ".repeat(LARGE), "NK0106"),
+        ("large: dashes", "- ".repeat(LARGE / 2), "NK0108"),
+        ("large: question marks", "? ".repeat(LARGE / 2), "NK0111"),
+        ("large: tags", format!("a: {}x\n", "!!a ".repeat(LARGE / 4)), "NK0109"),
+        ("a bomb of aliases", bombs(), "NK0107"),
+        ("a recursive alias", format!("{HEAD}kubelet: &a {{b: *a}}\n"), "NK0107"),
+        ("a million findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(1_000_000)), "NK0103"),
+        ("too many machines", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(100_000)), "NK0103"),
+        ("many findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(20_000)), "NK"),
         ("a tab for a space", format!("{HEAD}nodes:\n\t- {{}}\n"), "NK"),
         ("a key twice", format!("{HEAD}kind: Cluster\n"), "NK"),
     ];
@@ -106,12 +100,7 @@ fn hostile_files_are_refused_in_time_and_memory() -> Result<()> {
     let (mut slowest, mut largest) = ((Duration::ZERO, ""), (0, ""));
     let mut wrong = Vec::new();
     for (name, bytes, code) in hostile() {
-        let mut run = validate(folder.path(), name, &bytes)?;
-        if run.took > TIME {
-            // Once more: the machine may have been busy.
-            run = measured(folder.path(), &["validate", "-f", "cluster.yaml"])?;
-        }
-        let Run { output, took, peak } = run;
+        let Run { output, took, peak } = validate(folder.path(), name, &bytes)?;
         slowest = slowest.max((took, name));
         largest = largest.max((peak, name));
         let status = output.status.and_then(|status| status.code());

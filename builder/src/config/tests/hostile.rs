@@ -73,6 +73,14 @@ fn other_encodings_and_sizes() {
     assert!(start.elapsed() < Duration::from_secs(1));
 }
 
+/// Machines are large in memory before anything is known to be wrong with them.
+#[test]
+fn lists_have_an_end() {
+    let found = refused(&format!("{HEAD}nodes: [{}]\n", vec!["{}"; 20_001].join(", ")));
+    let long = found.iter().find(|d| d.code == code::TOO_LARGE).unwrap();
+    assert_eq!((long.path.as_str(), long.message.as_str()), ("nodes", "more than 20000 items"));
+}
+
 #[test]
 fn ten_thousand_nodes_pass() {
     let mut text = format!(
