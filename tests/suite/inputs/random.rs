@@ -243,9 +243,16 @@ fn a_thousand_random_clusters_build_and_always_to_the_same_bytes() {
         Ok(count) => {
             clusters.set(clusters.get() + 1);
             files.set(files.get() + count);
+            if clusters.get().is_multiple_of(100) {
+                eprintln!("{} random clusters: {:.1} s", clusters.get(), started.elapsed().as_secs_f64());
+            }
             Ok(())
         }
-        Err(error) => Err(TestCaseError::fail(format!("{error:#}\n{text}"))),
+        Err(error) => {
+            // Said at once: making it smaller takes a while.
+            eprintln!("a random cluster failed: {error:#}");
+            Err(TestCaseError::fail(format!("{error:#}\n{text}")))
+        }
     });
     if let Err(error) = result {
         panic!("{error}");
