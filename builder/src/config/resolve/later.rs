@@ -18,17 +18,12 @@ impl Cx<'_, '_> {
             later(said.unwrap_or(&Place::default()), &format!("`{algorithm:?}`"));
         }
         let pools = raw.pools.get().into_iter().flat_map(|list| &list.value);
-        let nodes = || raw.nodes.get().into_iter().flat_map(|list| &list.value);
+        let nodes = raw.nodes.get().into_iter().flat_map(|list| &list.value);
         let os: Vec<&Field<RawOs>> =
-            std::iter::once(&raw.os).chain(nodes().map(|node| &node.os)).chain(pools.map(|pool| &pool.os)).collect();
+            std::iter::once(&raw.os).chain(nodes.map(|node| &node.os)).chain(pools.map(|pool| &pool.os)).collect();
         for os in os {
             if let Some(at) = os.get().and_then(|os| os.snippets.get()).filter(|at| !at.value.is_empty()) {
                 later(&at.place, "`snippets`");
-            }
-        }
-        for node in nodes() {
-            if let Some(at) = node.replaces.get() {
-                later(&at.place, "`replaces`");
             }
         }
         for (place, finding) in found {
