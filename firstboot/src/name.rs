@@ -18,7 +18,6 @@ const NAMELESS: [&str; 4] = ["", "localhost", "localhost.localdomain", "fedora"]
 const DIGITS: usize = 8;
 /// In the state folder: the name this machine has.
 const FILE: &str = "name";
-const KERNEL: &str = "/proc/sys/kernel/hostname";
 const HOSTNAME: &str = "/etc/hostname";
 
 /// Puts the name of this machine in the place of its pool's.
@@ -81,5 +80,5 @@ pub fn keep(c: &Context<'_>) -> anyhow::Result<()> {
     }
     let line = format!("{name}\n");
     c.host.replace(Path::new(HOSTNAME), 0o644, line.as_bytes()).with_context(|| format!("writing {HOSTNAME}"))?;
-    c.host.write(Path::new(KERNEL), line.as_bytes()).with_context(|| format!("writing {KERNEL}"))
+    c.host.set_hostname(name).with_context(|| format!("setting the host name {name}"))
 }

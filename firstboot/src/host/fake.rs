@@ -240,6 +240,12 @@ impl Host for Fake {
         Ok((self.script.borrow())(program, args))
     }
 
+    fn set_hostname(&self, name: &str) -> io::Result<()> {
+        self.effect()?;
+        self.put("/proc/sys/kernel/hostname", &format!("{name}\n"));
+        Ok(())
+    }
+
     fn kill(&self, pid: i32) -> io::Result<()> {
         self.effect()?;
         self.real.remove_tree(Path::new(&format!("/proc/{pid}")))

@@ -125,6 +125,8 @@ pub trait Host {
     fn program(&self, name: &str) -> Option<PathBuf>;
     /// Runs a program to its end, stdin closed.
     fn command(&self, program: &str, args: &[&str]) -> io::Result<Output>;
+    /// Names the running machine, not durably. Where /proc/sys is read-only this works too.
+    fn set_hostname(&self, name: &str) -> io::Result<()>;
     /// Ends a process at once.
     fn kill(&self, pid: i32) -> io::Result<()>;
     /// Time since the epoch.

@@ -202,6 +202,10 @@ impl Host for Real {
         })
     }
 
+    fn set_hostname(&self, name: &str) -> io::Result<()> {
+        Ok(nix::unistd::sethostname(name)?)
+    }
+
     fn kill(&self, pid: i32) -> io::Result<()> {
         Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?)
     }
