@@ -9,7 +9,7 @@ use crate::{
     firstboot::Firstboot,
     node::Sources,
     output::{self, Built, WriteError, secrets_file},
-    pki::Authority,
+    pki::{Authority, certificate::BACKDATE},
     secrets::Secrets,
 };
 use anyhow::{Context as _, anyhow};
@@ -162,6 +162,10 @@ pub(super) fn sources(binaries: &[Firstboot]) -> Sources {
 
 /// caCertificateValidityPeriod counts when the CAs are made, and never again.
 fn period_is_past(authority: &Authority, created: i64, period: i64) -> Option<String> {
+    // CAs that were imported have their own lives.
+    if authority.ca_validity().not_before != created - BACKDATE {
+        return None;
+    }
     let hours = authority.ca_validity().not_after.saturating_sub(created) / 3600;
     (hours != period / 3600)
         .then(|| format!("caCertificateValidityPeriod has no effect: the CAs in the secrets were made for {hours}h"))
@@ -203,9 +207,11 @@ mod tests {
     #[test]
     fn a_period_that_comes_too_late_is_told() {
         let authority = crate::pki::fixture::authority();
-        let (created, end) = (1_000_000, authority.ca_validity().not_after);
+        let validity = authority.ca_validity();
+        let (created, end) = (validity.not_before + BACKDATE, validity.not_after);
         assert_eq!(period_is_past(authority, created, end - created), None);
         assert!(period_is_past(authority, created, end - created + 7200).is_some());
+        assert_eq!(period_is_past(authority, created + 60, end - created), None, "imported");
     }
 
     /// New keys in the place of lost ones would be another cluster under the old one's name.

@@ -1,16 +1,38 @@
 //! `nodekiln secrets`: the cluster's only state.
 
 use super::terminal::{Failure, Terminal};
-use crate::{config, output::secrets_file};
-use anyhow::Context as _;
-use std::path::PathBuf;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use crate::{
+    config::{self, Cluster},
+    output::secrets_file,
+    pki::Ca,
+    secrets::{
+        CaOptions, RotateError, RotationStep,
+        import::{self, FILES, ImportError},
+        show::Shown,
+    },
+};
+use anyhow::{Context as _, anyhow};
+use nodekiln_plan::Secret;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Commands of `secrets`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Secrets {
     /// Make a new secrets.yaml. An existing one is never replaced: it is the cluster.
     New(New),
+    /// Make a secrets.yaml from the pki/ folder of a cluster that kubeadm made, or from CAs of your own. What is not there
+    /// is made new.
+    Import(Import),
+    /// Begin a new generation of certificates and bootstrap tokens. Their lifetimes count from now; old ones stay good
+    /// until their own end.
+    Renew(Renew),
+    /// Take the next step in replacing a CA: trust a new one, issue with it, drop the old one. Rebuild all nodes with the
+    /// output of each step before you take the next.
+    RotateCa(RotateCa),
     /// Tell what a secrets.yaml holds, without private material.
     Show(Show),
 }
@@ -18,12 +40,63 @@ pub enum Secrets {
 /// Arguments of `secrets new`.
 #[derive(Debug, clap::Args)]
 pub struct New {
-    /// The cluster file, for the lifetime of its CAs.
+    /// The cluster file, for the algorithm and the lifetime of its CAs.
     #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
     file: PathBuf,
     /// Where to write the secrets; beside the cluster file by default.
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
+}
+
+/// Arguments of `secrets import`.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// The folder, with kubeadm's names in it: ca.crt, ca.key, etcd/ca.crt, etcd/ca.key, front-proxy-ca.crt,
+    /// front-proxy-ca.key, sa.key, sa.pub. Keys are PKCS#8, PKCS#1 or SEC1.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// The cluster file, for what is made new.
+    #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
+    file: PathBuf,
+    /// Where to write the secrets; beside the cluster file by default.
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+    /// Replace an existing secrets.yaml, which is another cluster's from then on. It is kept beside the new one.
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Arguments of `secrets renew`.
+#[derive(Debug, clap::Args)]
+pub struct Renew {
+    /// The secrets.
+    #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
+    secrets: PathBuf,
+}
+
+/// Arguments of `secrets rotate-ca`.
+#[derive(Debug, clap::Args)]
+pub struct RotateCa {
+    /// The CA; all three by default.
+    #[arg(long = "ca", value_name = "CA", value_enum)]
+    cas: Vec<Authority>,
+    /// The cluster file, for the algorithm and the lifetime of the new CA.
+    #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
+    file: PathBuf,
+    /// The secrets; beside the cluster file by default.
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+}
+
+/// A CA, by its name on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Authority {
+    /// Of the API server and its clients.
+    Kubernetes,
+    /// Of aggregated API servers' client.
+    FrontProxy,
+    /// Of etcd.
+    Etcd,
 }
 
 /// Arguments of `secrets show`.
@@ -32,6 +105,13 @@ pub struct Show {
     /// The secrets.
     #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
     secrets: PathBuf,
+    /// The cluster file, which says how long certificates and tokens live; `cluster.yaml` beside the secrets by default,
+    /// if it is there.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Secrets {
@@ -41,34 +121,211 @@ impl Secrets {
     /// Findings in the files, or files that cannot be read or written.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         match self {
-            Secrets::New(new) => {
-                let loaded = config::load(&new.file)?;
-                let path = new.secrets.unwrap_or_else(|| secrets_file::beside(&new.file));
-                let secrets = secrets_file::make(&loaded.cluster)?;
-                secrets_file::create(&path, &secrets)
-                    .with_context(|| format!("making {}, which is never replaced where it exists", path.display()))
-                    .map_err(Failure::Environment)?;
-                terminal.say(format!("wrote {}: keep it safe, it is all of the cluster's keys", path.display()));
-                Ok(())
+            Secrets::New(new) => new.run(terminal),
+            Secrets::Import(import) => import.run(terminal),
+            Secrets::Renew(renew) => renew.run(terminal),
+            Secrets::RotateCa(rotate) => rotate.run(terminal),
+            Secrets::Show(show) => show.run(terminal),
+        }
+    }
+}
+
+impl New {
+    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let loaded = config::load(&self.file)?;
+        let path = self.secrets.unwrap_or_else(|| secrets_file::beside(&self.file));
+        // RSA keys take their time, and would be made for nothing.
+        refuse_existing(&path)?;
+        let secrets = secrets_file::make(&loaded.cluster)?;
+        create(&path, &secrets)?;
+        terminal.say(format!("wrote {}: keep it safe, it is all of the cluster's keys", path.display()));
+        Ok(())
+    }
+}
+
+impl Import {
+    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let loaded = config::load(&self.file)?;
+        let path = self.secrets.unwrap_or_else(|| secrets_file::beside(&self.file));
+        if !self.replace {
+            refuse_existing(&path)?;
+        }
+        let files = read(&self.folder)?;
+        let options = CaOptions::of(&loaded.cluster, secrets_file::now()?);
+        let imported = import::import(&files, options, getrandom::fill).map_err(|error| match error {
+            ImportError::Files(faults) => {
+                let faults: Vec<_> = faults.iter().map(|fault| format!("{}/{fault}", self.folder.display())).collect();
+                Failure::Input(anyhow!("{}", faults.join("\nerror: ")))
             }
-            Secrets::Show(show) => {
-                let secrets = secrets_file::open(&show.secrets)?;
-                let date = |seconds: i64| {
-                    let date =
-                        OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
-                    date.unwrap_or_else(|| seconds.to_string())
-                };
-                terminal.data(
-                    format!(
-                        "created:      {}\ngeneration:   {}, of {}\nfingerprint:  {}\n",
-                        date(secrets.created_at()),
-                        secrets.generation(),
-                        date(secrets.renewed_at()),
-                        secrets.fingerprint()
-                    )
-                    .as_bytes(),
-                )
+            error @ ImportError::New(_) => Failure::environment(error),
+        })?;
+        for warning in &imported.warnings {
+            terminal.warn(format!("{}/{warning}", self.folder.display()));
+        }
+        if path.exists() {
+            let kept = secrets_file::replace(&path, &imported.secrets)
+                .with_context(|| format!("replacing {}", path.display()))
+                .map_err(Failure::Environment)?;
+            terminal.say(format!("kept the secrets that were there as {}", kept.display()));
+        } else {
+            create(&path, &imported.secrets)?;
+        }
+        for note in &imported.notes {
+            terminal.say(note);
+        }
+        terminal.say(format!("wrote {}: keep it safe, it is all of the cluster's keys", path.display()));
+        Ok(())
+    }
+}
+
+impl Renew {
+    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let mut secrets = secrets_file::open(&self.secrets)?;
+        let before = secrets.fingerprint();
+        secrets.renew(secrets_file::now()?, &mut getrandom::fill).map_err(unrotated)?;
+        update(&self.secrets, &before, &secrets)?;
+        terminal.say(format!(
+            "generation {} begins: build, and boot the nodes with the new payloads one after the other, control planes first",
+            secrets.generation()
+        ));
+        Ok(())
+    }
+}
+
+impl RotateCa {
+    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let loaded = config::load(&self.file)?;
+        let path = self.secrets.unwrap_or_else(|| secrets_file::beside(&self.file));
+        let mut secrets = secrets_file::open(&path)?;
+        let before = secrets.fingerprint();
+        let mut cas: Vec<Ca> = self.cas.iter().map(|ca| ca.ca()).collect();
+        if cas.is_empty() {
+            cas = Ca::ALL.into();
+        }
+        cas.sort();
+        cas.dedup();
+        let steps: Vec<RotationStep> = cas.iter().map(|ca| secrets.next_step(*ca)).collect();
+        if steps.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(Failure::Input(anyhow!(
+                "the CAs are at different steps of their rotations; name those to go on with by --ca"
+            )));
+        }
+        let options = CaOptions::of(&loaded.cluster, secrets_file::now()?);
+        for ca in cas {
+            let step = secrets.rotate(ca, options, &mut getrandom::fill).map_err(unrotated)?;
+            let name = ca.name();
+            terminal.say(match step {
+                RotationStep::Trust => {
+                    format!("{name} CA: a new one is trusted beside the old one, which still issues")
+                }
+                RotationStep::Issue => format!("{name} CA: the new one issues, the old one is still trusted"),
+                RotationStep::Drop => format!("{name} CA: the old one is dropped"),
+            });
+        }
+        update(&path, &before, &secrets)?;
+        terminal.say(match steps.first() {
+            Some(RotationStep::Drop) => "build, and rebuild all nodes: then the rotation is done",
+            _ => "build, and rebuild all nodes before you run this again for the next step",
+        });
+        Ok(())
+    }
+}
+
+impl Authority {
+    fn ca(self) -> Ca {
+        match self {
+            Authority::Kubernetes => Ca::Kubernetes,
+            Authority::FrontProxy => Ca::FrontProxy,
+            Authority::Etcd => Ca::Etcd,
+        }
+    }
+}
+
+impl Show {
+    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let secrets = secrets_file::open(&self.secrets)?;
+        let cluster = self.cluster(terminal)?;
+        let shown = Shown::new(&secrets, cluster.as_ref());
+        if !self.json {
+            return terminal.data(shown.text().as_bytes());
+        }
+        terminal.json(&shown)
+    }
+
+    /// A file that is named has to be good; one that only lies there need not.
+    fn cluster(&self, terminal: &Terminal) -> Result<Option<Cluster>, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(Some(config::load(file)?.cluster));
+        }
+        let beside = self.secrets.with_file_name("cluster.yaml");
+        if !beside.exists() {
+            return Ok(None);
+        }
+        match config::load(&beside) {
+            Ok(loaded) => Ok(Some(loaded.cluster)),
+            Err(_) => {
+                terminal.warn(format!("{} has faults: ends of certificates and tokens are not told", beside.display()));
+                Ok(None)
             }
         }
     }
 }
+
+fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(Failure::Environment(anyhow!(
+            "{} exists, and is never replaced by accident: it is the cluster",
+            path.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            let error = anyhow::Error::new(error).context(format!("looking for {}", path.display()));
+            Err(Failure::Environment(error))
+        }
+    }
+}
+
+fn create(path: &Path, secrets: &crate::secrets::Secrets) -> Result<(), Failure> {
+    secrets_file::create(path, secrets)
+        .with_context(|| format!("making {}, which is never replaced where it exists", path.display()))
+        .map_err(Failure::Environment)
+}
+
+fn update(path: &Path, before: &nodekiln_plan::Sha256, secrets: &crate::secrets::Secrets) -> Result<(), Failure> {
+    secrets_file::update(path, before, secrets)
+        .with_context(|| format!("writing {}", path.display()))
+        .map_err(Failure::Environment)
+}
+
+fn unrotated(error: RotateError<getrandom::Error>) -> Failure {
+    Failure::Environment(anyhow::Error::new(error).context("nothing was changed"))
+}
+
+/// The files of a `pki/` folder. Others in it are leaves, which are made new.
+fn read(folder: &Path) -> Result<BTreeMap<&'static str, Secret>, Failure> {
+    let mut files = BTreeMap::new();
+    for name in FILES {
+        let path = folder.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                files.insert(name, Secret::new(bytes));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let error = anyhow::Error::new(error).context(format!("reading {}", path.display()));
+                return Err(Failure::Environment(error));
+            }
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::Input(anyhow!(
+            "{}: none of {} is there; `secrets new` makes all of them",
+            folder.display(),
+            FILES.join(", ")
+        )));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests;

@@ -302,6 +302,13 @@ pub enum Algorithm {
     Rsa4096,
 }
 
+impl Algorithm {
+    /// Whether it is RSA, whose keys cannot be derived.
+    pub fn is_rsa(self) -> bool {
+        matches!(self, Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096)
+    }
+}
+
 /// addons.cni.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cni {

@@ -1,6 +1,10 @@
 //! `secrets.yaml` on disk: made once, mode 0600 from its first byte, never replaced by accident.
 
-use crate::{cli::Failure, config::Cluster, secrets::Secrets};
+use crate::{
+    cli::Failure,
+    config::Cluster,
+    secrets::{CaOptions, Secrets},
+};
 use anyhow::{Context as _, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use nodekiln_plan::{Mode, Secret, Sha256};
@@ -20,7 +24,7 @@ pub fn beside(cluster_file: &Path) -> PathBuf {
 /// # Errors
 /// The machine has no random numbers or no clock.
 pub fn make(cluster: &Cluster) -> Result<Secrets, Failure> {
-    Secrets::new(now()?, cluster.ca_certificate_validity, getrandom::fill)
+    Secrets::new(CaOptions::of(cluster, now()?), getrandom::fill)
         .context("making the cluster's keys")
         .map_err(Failure::Environment)
 }
@@ -50,6 +54,20 @@ pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()>
     nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())?;
     drop(lock);
     Ok(())
+}
+
+/// Puts `secrets` in the place of those at `path`, which stay beside them under the name that is returned.
+///
+/// # Errors
+/// Those of the file system. The old ones are whole then.
+pub fn replace(path: &Path, secrets: &Secrets) -> io::Result<PathBuf> {
+    let old = std::fs::read(path).map(Secret::new)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".replaced-{}", &Sha256::of(old.expose()).to_string()[..12]));
+    let kept = path.with_file_name(name);
+    nodekiln_fs::replace_file(&kept, Mode::PRIVATE.bits(), old.expose())?;
+    nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())?;
+    Ok(kept)
 }
 
 /// The time, for what is made now. `build` asks for it only when it has to make something.

@@ -2,11 +2,12 @@
 
 use crate::{
     component::{apiserver, haproxy},
-    config::{Cluster, LoadBalancer},
+    config::{Algorithm, Cluster, LoadBalancer},
     draft::{Blob, Leaf, LeafForm, Part, Row, Shared, TokenForm},
     pki::{
         certificate::{CaError, CertificateError, Signer, Subject, Validity},
         derive::Deriver,
+        external::{ExternalEtcd, ExternalEtcdError},
         key::KeyPair,
         kubeconfig::{self, Credentials},
         pem,
@@ -39,17 +40,35 @@ pub enum OpenError {
     Validity,
     /// Leaves that nobody would trust to their end.
     #[error(
-        "certificateValidityPeriod: leaves would end {}, after the {} CA's certificate, which ends {}",
-        date(*.leaf), .ca.name(), date(*.end)
+        "certificateValidityPeriod: leaves would end {}, after the {} CA's certificate, which ends {}; set it to at most \
+         {}h, or make another CA (`nodekiln secrets rotate-ca`)",
+        date(*.leaf), .ca.name(), date(*.end), .end.saturating_sub(*.start).max(0) / 3600
     )]
     OutlivesCa {
         /// Which CA.
         ca: Ca,
+        /// The time that leaves count from.
+        start: i64,
         /// notAfter of leaves.
         leaf: i64,
         /// notAfter of the CA.
         end: i64,
     },
+    /// An external CA: there is no key to sign with.
+    #[error(
+        "the {} CA has no key: these certificates cannot be issued: {}; import it with its key (`nodekiln secrets \
+         import`)",
+        .ca.name(), list(.leaves)
+    )]
+    External {
+        /// Which CA.
+        ca: Ca,
+        /// What it would sign.
+        leaves: Vec<String>,
+    },
+    /// The user's own files for etcd.
+    #[error(transparent)]
+    ExternalEtcd(#[from] ExternalEtcdError),
     /// A shared leaf could not be made.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -64,9 +83,22 @@ pub enum IssueError {
     /// See [`CertificateError`].
     #[error("issuing the certificate `{0}`")]
     Certificate(&'static str, #[source] CertificateError),
+    /// An RSA key that the secrets lack.
+    #[error("there is no key for the certificate `{0}`: it is RSA, and the secrets keep none for it")]
+    NoKey(&'static str),
+    /// A certificate of a CA that the cluster does not use.
+    #[error("the certificate `{0}` has no use in this cluster: its CA is somebody else's")]
+    Unused(&'static str),
     /// A token that the secrets lack, or an end of one that never ends.
     #[error("there is no bootstrap token for `{0}`, or it never ends where an end is asked for")]
     Token(NodeName),
+}
+
+/// The first of them, and how many more there are.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }
 
 fn date(seconds: i64) -> String {
@@ -115,6 +147,10 @@ pub struct Authority {
     signers: BTreeMap<Ca, Signer>,
     bundles: BTreeMap<Ca, Value>,
     deriver: Deriver,
+    /// Keys of this generation that are kept, not derived.
+    kept_keys: BTreeMap<(Row, Option<NodeName>), KeyPair>,
+    /// The algorithm of each row's keys.
+    algorithms: BTreeMap<Row, Algorithm>,
     generation: u64,
     validity: Validity,
     /// Latest notBefore and earliest notAfter of the signing CAs.
@@ -127,6 +163,7 @@ pub struct Authority {
     /// The keys of all of them, as they are in `keys`: only computed when one turns up where none was announced.
     node_keys: OnceLock<BTreeMap<Sha256, KeyId>>,
     tokens: BTreeMap<NodeName, OpenToken>,
+    external_etcd: Option<ExternalEtcd>,
     /// What tells symmetric keys.
     needles: Needles,
     encryption: Vec<Secret>,
@@ -193,21 +230,33 @@ impl Authority {
             let mut bundle = Vec::new();
             for pair in pairs {
                 pem::encode(pem::CERTIFICATE, &pair.certificate, &mut bundle);
-                keys.insert(pair.key.spki_sha256(), KeyId::Ca(ca));
+                keys.extend(pair.key.iter().map(|key| (key.spki_sha256(), KeyId::Ca(ca))));
             }
             bundles.insert(ca, Value::new(Secret::new(bundle)));
-            let first = pairs.first().expect("secrets hold a pair of every CA");
-            let signer =
-                Signer::open(&first.certificate, first.key.clone()).map_err(|error| OpenError::Ca { ca, error })?;
+            if !table::is_used(ca, cluster) {
+                continue;
+            }
+            let first = pairs.first().expect("secrets hold a certificate of every CA");
+            let Some(key) = &first.key else {
+                let leaves = table::leaves(cluster).into_iter().filter(|(row, _)| table::spec(*row).issuer == ca);
+                let leaves = leaves.map(|(row, node)| KeyId::Leaf(row, node).to_string()).collect();
+                return Err(OpenError::External { ca, leaves });
+            };
+            let signer = Signer::open(&first.certificate, key.clone()).map_err(|error| OpenError::Ca { ca, error })?;
             let end = signer.validity().not_after;
             if validity.not_after > end {
-                return Err(OpenError::OutlivesCa { ca, leaf: validity.not_after, end });
+                return Err(OpenError::OutlivesCa { ca, start: secrets.renewed_at, leaf: validity.not_after, end });
             }
             ca_validity.not_before = ca_validity.not_before.max(signer.validity().not_before);
             ca_validity.not_after = ca_validity.not_after.min(end);
             signers.insert(ca, signer);
         }
         keys.insert(secrets.service_account.spki_sha256(), KeyId::ServiceAccount);
+        let external_etcd = cluster.external_etcd.as_ref().map(ExternalEtcd::read).transpose()?;
+        if let Some(spki) = external_etcd.as_ref().and_then(ExternalEtcd::spki) {
+            // A key of the cluster's own stays what it is.
+            keys.entry(spki).or_insert(KeyId::ExternalEtcd);
+        }
         let shared = shared_values(secrets, &signers, &bundles);
         let tokens: BTreeMap<NodeName, OpenToken> = table::tokens(cluster)
             .filter_map(|(owner, ttl)| {
@@ -225,6 +274,11 @@ impl Authority {
             signers,
             bundles,
             deriver: Deriver::new(&secrets.leaf_seed, secrets.generation),
+            kept_keys: (secrets.leaf_keys.iter())
+                .filter(|((_, _, generation), _)| *generation == secrets.generation)
+                .map(|((row, node, _), key)| ((*row, node.clone()), key.clone()))
+                .collect(),
+            algorithms: TABLE.iter().map(|spec| (spec.row, table::algorithm(spec.row, cluster))).collect(),
             generation: secrets.generation,
             validity,
             ca_validity,
@@ -234,14 +288,15 @@ impl Authority {
             nodes: cluster.payloads().map(|node| node.name.clone()).collect(),
             node_keys: OnceLock::new(),
             tokens,
+            external_etcd,
             needles,
             encryption,
             large: Mutex::new(BTreeMap::new()),
         };
-        for spec in TABLE.iter().filter(|spec| spec.scope == Scope::Shared) {
-            let issued = authority.issue(&table::leaf(spec.row, cluster, None))?;
-            authority.keys.insert(issued.spki, KeyId::Leaf(spec.row, None));
-            authority.leaves.insert(spec.row, issued);
+        for (row, _) in table::leaves(cluster).into_iter().filter(|(_, node)| node.is_none()) {
+            let issued = authority.issue(&table::leaf(row, cluster, None))?;
+            authority.keys.insert(issued.spki, KeyId::Leaf(row, None));
+            authority.leaves.insert(row, issued);
         }
         Ok(authority)
     }
@@ -249,6 +304,12 @@ impl Authority {
     /// Certificates of `ca` that are trusted, PEM, the signing one first.
     pub fn bundle(&self, ca: Ca) -> &str {
         std::str::from_utf8(self.bundles[&ca].bytes.expose()).expect("PEM is ASCII")
+    }
+
+    /// The CA that signs.
+    #[cfg(test)]
+    pub(crate) fn signer(&self, ca: Ca) -> &Signer {
+        &self.signers[&ca]
     }
 
     /// The generation of the leaves.
@@ -281,8 +342,10 @@ impl Authority {
     fn node_keys(&self) -> &BTreeMap<Sha256, KeyId> {
         self.node_keys.get_or_init(|| {
             let own = |spec: &'static Spec| {
-                let key = |node: &NodeName| self.deriver.leaf(spec, Some(node)).spki_sha256();
-                self.nodes.iter().map(move |node| (key(node), KeyId::Leaf(spec.row, Some(node.clone()))))
+                // Nodes have only the leaves of their duties: where a key is kept there may be none.
+                let key = |node: &NodeName| self.key(spec, Some(node)).ok().map(|key| key.spki_sha256());
+                let nodes = self.nodes.iter();
+                nodes.filter_map(move |node| Some((key(node)?, KeyId::Leaf(spec.row, Some(node.clone())))))
             };
             TABLE.iter().filter(|spec| spec.scope == Scope::Node).flat_map(own).collect()
         })
@@ -297,6 +360,11 @@ impl Authority {
     /// The same, to be searched for.
     pub fn needles(&self) -> &Needles {
         &self.needles
+    }
+
+    /// The user's own files for etcd.external.
+    pub(crate) fn external_etcd(&self) -> Option<&ExternalEtcd> {
+        self.external_etcd.as_ref()
     }
 
     /// The bootstrap token of a pool or node.
@@ -315,6 +383,7 @@ impl Authority {
         ids.extend([KeyId::ServiceAccount, KeyId::Encryption]);
         ids.extend(self.leaves.keys().map(|&row| KeyId::Leaf(row, None)));
         ids.extend(self.tokens.keys().cloned().map(KeyId::Token));
+        ids.extend(self.external_etcd.as_ref().and_then(ExternalEtcd::spki).map(|_| KeyId::ExternalEtcd));
         ids.sort();
         ids
     }
@@ -388,18 +457,28 @@ impl Authority {
         {
             return Ok(issued.clone());
         }
-        let key = self.deriver.leaf(spec, leaf.node.as_ref());
+        let key = self.key(spec, leaf.node.as_ref())?;
+        let signer = self.signers.get(&spec.issuer).ok_or(IssueError::Unused(spec.name))?;
         let subject =
             Subject { common_name: &common_name, organization: spec.organization, sans: &leaf.sans, usage: spec.usage };
-        let der = self.signers[&spec.issuer]
-            .issue(&subject, &key, self.validity)
-            .map_err(|error| IssueError::Certificate(spec.name, error))?;
+        let der =
+            signer.issue(&subject, &key, self.validity).map_err(|error| IssueError::Certificate(spec.name, error))?;
         Ok(Issued {
             certificate: Value::new(pem::encode_secret(pem::CERTIFICATE, &der)),
             key: Value::new(key.private_pem()),
             spki: key.spki_sha256(),
             validity: self.validity,
         })
+    }
+
+    /// The key of a leaf: derived, or kept where it cannot be.
+    fn key(&self, spec: &Spec, node: Option<&NodeName>) -> Result<KeyPair, IssueError> {
+        let algorithm = self.algorithms[&spec.row];
+        let kept = || {
+            let key = self.kept_keys.get(&(spec.row, node.cloned()));
+            key.filter(|key| key.algorithm() == Some(algorithm)).cloned()
+        };
+        self.deriver.leaf(spec, node, algorithm).or_else(kept).ok_or(IssueError::NoKey(spec.name))
     }
 
     /// `bytes` as contents: large ones are copied once, however many nodes have them.

@@ -17,7 +17,11 @@ use rcgen::{
 };
 use sha2::Digest as _;
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+mod ca;
+
+pub use ca::{CaCertificate, CaDoubt, CaError};
 
 /// How long before its start a certificate is valid already: clocks may be wrong by as much.
 pub const BACKDATE: i64 = 24 * 60 * 60;
@@ -64,47 +68,33 @@ pub enum CertificateError {
     /// rcgen's refusal.
     #[error("encoding a certificate")]
     Encode(#[source] rcgen::Error),
-}
-
-/// Why a certificate is no CA of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CaError {
-    /// Not X.509.
-    #[error("is not an X.509 certificate")]
-    Syntax,
-    /// Another algorithm.
-    #[error("is not signed by ECDSA with SHA-256, the only kind that this version takes")]
+    /// The draft says that another algorithm signs it: a fault of the encoder.
+    #[error("a certificate came out with another signature algorithm than its CA's key has")]
     Algorithm,
-    /// Not the key's.
-    #[error("does not belong to the key beside it: their public keys differ")]
-    OtherKey,
-    /// No CA.
-    #[error("is not a CA's: basicConstraints must be critical and say CA:TRUE")]
-    NotCa,
-    /// May not sign.
-    #[error("may not sign certificates: keyUsage lacks keyCertSign")]
-    KeyUsage,
-    /// Without it, a leaf's authority key identifier would be a guess.
-    #[error("has no subjectKeyIdentifier, which RFC 5280 demands of a CA")]
-    NoKeyIdentifier,
-    /// An intermediate, or forged.
-    #[error("is not self-signed; intermediate CAs are not supported yet")]
-    NotSelfSigned,
-    /// rcgen collapses repeated attributes: leaves would name an issuer that does not exist.
-    #[error("has a subject that would not come out the same in the certificates it issues (a repeated attribute?)")]
-    Subject,
+    /// The draft holds another public key: a fault of the encoder.
+    #[error("a certificate came out with another public key than it was made for")]
+    PublicKey,
 }
 
 /// The public half, which is all that rcgen needs. It is asked to "sign" and gives nothing: `finish` signs.
-struct Public([u8; 65]);
+struct Public {
+    bits: Vec<u8>,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl Public {
+    fn of(key: &KeyPair) -> Self {
+        Self { bits: key.public_bits().to_vec(), algorithm: key.rcgen_algorithm() }
+    }
+}
 
 impl PublicKeyData for Public {
     fn der_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bits
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
-        &rcgen::PKCS_ECDSA_P256_SHA256
+        self.algorithm
     }
 }
 
@@ -118,60 +108,39 @@ impl rcgen::SigningKey for Public {
 pub struct Signer {
     issuer: Issuer<'static, Public>,
     key: KeyPair,
-    validity: Validity,
+    certificate: CaCertificate,
 }
 
 impl Signer {
-    /// Opens a CA: `der` must be a self-signed P-256 CA certificate of `key`.
+    /// Opens a CA: `der` must be a CA certificate of `key`.
     ///
     /// # Errors
     /// See [`CaError`].
     pub fn open(der: &[u8], key: KeyPair) -> Result<Self, CaError> {
-        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CaError::Syntax)?;
-        if !rest.is_empty() {
-            return Err(CaError::Syntax);
-        }
+        let certificate = CaCertificate::parse(der)?;
         // rcgen would take any key here.
-        if certificate.public_key().raw != key.spki() {
+        if certificate.spki != key.spki() {
             return Err(CaError::OtherKey);
         }
-        if certificate.signature_algorithm.algorithm != x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256 {
-            return Err(CaError::Algorithm);
-        }
-        match certificate.basic_constraints() {
-            Ok(Some(constraints)) if constraints.critical && constraints.value.ca => {}
-            _ => return Err(CaError::NotCa),
-        }
-        match certificate.key_usage() {
-            Ok(Some(usage)) if usage.value.key_cert_sign() => {}
-            _ => return Err(CaError::KeyUsage),
-        }
-        let identified = |ext: &ParsedExtension<'_>| matches!(ext, ParsedExtension::SubjectKeyIdentifier(_));
-        if !certificate.extensions().iter().any(|ext| identified(ext.parsed_extension())) {
-            return Err(CaError::NoKeyIdentifier);
-        }
-        let tbs = certificate.tbs_certificate.as_ref();
-        if certificate.issuer().as_raw() != certificate.subject().as_raw()
-            || !key.verifies(tbs, &certificate.signature_value.data)
-        {
-            return Err(CaError::NotSelfSigned);
-        }
-        let validity = Validity {
-            not_before: certificate.validity().not_before.timestamp(),
-            not_after: certificate.validity().not_after.timestamp(),
-        };
-        let issuer = Issuer::from_ca_cert_der(&der.into(), Public(*key.point())).map_err(|_| CaError::Subject)?;
-        let signer = Self { issuer, key, validity };
-        signer.probe(certificate.subject().as_raw())?;
+        // rcgen keeps names in a map: repeated attributes collapse, and so do their encodings. It is given none; `finish`
+        // puts the CA's name in, byte for byte.
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_identifier_method =
+            KeyIdMethod::PreSpecified(certificate.key_identifier.clone().unwrap_or_default());
+        let signer = Self { issuer: Issuer::new(params, Public::of(&key)), key, certificate };
+        signer.probe()?;
         Ok(signer)
     }
 
     /// Issues a leaf and checks that it names its issuer as the CA names itself.
-    fn probe(&self, subject: &[u8]) -> Result<(), CaError> {
+    fn probe(&self) -> Result<(), CaError> {
         let probe = Subject { common_name: "probe", organization: None, sans: &[], usage: Usage::Client };
-        let der = self.issue(&probe, &self.key, self.validity).map_err(|_| CaError::Subject)?;
+        let validity = self.certificate.validity;
+        let der = self.issue(&probe, &self.key, validity).map_err(|_| CaError::Subject)?;
         match X509Certificate::from_der(&der) {
-            Ok((_, leaf)) if leaf.issuer().as_raw() == subject => Ok(()),
+            Ok((_, leaf)) if leaf.issuer().as_raw() == self.certificate.subject => Ok(()),
             _ => Err(CaError::Subject),
         }
     }
@@ -193,21 +162,30 @@ impl Signer {
         }
         // Critical CA:FALSE and a subject key identifier; `NoCa` would write neither.
         params.is_ca = IsCa::ExplicitNoCa;
-        // kubeadm adds keyEncipherment, which means nothing for EC keys (RFC 8813).
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // As kubeadm, which adds it to EC keys too, where it means nothing (RFC 8813 §3).
+        if key.is_rsa() {
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        }
         params.extended_key_usages = match subject.usage {
             Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
             Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
             Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
         };
-        params.use_authority_key_identifier_extension = true;
-        let draft = params.signed_by(&Public(*key.point()), &self.issuer).map_err(CertificateError::Encode)?;
-        Ok(finish(draft.der(), &self.key))
+        // Without the CA's there is nothing to name, and a guess would mislead verifiers.
+        params.use_authority_key_identifier_extension = self.certificate.key_identifier.is_some();
+        let draft = params.signed_by(&Public::of(key), &self.issuer).map_err(CertificateError::Encode)?;
+        finish(draft.der(), Some(&self.certificate.subject), key, &self.key)
+    }
+
+    /// The CA's own certificate.
+    pub fn certificate(&self) -> &CaCertificate {
+        &self.certificate
     }
 
     /// The CA's own validity.
     pub fn validity(&self) -> Validity {
-        self.validity
+        self.certificate.validity
     }
 
     /// The CA's key.
@@ -226,8 +204,8 @@ pub fn self_signed(ca: Ca, key: &KeyPair, validity: Validity) -> Result<Vec<u8>,
     params.subject_alt_names = vec![SanType::DnsName(name)];
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
-    let draft = params.self_signed(&Public(*key.point())).map_err(CertificateError::Encode)?;
-    Ok(finish(draft.der(), key))
+    let draft = params.self_signed(&Public::of(key)).map_err(CertificateError::Encode)?;
+    finish(draft.der(), None, key, key)
 }
 
 /// What all certificates have. The serial number is 0 until `finish`.
@@ -254,22 +232,32 @@ fn params(
     Ok(params)
 }
 
-/// Gives a draft its serial number and signature.
+/// Gives a draft its issuer's name (its own, where none is given), serial number and signature.
 ///
 /// The serial number is the first 20 bytes of SHA-256 over the TBSCertificate that has serial number 0, without the top
 /// bit: 159 bits that differ wherever anything else does, and positive (RFC 5280 §4.1.2.2).
-fn finish(draft: &[u8], key: &KeyPair) -> Vec<u8> {
-    /// ecdsa-with-SHA256.
-    const ALGORITHM: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+fn finish(draft: &[u8], issuer: Option<&[u8]>, key: &KeyPair, ca: &KeyPair) -> Result<Vec<u8>, CertificateError> {
     /// Version 3 and the serial number 0.
     const START: &[u8] = b"\xa0\x03\x02\x01\x02\x02\x01\x00";
 
     let (certificate, _) = der_sequence(draft).expect("rcgen writes a SEQUENCE");
-    let (content, after) = der_sequence(certificate).expect("which starts with a SEQUENCE");
-    let tbs = &certificate[..certificate.len() - after.len()];
+    let (content, _) = der_sequence(certificate).expect("which starts with a SEQUENCE");
     let rest = content.strip_prefix(START).expect("of version 3 and the serial number that was set");
+    let rest = rest.strip_prefix(ca.signature_algorithm()).ok_or(CertificateError::Algorithm)?;
+    let (_, after) = der_sequence(rest).expect("then the issuer's name");
+    let issuer = issuer.unwrap_or(&rest[..rest.len() - after.len()]);
+    // rcgen takes the algorithm of a request's signature for that of its key; nothing of the kind happens to ours.
+    let spki = key.spki();
+    if !after.windows(spki.len()).any(|window| window == spki) {
+        return Err(CertificateError::PublicKey);
+    }
 
-    let digest = sha2::Sha256::digest(tbs);
+    let rest = [ca.signature_algorithm(), issuer, after].concat();
+    let mut tbs = Vec::with_capacity(rest.len() + START.len() + 4);
+    der_header(0x30, START.len() + rest.len(), &mut tbs);
+    tbs.extend_from_slice(START);
+    tbs.extend_from_slice(&rest);
+    let digest = sha2::Sha256::digest(&tbs);
     let mut serial: &[u8] = &{
         let mut bytes: [u8; 20] = std::array::from_fn(|i| digest[i]);
         bytes[0] &= 0x7f;
@@ -280,26 +268,26 @@ fn finish(draft: &[u8], key: &KeyPair) -> Vec<u8> {
         serial = &serial[1..];
     }
 
-    let mut body = Vec::with_capacity(content.len() + 32);
+    let mut body = Vec::with_capacity(rest.len() + 32);
     body.extend_from_slice(&START[..5]);
     der_header(0x02, serial.len(), &mut body);
     body.extend_from_slice(serial);
-    body.extend_from_slice(rest);
+    body.extend_from_slice(&rest);
     let mut tbs = Vec::with_capacity(body.len() + 4);
     der_header(0x30, body.len(), &mut tbs);
     tbs.extend_from_slice(&body);
 
-    let signature = key.sign(&tbs);
-    let mut out = Vec::with_capacity(tbs.len() + 96);
-    let mut tail = Vec::with_capacity(92);
-    tail.extend_from_slice(ALGORITHM);
+    let signature = ca.sign(&tbs);
+    let mut out = Vec::with_capacity(tbs.len() + signature.len() + 32);
+    let mut tail = Vec::with_capacity(signature.len() + 24);
+    tail.extend_from_slice(ca.signature_algorithm());
     der_header(0x03, signature.len() + 1, &mut tail);
     tail.push(0);
     tail.extend_from_slice(&signature);
     der_header(0x30, tbs.len() + tail.len(), &mut out);
     out.extend_from_slice(&tbs);
     out.extend_from_slice(&tail);
-    out
+    Ok(out)
 }
 
 /// Content of the SEQUENCE at the start of `der`, and what follows it.

@@ -1,15 +1,17 @@
 //! Leaf keys out of the seed: the same seed, row, node and generation give the same key for ever.
 //!
-//! HKDF-SHA256 (RFC 5869) without salt; the info names what is derived; the output is a P-256 scalar by rejection
-//! sampling. Nothing here may change: it would change the keys of every cluster. Known-answer tests pin it.
+//! HKDF-SHA256 (RFC 5869) without salt; the info names what is derived; the output is a scalar of P-256 or P-384 by
+//! rejection sampling. RSA keys cannot be derived safely: the secrets keep them. Nothing here may change: it would change the keys of every cluster. Known-answer tests pin it.
 
-use crate::pki::{
-    key::KeyPair,
-    table::{Scope, Spec},
+use crate::{
+    config::Algorithm,
+    pki::{
+        key::KeyPair,
+        table::{Scope, Spec},
+    },
 };
 use hkdf::Hkdf;
 use nodekiln_plan::NodeName;
-use p256::SecretKey;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -30,20 +32,25 @@ impl Deriver {
         Self { prk, generation }
     }
 
-    /// The key of the row `spec`, for `node` where it is per node.
-    pub fn leaf(&self, spec: &Spec, node: Option<&NodeName>) -> KeyPair {
+    /// The key of the row `spec`, for `node` where it is per node; `None` where `algorithm` is RSA.
+    pub fn leaf(&self, spec: &Spec, node: Option<&NodeName>, algorithm: Algorithm) -> Option<KeyPair> {
         debug_assert_eq!(spec.scope == Scope::Node, node.is_some());
+        let (name, size): (&[u8], _) = match algorithm {
+            Algorithm::EcdsaP256 => (b"ECDSA-P256", 32),
+            Algorithm::EcdsaP384 => (b"ECDSA-P384", 48),
+            Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => return None,
+        };
         let info = info(&[
             VERSION.as_bytes(),
             b"leaf-key",
             spec.name.as_bytes(),
             node.map_or("", |node| node.as_str()).as_bytes(),
             &self.generation.to_be_bytes(),
-            b"ECDSA-P256",
+            name,
         ]);
         let hkdf = Hkdf::<Sha256>::from_prk(&*self.prk).expect("a pseudo-random key has the length of the hash");
-        KeyPair::new(sample(|attempt, scalar| {
-            hkdf.expand_multi_info(&[&info, &[attempt]], scalar).expect("32 bytes are less than 255 blocks");
+        Some(sample(algorithm, size, |attempt, scalar| {
+            hkdf.expand_multi_info(&[&info, &[attempt]], scalar).expect("48 bytes are less than 255 blocks");
         }))
     }
 
@@ -73,13 +80,14 @@ fn info(parts: &[&[u8]]) -> Vec<u8> {
     info
 }
 
-/// The first candidate that is a scalar: not zero and below the group order. A candidate fails once in 2^32.
-pub(crate) fn sample(mut candidate: impl FnMut(u8, &mut [u8; 32])) -> SecretKey {
-    let mut bytes = Zeroizing::new([0; 32]);
+/// The first candidate that is a scalar: not zero and below the group order. A candidate fails once in 2^32 (P-256) or
+/// 2^190 (P-384).
+fn sample(algorithm: Algorithm, size: usize, mut candidate: impl FnMut(u8, &mut [u8])) -> KeyPair {
+    let mut bytes = Zeroizing::new(vec![0; size]);
     (0..=u8::MAX)
         .find_map(|attempt| {
             candidate(attempt, &mut bytes);
-            SecretKey::from_slice(&bytes[..]).ok()
+            KeyPair::from_scalar(algorithm, &bytes)
         })
         .expect("256 candidates in a row fail once in 2^8192")
 }
@@ -120,15 +128,26 @@ mod tests {
 
     #[test]
     fn rejected_candidates_are_passed_over() {
-        let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
-        let below = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632550";
-        let candidates = ["00".repeat(32), order.to_owned(), "ff".repeat(32), below.to_owned(), "01".repeat(32)];
-        let mut asked = 0;
-        let key = sample(|attempt, bytes| {
-            asked += 1;
-            hex::decode_to_slice(&candidates[usize::from(attempt)], bytes).unwrap();
-        });
-        assert_eq!((asked, hex::encode(key.to_bytes())), (4, below.to_owned()));
+        for (algorithm, size, order) in [
+            (Algorithm::EcdsaP256, 32, "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"),
+            (
+                Algorithm::EcdsaP384,
+                48,
+                "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
+            ),
+        ] {
+            let mut below = hex::decode(order).unwrap();
+            below[size - 1] -= 1;
+            let below = hex::encode(below);
+            let candidates = ["00".repeat(size), order.to_owned(), "ff".repeat(size), below.clone(), "01".repeat(size)];
+            let mut asked = 0;
+            let key = sample(algorithm, size, |attempt, bytes| {
+                asked += 1;
+                hex::decode_to_slice(&candidates[usize::from(attempt)], bytes).unwrap();
+            });
+            let expected = KeyPair::from_scalar(algorithm, &hex::decode(&below).unwrap()).unwrap();
+            assert_eq!((asked, key.spki()), (4, expected.spki()));
+        }
     }
 
     #[test]
@@ -140,7 +159,13 @@ mod tests {
     #[test]
     fn every_input_counts() {
         let name = |seed: u8, generation, row, node: Option<NodeName>| {
-            Deriver::new(&[seed; 32], generation).leaf(spec(row), node.as_ref()).spki_sha256()
+            let deriver = Deriver::new(&[seed; 32], generation);
+            let key = deriver.leaf(spec(row), node.as_ref(), Algorithm::EcdsaP256).unwrap();
+            let other = deriver.leaf(spec(row), node.as_ref(), Algorithm::EcdsaP384).unwrap();
+            // The algorithm too: not even the scalars have a part in common.
+            assert_ne!(key.pkcs8()[36..68], other.pkcs8()[35..67]);
+            assert!(deriver.leaf(spec(row), node.as_ref(), Algorithm::Rsa2048).is_none());
+            key.spki_sha256()
         };
         let first = name(7, 1, Row::KubeletClient, node("n1"));
         assert_eq!(first, name(7, 1, Row::KubeletClient, node("n1")));
@@ -187,8 +212,44 @@ mod tests {
 6708c6a7c558fc8cba03a25f3241992307547feb48cc3069ecb940e702aac331",
             ),
         ] {
-            let key = Deriver::new(&seed, generation).leaf(spec(row), node.as_ref());
-            let found = (hex::encode(&key.pkcs8()[36..68]), hex::encode(key.point()));
+            let key = Deriver::new(&seed, generation).leaf(spec(row), node.as_ref(), Algorithm::EcdsaP256).unwrap();
+            let found = (hex::encode(&key.pkcs8()[36..68]), hex::encode(key.public_bits()));
+            assert_eq!(found, (scalar.to_owned(), point.to_owned()), "{row:?}");
+        }
+    }
+
+    /// The same for P-384.
+    #[test]
+    fn known_answers_p384() {
+        let seed: [u8; 32] = std::array::from_fn(|i| i as u8);
+        for (row, node, generation, scalar, point) in [
+            (
+                Row::EtcdPeer,
+                node("n1"),
+                1,
+                "a527c83007cd584dae57f0feb461bf4aa5921ca4380dd1129e5cbdf651c9e2a90efd7cdaa03f6ccbf0a3d7fe465f4cc3",
+                "0453dbd06f84fd54e72cd4e1556c0e42a5c343cb2cb9a2321213ec50f1d3f45bd73627e26d42e5fdbfcdda97d422d7592b\
+7229c6a1c267b13d03618c4c02f909d0292eed55a967b15b9d3e33d5cffb86ae0ec0469d3c7034acc39f93fd8fcfdda5",
+            ),
+            (
+                Row::Scheduler,
+                None,
+                1,
+                "57577bd268bb72d37308b4cb6a236326527ed9d3810b0fea68acc58d7c9a9f64eb5ad8f08c4dde36788fd66f3c0386c9",
+                "04ada295fa7b0097aec3ade7a2b924526e765ca2e117ba8c4291bf8535ea11e05ab26aa00140359a5f02f78e7d01a3fb8b\
+01691f0bd8a0580f83803d6b45b78918ca8bba125383007104594cb8879f1bdad42038fb2aacf697e0b2b04a823a4b8e",
+            ),
+            (
+                Row::ApiServer,
+                node("cp-0.example"),
+                258,
+                "48046b8e2283bcdc0dce1abfc4cfad476a54a3c099e62a5103b337db82a9ba716a52028c1b0e0782ec7d323f49a7989b",
+                "04e93b476326879cd1af0630815c72ee084c49ee6df869947577fccf20692f38399469e536152576b5cdba7cf480e46af7\
+bffe23576544a3c83b1c28c2059b9a33de85e74e1ab79f994a27afcc2b9c78ca3944690e084a5ef31c08c583aa9dc05b",
+            ),
+        ] {
+            let key = Deriver::new(&seed, generation).leaf(spec(row), node.as_ref(), Algorithm::EcdsaP384).unwrap();
+            let found = (hex::encode(&key.pkcs8()[35..83]), hex::encode(key.public_bits()));
             assert_eq!(found, (scalar.to_owned(), point.to_owned()), "{row:?}");
         }
     }

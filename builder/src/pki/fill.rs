@@ -223,7 +223,7 @@ struct Filler<'a> {
     /// Each leaf is issued once, however many files it is in.
     leaves: BTreeMap<&'a Leaf, Issued>,
     keys: BTreeMap<KeyId, Sha256>,
-    /// Ends of the tokens that this node authenticates with.
+    /// Ends of the tokens and the user's certificates that this node authenticates with.
     ends: Vec<i64>,
 }
 
@@ -231,7 +231,10 @@ impl<'a> Filler<'a> {
     fn file(&mut self, file: &'a DraftFile) -> Result<Value, FillError> {
         Ok(match &file.contents {
             Contents::Text(text) => Value::new(Secret::from(text.clone())),
-            Contents::Bytes(bytes) => self.authority.intern(bytes),
+            Contents::Bytes(blob) => {
+                self.take_users(&blob.bytes, file)?;
+                self.authority.intern(blob)
+            }
             Contents::Shared(shared) => {
                 self.take_shared(*shared, file)?;
                 self.authority.shared(*shared).value.clone()
@@ -275,6 +278,17 @@ impl<'a> Filler<'a> {
         match form {
             LeafForm::Certificate => Ok(()),
             LeafForm::Key | LeafForm::Both => self.take(KeyId::Leaf(leaf.row, leaf.node.clone()), spki, file),
+        }
+    }
+
+    /// The user's own files for etcd: the key is placed as ours would be, and the payload ends with its certificate.
+    fn take_users(&mut self, bytes: &[u8], file: &DraftFile) -> Result<(), FillError> {
+        let Some(users) = self.authority.external_etcd() else { return Ok(()) };
+        self.ends.extend(users.is_certificate(bytes).map(|validity| validity.not_after));
+        match users.is_key(bytes) {
+            // One of the cluster's own under that name stays what it is.
+            Some(spki) => self.take(self.authority.identify(&spki).unwrap_or(KeyId::ExternalEtcd), spki, file),
+            None => Ok(()),
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod derive;
+mod external;
 mod fill;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -17,6 +18,7 @@ pub mod scan;
 pub mod table;
 
 pub use authority::{Authority, IssueError, OpenError};
+pub use external::ExternalEtcdError;
 pub use fill::{FillError, Filled, fill};
 pub use table::{Ca, KeyId};
 

@@ -1,4 +1,5 @@
-//! PEM (RFC 7468), strict: what this crate writes and what stands in `secrets.yaml`.
+//! PEM (RFC 7468): strict for what this crate writes and what stands in `secrets.yaml`, lenient ([`blocks`]) for files
+//! that others made.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nodekiln_plan::Secret;
@@ -10,6 +11,16 @@ pub const CERTIFICATE: &str = "CERTIFICATE";
 pub const PRIVATE_KEY: &str = "PRIVATE KEY";
 /// Label of a PKIX public key.
 pub const PUBLIC_KEY: &str = "PUBLIC KEY";
+
+/// Label of an elliptic-curve key (SEC1, RFC 5915).
+pub const EC_PRIVATE_KEY: &str = "EC PRIVATE KEY";
+/// Label of an RSA key (PKCS#1).
+pub const RSA_PRIVATE_KEY: &str = "RSA PRIVATE KEY";
+/// Label of an encrypted PKCS#8 private key.
+pub const ENCRYPTED_PRIVATE_KEY: &str = "ENCRYPTED PRIVATE KEY";
+
+/// A block: its label and what it encloses.
+pub type Block = (String, Zeroizing<Vec<u8>>);
 
 /// Characters a line, RFC 7468 §2.
 const LINE: usize = 64;
@@ -57,18 +68,47 @@ pub fn encode_secret(label: &str, der: &[u8]) -> Secret {
 /// # Errors
 /// See [`PemError`].
 pub fn decode(label: &'static str, text: &str) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    match decode_any(text)? {
+        (found, der) if found == label => Ok(der),
+        _ => Err(PemError::Label(label)),
+    }
+}
+
+/// The one block of `text` with its label.
+///
+/// # Errors
+/// See [`PemError`].
+pub fn decode_any(text: &str) -> Result<Block, PemError> {
     let body = text.trim().strip_prefix("-----BEGIN ").ok_or(PemError::Syntax)?;
     let (found, body) = body.split_once("-----").ok_or(PemError::Syntax)?;
     let (body, end) = body.split_once("-----END ").ok_or(PemError::Syntax)?;
     if end.strip_suffix("-----") != Some(found) {
         return Err(PemError::Syntax);
     }
-    if found != label {
-        return Err(PemError::Label(label));
-    }
+    Ok((found.to_owned(), contents(body)?))
+}
+
+fn contents(body: &str) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let mut base64 = Zeroizing::new(Vec::with_capacity(body.len()));
     base64.extend(body.bytes().filter(|byte| !byte.is_ascii_whitespace()));
     STANDARD.decode(&*base64).map(Zeroizing::new).map_err(|_| PemError::Base64)
+}
+
+/// All blocks of `text` with their labels, in order. What stands between them is for people, as `openssl x509 -text` and
+/// `openssl pkcs12` write it (RFC 7468 §5.2).
+///
+/// # Errors
+/// No block at all, one without an end, or one that is not base64.
+pub fn blocks(text: &str) -> Result<Vec<Block>, PemError> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
+        let (label, body) = begun.split_once("-----").ok_or(PemError::Syntax)?;
+        let (body, after) = body.split_once(&format!("-----END {label}-----")).ok_or(PemError::Syntax)?;
+        found.push((label.to_owned(), contents(body)?));
+        rest = after;
+    }
+    if found.is_empty() { Err(PemError::Syntax) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -85,6 +125,23 @@ mod tests {
             assert!(text.lines().all(|line| line.len() <= 64) && text.ends_with("-----END CERTIFICATE-----\n"));
             assert_eq!(*decode(CERTIFICATE, &text).unwrap(), der);
             assert_eq!(*decode(CERTIFICATE, &text.replace('\n', "\r\n")).unwrap(), der);
+        }
+    }
+
+    #[test]
+    fn several_with_words_between() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        let text = format!("subject=x\n{}\r\nissuer=y\n{}end", block("EC PARAMETERS"), block(EC_PRIVATE_KEY));
+        let found = blocks(&text).unwrap();
+        let labels: Vec<_> = found.iter().map(|(label, der)| (label.as_str(), der.len())).collect();
+        assert_eq!(labels, [("EC PARAMETERS", 3), (EC_PRIVATE_KEY, 3)]);
+        for (bad, why) in [
+            ("subject=x", PemError::Syntax),
+            ("-----BEGIN X", PemError::Syntax),
+            ("-----BEGIN X-----\nAAAA\n-----END Y-----", PemError::Syntax),
+            ("-----BEGIN X-----\nA\n-----END X-----", PemError::Base64),
+        ] {
+            assert_eq!(blocks(bad).err(), Some(why), "{bad}");
         }
     }
 

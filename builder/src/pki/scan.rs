@@ -1,15 +1,17 @@
 //! Finds private keys in any bytes, knowing nothing of where they came from: placement is proved by what a payload
 //! holds, not by what was meant to be in it.
 //!
-//! Seen are PEM blocks (also indented, or with line breaks escaped as in JSON), PKCS#8 of P-256 in DER, and both inside
-//! base64, up to [`DEPTH`] layers of it: kubeconfigs, JSON, YAML. Compressed data is for the caller to unpack.
+//! Seen are PEM blocks (also indented, or with line breaks escaped as in JSON), PKCS#8 in DER, and both inside base64, up to [`DEPTH`] layers of it: kubeconfigs, JSON, YAML. Compressed data is for the caller to unpack.
 
 mod needles;
 
 pub use needles::Needles;
 
 use crate::pki::{
-    key::{KeyPair, PKCS8_PREFIX},
+    key::{
+        KeyPair,
+        ec::{Curve, P256, P384},
+    },
     table::KeyId,
 };
 use base64::{
@@ -57,8 +59,8 @@ pub fn search(bytes: &[u8], needles: &Needles) -> (Vec<Found>, Vec<KeyId>) {
         for body in pem_bodies {
             found.push(body.found());
         }
-        for offset in offsets(layer, &PKCS8_PREFIX) {
-            let whole = layer.get(offset..offset + 138).and_then(KeyPair::from_pkcs8);
+        for der in pkcs8(layer) {
+            let whole = der.and_then(KeyPair::from_pkcs8);
             found.push(whole.map_or(Found::Unreadable, |key| Found::Key(key.spki_sha256())));
         }
         needles.find(layer, &mut held);
@@ -82,11 +84,8 @@ impl Body<'_> {
         let der = BASE64.decode(&*self.base64).map(Zeroizing::new);
         let Some(der) = der.ok().filter(|_| self.whole) else { return Found::Unreadable };
         // Whatever the label says: a key under a wrong name is one nevertheless.
-        if let Some(key) = KeyPair::from_pkcs8(&der) {
+        if let Some(key) = KeyPair::from_der(&der) {
             return Found::Key(key.spki_sha256());
-        }
-        if let Ok(scalar) = p256::SecretKey::from_sec1_der(&der) {
-            return Found::Key(KeyPair::new(scalar).spki_sha256());
         }
         // Other algorithms: a user's, for no key of ours is one.
         let pem = Zeroizing::new(format!(
@@ -99,6 +98,25 @@ impl Body<'_> {
             Err(_) => Found::Unreadable,
         }
     }
+}
+
+/// PKCS#8 keys in DER, each as a whole, or `None` where one is cut off. All forms that we write have version 0 and an
+/// AlgorithmIdentifier after the outer header.
+fn pkcs8(bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    const RSA: &[u8] = b"\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x04";
+    let of_curve = |curve: &Curve, offset: usize| {
+        let start = offset.checked_sub(3)?;
+        bytes[start..].starts_with(curve.pkcs8).then(|| bytes.get(start..start + curve.pkcs8_len()))
+    };
+    offsets(bytes, b"\x02\x01\x00\x30").filter_map(move |offset| {
+        if bytes[offset..].starts_with(RSA) {
+            let start = offset.checked_sub(4)?;
+            let &[0x30, 0x82, high, low] = bytes[start..].first_chunk()? else { return None };
+            let length = 4 + usize::from(u16::from_be_bytes([high, low]));
+            return Some(bytes.get(start..start + length));
+        }
+        of_curve(&P256, offset).or_else(|| of_curve(&P384, offset))
+    })
 }
 
 /// Calls `visit` with `bytes` and the private PEM blocks in it, then with all that its base64 encloses.

@@ -5,7 +5,7 @@
 //! the cluster CA, and a client certificate for firstboot's Lease. Lifetimes are certificateValidityPeriod for all rows.
 
 use crate::{
-    config::{Cluster, LoadBalancer, Node, NodeIdentity, San},
+    config::{Algorithm, Cluster, LoadBalancer, Node, NodeIdentity, San},
     draft::{Leaf, Row, Shared},
 };
 use nodekiln_plan::{Host, NodeName, Role};
@@ -227,6 +227,8 @@ pub enum KeyId {
     Leaf(Row, Option<NodeName>),
     /// The bootstrap token of a pool, or of a node without baked identity.
     Token(NodeName),
+    /// The user's own key for etcd.external.
+    ExternalEtcd,
 }
 
 impl KeyId {
@@ -234,7 +236,9 @@ impl KeyId {
     pub fn receivers(&self) -> &'static [Duty] {
         match self {
             // kube-controller-manager signs with it.
-            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => CONTROL_PLANE,
+            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption | KeyId::ExternalEtcd => {
+                CONTROL_PLANE
+            }
             // Every leaf of theirs is made by the builder.
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => &[],
             KeyId::Leaf(row, _) => spec(*row).receivers,
@@ -260,7 +264,9 @@ impl KeyId {
     pub fn custody(&self) -> Custody {
         match self {
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => Custody::Output,
-            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption => Custody::Kept,
+            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption | KeyId::ExternalEtcd => {
+                Custody::Kept
+            }
             KeyId::Leaf(row, _) => spec(*row).custody,
             // firstboot erases the API objects that tell of it, and, when the kubelet has its certificate, the kubeconfig.
             KeyId::Token(_) => Custody::UntilFinished,
@@ -289,6 +295,7 @@ impl fmt::Display for KeyId {
             KeyId::Leaf(row, None) => f.write_str(spec(*row).name),
             KeyId::Leaf(row, Some(node)) => write!(f, "{}/{node}", spec(*row).name),
             KeyId::Token(owner) => write!(f, "bootstrap-token/{owner}"),
+            KeyId::ExternalEtcd => f.write_str("etcd.external.keyFile"),
         }
     }
 }
@@ -299,6 +306,39 @@ pub fn tokens(cluster: &Cluster) -> impl Iterator<Item = (&NodeName, Option<i64>
         NodeIdentity::Baked => None,
         NodeIdentity::BootstrapToken { ttl } => Some((&node.name, ttl)),
     })
+}
+
+/// The algorithm of the row's keys: the cluster's, but P-256 for kubelets. There are two for each node, derived at every
+/// build; and the keys that a kubelet makes itself when it renews are P-256 too.
+pub fn algorithm(row: Row, cluster: &Cluster) -> Algorithm {
+    match row {
+        Row::KubeletClient | Row::KubeletServer => Algorithm::EcdsaP256,
+        _ => cluster.algorithm,
+    }
+}
+
+/// Whether the cluster has use for `ca`: somebody else's etcd has its own.
+pub fn is_used(ca: Ca, cluster: &Cluster) -> bool {
+    ca != Ca::Etcd || cluster.external_etcd.is_none()
+}
+
+/// All leaves of a cluster, shared ones once: the row, and the node where it is per node.
+pub fn leaves(cluster: &Cluster) -> Vec<(Row, Option<NodeName>)> {
+    let mut leaves = Vec::new();
+    let wanted = |row| row != Row::KubeVip || matches!(cluster.load_balancer, LoadBalancer::KubeVip(_));
+    for spec in TABLE.iter().filter(|spec| is_used(spec.issuer, cluster) && wanted(spec.row)) {
+        if spec.scope == Scope::Shared {
+            leaves.push((spec.row, None));
+            continue;
+        }
+        let receives = |node: &&Node| {
+            let holder = Holder::of(cluster, node);
+            spec.receivers.iter().any(|duty| holder.has(*duty))
+        };
+        let receivers = cluster.nodes.iter().filter(receives);
+        leaves.extend(receivers.map(|node| (spec.row, Some(node.name.clone()))));
+    }
+    leaves
 }
 
 /// The leaf of `row`: for `node` where the row is per node (which then must be given: `fill` refuses a leaf without),

@@ -1,6 +1,10 @@
 //! The whole room at once: real nodes are planned and filled, then searched as if nobody knew what was put in.
 
-use super::{Authority, KeyId, fill, scan, scan::Found, table::Custody};
+use super::{
+    Authority, KeyId, fill, scan,
+    scan::Found,
+    table::{self, Custody},
+};
 use crate::{config, node, secrets};
 use nodekiln_plan::{FileKind, Mode, Role};
 use std::collections::BTreeMap;
@@ -44,6 +48,12 @@ fn found(example: &str) -> Vec<String> {
         }
         seen.sort();
         seen.dedup();
+        // RSA keys are kept for the leaves that the table tells of: no draft has another.
+        let leaves = table::leaves(&cluster);
+        for key in &seen {
+            let KeyId::Leaf(row, owner) = key else { continue };
+            assert!(leaves.contains(&(*row, owner.clone())), "{key} is not among the cluster's leaves");
+        }
         // Nothing is told that is not there, and nothing is there that was not told.
         assert_eq!(seen, filled.keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), "{}", node.name);
         assert_eq!(node.role == Role::ControlPlane, seen.contains(&KeyId::ServiceAccount));

@@ -1,21 +1,27 @@
 //! `secrets.yaml`: the only state of a cluster.
 //!
-//! [`Secrets`] holds what cannot be derived: CA key pairs, the service-account key, keys for encryption at rest, the
-//! seed of all leaf keys, and the two times that validity counts from. It is made once ([`Secrets::new`]), written and
-//! read as text ([`Secrets::to_vec`], [`Secrets::parse`]), and never changed by `build`. This room does no I/O and takes
-//! time and randomness as arguments.
+//! [`Secrets`] holds what cannot be derived: CA key pairs, the service-account key, keys for encryption at rest, RSA leaf
+//! keys, bootstrap tokens, the seed of all other leaf keys, and the two times that validity counts from. It is made once
+//! ([`Secrets::new`], [`import`]), written and read as text ([`Secrets::to_vec`], [`Secrets::parse`]), and changed by
+//! commands alone, except that `build` adds what a grown cluster lacks ([`Secrets::complete`]). This room does no I/O and
+//! takes time and randomness as arguments.
 
+pub mod import;
+mod make;
 mod parse;
+mod rotate;
+pub mod show;
 mod token;
 mod tree;
 mod write;
 
+pub use make::{CaOptions, NewError};
+pub use rotate::{RotateError, RotationStep};
 pub use token::Token;
 
 use crate::{
-    config::Cluster,
+    draft::Row,
     pki::{
-        certificate::{self, CertificateError, Validity},
         key::KeyPair,
         table::{self, Ca},
     },
@@ -39,26 +45,42 @@ pub struct Secrets {
     pub(crate) generation: u64,
     /// When this generation began: leaves count their validity from it. Seconds since the Unix epoch.
     pub(crate) renewed_at: i64,
-    /// Key pairs of each CA, never empty. The first one signs, all are trusted.
-    pub(crate) authorities: BTreeMap<Ca, Vec<CaPair>>,
+    /// Certificates of each CA, never empty. The first one issues, all are trusted.
+    pub(crate) authorities: BTreeMap<Ca, Vec<CaEntry>>,
     /// Signs service-account tokens.
     pub(crate) service_account: KeyPair,
     /// Keys for encryption at rest, never empty. The first one encrypts, all decrypt.
     pub(crate) encryption: Vec<EncryptionKey>,
     /// Bootstrap tokens, by pool or node.
     pub(crate) tokens: BTreeMap<NodeName, Token>,
-    /// Leaf keys are derived from this.
+    /// RSA keys of leaves: they cannot be derived.
+    pub(crate) leaf_keys: BTreeMap<LeafId, KeyPair>,
+    /// All other leaf keys are derived from this.
     pub(crate) leaf_seed: Zeroizing<[u8; 32]>,
 }
 
-/// A CA's certificate and key.
+/// A certificate of a CA: the first of a list issues, all are trusted.
 #[derive(Clone)]
-pub(crate) struct CaPair {
+pub(crate) struct CaEntry {
     /// DER.
     pub(crate) certificate: Vec<u8>,
-    /// Its key.
-    pub(crate) key: KeyPair,
+    /// Its key. The first of a list without one is an external CA's; others are trusted only.
+    pub(crate) key: Option<KeyPair>,
+    /// Its part in a rotation that is under way.
+    pub(crate) rotation: Option<Rotation>,
 }
+
+/// A CA's part in its rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// Trusted, and about to issue.
+    Next,
+    /// Trusted, and about to be dropped.
+    Previous,
+}
+
+/// Whose a leaf key is: a row of the table, the node where it is per node, and the generation.
+pub(crate) type LeafId = (Row, Option<NodeName>, u64);
 
 /// A key for encryption at rest.
 #[derive(Clone)]
@@ -67,20 +89,6 @@ pub(crate) struct EncryptionKey {
     pub(crate) name: String,
     /// 32 bytes.
     pub(crate) key: Secret,
-}
-
-/// Secrets that could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum NewError<E> {
-    /// The source of randomness failed.
-    #[error("reading random numbers")]
-    Random(#[source] E),
-    /// The clock or the validity is out of range.
-    #[error("a CA from now on with this caCertificateValidityPeriod would end past the year 9999, or before it begins")]
-    Validity,
-    /// See [`CertificateError`].
-    #[error("making a CA certificate")]
-    Certificate(#[source] CertificateError),
 }
 
 /// Something wrong in `secrets.yaml`. Never tells a value.
@@ -109,71 +117,6 @@ impl Finding {
 }
 
 impl Secrets {
-    /// Makes the secrets of a new cluster at the time `now` (seconds since the Unix epoch), its CAs valid for
-    /// `ca_validity` seconds. `random` fills a buffer, as `getrandom::fill` does.
-    ///
-    /// # Errors
-    /// See [`NewError`].
-    pub fn new<E>(
-        now: i64,
-        ca_validity: i64,
-        mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
-    ) -> Result<Self, NewError<E>> {
-        let validity = Validity::starting(now, ca_validity).ok_or(NewError::Validity)?;
-        let mut authorities = BTreeMap::new();
-        for ca in Ca::ALL {
-            let key = random_key(&mut random).map_err(NewError::Random)?;
-            let certificate = certificate::self_signed(ca, &key, validity).map_err(NewError::Certificate)?;
-            authorities.insert(ca, vec![CaPair { certificate, key }]);
-        }
-        let service_account = random_key(&mut random).map_err(NewError::Random)?;
-        let mut encryption_key = Zeroizing::new([0; 32]);
-        random(&mut encryption_key[..]).map_err(NewError::Random)?;
-        let mut leaf_seed = Zeroizing::new([0; 32]);
-        random(&mut leaf_seed[..]).map_err(NewError::Random)?;
-        Ok(Self {
-            created_at: now,
-            generation: 1,
-            renewed_at: now,
-            authorities,
-            service_account,
-            encryption: vec![EncryptionKey {
-                name: ENCRYPTION_KEY_NAME.to_owned(),
-                key: Secret::new(encryption_key.to_vec()),
-            }],
-            tokens: BTreeMap::new(),
-            leaf_seed,
-        })
-    }
-
-    /// Whether they lack anything that `cluster` needs and [`Secrets::complete`] adds.
-    pub fn lack(&self, cluster: &Cluster) -> bool {
-        table::tokens(cluster).any(|(owner, _)| !self.tokens.contains_key(owner))
-    }
-
-    /// Adds what `cluster` needs and these secrets lack, at the time `now`: bootstrap tokens. Says whether anything was
-    /// added, so that the secrets have to be written before they are used.
-    ///
-    /// # Errors
-    /// The source of randomness failed. Nothing is lost then.
-    pub fn complete<E>(
-        &mut self,
-        cluster: &Cluster,
-        now: i64,
-        mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
-    ) -> Result<bool, NewError<E>> {
-        let mut added = false;
-        for (owner, _) in table::tokens(cluster) {
-            if !self.tokens.contains_key(owner) {
-                let taken: Vec<&str> = self.tokens.values().map(Token::id).collect();
-                let token = Token::new(now, &taken, &mut random).map_err(NewError::Random)?;
-                self.tokens.insert(owner.clone(), token);
-                added = true;
-            }
-        }
-        Ok(added)
-    }
-
     /// Reads `secrets.yaml`.
     ///
     /// # Errors
@@ -219,8 +162,10 @@ impl Secrets {
         let counts: Vec<[u8; 8]> = (self.authorities.values().map(Vec::len).chain([self.encryption.len()]))
             .map(|count| (count as u64).to_be_bytes())
             .collect();
-        let pairs: Vec<_> =
-            self.authorities.values().flatten().map(|pair| (&pair.certificate, pair.key.pkcs8())).collect();
+        let entries = || self.authorities.values().flatten();
+        let pairs: Vec<_> = entries()
+            .map(|entry| (&entry.certificate, entry.key.as_ref().map(KeyPair::pkcs8).unwrap_or_default()))
+            .collect();
         let service_account = self.service_account.pkcs8();
         let mut parts: Vec<&[u8]> = Vec::new();
         parts.extend(numbers.iter().chain(&counts).map(|number| &number[..]));
@@ -228,9 +173,29 @@ impl Secrets {
         parts.push(&service_account);
         parts.extend(self.encryption.iter().flat_map(|key| [key.name.as_bytes(), key.key.expose()]));
         parts.push(&self.leaf_seed[..]);
-        let created: Vec<[u8; 8]> = self.tokens.values().map(|token| token.created_at.to_be_bytes()).collect();
-        for ((owner, token), created) in self.tokens.iter().zip(&created) {
-            parts.extend([owner.as_str().as_bytes(), token.id.as_bytes(), token.secret.expose(), created]);
+        // What was added to the format since stands behind a mark, and only where it is there.
+        let tokens = self.tokens.iter().flat_map(|(owner, token)| {
+            let created = token.created_at.to_be_bytes().to_vec();
+            [owner.as_str().into(), token.id.clone().into_bytes(), token.secret.expose().to_vec(), created]
+        });
+        let keys = self.leaf_keys.iter().flat_map(|((row, node, generation), key)| {
+            let (row, generation) = (table::spec(*row).name.into(), generation.to_be_bytes().to_vec());
+            [row, node.iter().map(NodeName::as_str).collect::<String>().into(), generation, key.pkcs8().to_vec()]
+        });
+        let rotations = entries().map(|entry| match entry.rotation {
+            None => Vec::new(),
+            Some(Rotation::Next) => b"next".to_vec(),
+            Some(Rotation::Previous) => b"previous".to_vec(),
+        });
+        let is_rotating = entries().any(|entry| entry.rotation.is_some());
+        let more: [(&str, Vec<Zeroizing<Vec<u8>>>); 3] = [
+            ("tokens", tokens.map(Zeroizing::new).collect()),
+            ("leafKeys", keys.map(Zeroizing::new).collect()),
+            ("rotations", rotations.filter(|_| is_rotating).map(Zeroizing::new).collect()),
+        ];
+        for (mark, values) in more.iter().filter(|(_, values)| !values.is_empty()) {
+            parts.push(mark.as_bytes());
+            parts.extend(values.iter().map(|value| &value[..]));
         }
         Sha256::of_parts(parts)
     }
@@ -239,17 +204,6 @@ impl Secrets {
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets(created {}, generation {} of {})", self.created_at, self.generation, self.renewed_at)
-    }
-}
-
-/// A key whose scalar is random: bytes are drawn until they are one.
-fn random_key<E>(random: &mut impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<KeyPair, E> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    loop {
-        random(&mut bytes[..])?;
-        if let Ok(scalar) = p256::SecretKey::from_slice(&bytes[..]) {
-            return Ok(KeyPair::new(scalar));
-        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! `secrets.yaml` from text: every fault at once, with its place, without its value.
 
 use super::{
-    CaPair, ENCRYPTION_KEY_NAME, EncryptionKey, Finding, SECRETS_VERSION, Secrets, Token,
+    CaEntry, ENCRYPTION_KEY_NAME, EncryptionKey, Finding, LeafId, Rotation, SECRETS_VERSION, Secrets, Token,
     tree::{Node, Place, read},
     write::field,
 };
 use crate::pki::{
-    certificate::{CaError, Signer, Validity},
-    key::{KeyError, KeyPair},
+    certificate::{CaCertificate, CaError, Signer, Validity},
+    key::KeyPair,
     pem,
-    table::Ca,
+    table::{Ca, Scope, TABLE},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nodekiln_plan::{NodeName, Secret, Sha256};
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     fn secrets(&mut self, root: &Place) -> Option<Secrets> {
-        const KEYS: [&str; 9] = [
+        const KEYS: [&str; 10] = [
             "version",
             "createdAt",
             "generation",
@@ -58,6 +58,7 @@ impl Reader {
             "authorities",
             "serviceAccount",
             "encryptionKeys",
+            "leafKeys",
             "bootstrapTokens",
         ];
         let fields = self.fields(root, "", &KEYS)?;
@@ -83,6 +84,7 @@ impl Reader {
         let authorities = self.authorities(&fields);
         let service_account = self.service_account(&fields);
         let encryption = self.encryption(&fields);
+        let leaf_keys = self.leaf_keys(&fields);
         let tokens = self.tokens(&fields);
         Some(Secrets {
             created_at: created_at?,
@@ -91,42 +93,75 @@ impl Reader {
             authorities: authorities?,
             service_account: service_account?,
             encryption: encryption?,
+            leaf_keys,
             tokens,
             leaf_seed: leaf_seed?,
         })
     }
 
-    fn authorities(&mut self, root: &Fields<'_>) -> Option<BTreeMap<Ca, Vec<CaPair>>> {
+    fn authorities(&mut self, root: &Fields<'_>) -> Option<BTreeMap<Ca, Vec<CaEntry>>> {
         let place = self.required(root, "authorities")?;
         let fields = self.fields(place, "authorities", &Ca::ALL.map(field))?;
         let mut authorities = BTreeMap::new();
         for ca in Ca::ALL {
             let Some(items) = self.list(&fields, field(ca)) else { continue };
-            let mut pairs = Vec::new();
-            let mut subjects = BTreeSet::new();
+            let mut entries: Vec<CaEntry> = Vec::new();
+            let mut seen = BTreeSet::new();
             for (index, place) in items.iter().enumerate() {
                 let path = format!("authorities.{}[{index}]", field(ca));
-                let Some(pair) = self.ca_pair(place, &path) else { continue };
-                if !subjects.insert(pair.certificate.clone()) {
+                let Some(entry) = self.ca_entry(place, &path) else { continue };
+                if !seen.insert(entry.certificate.clone()) {
                     self.add(place, &path, "stands in the list twice");
                 }
-                pairs.push(pair);
+                let fault = match entry.rotation {
+                    _ if index == 0 => entry.rotation.map(|_| "is the first and issues: it has no part in a rotation"),
+                    Some(Rotation::Next) if entry.key.is_none() => Some("is about to issue and has no key"),
+                    Some(other) if entries.iter().any(|e| e.rotation.is_some_and(|known| known != other)) => {
+                        Some("is part of another step of the rotation than the one before it")
+                    }
+                    _ => None,
+                };
+                if let Some(fault) = fault {
+                    self.add(place, &path, fault);
+                }
+                entries.push(entry);
             }
-            authorities.insert(ca, pairs);
+            if entries.iter().filter(|entry| entry.rotation == Some(Rotation::Next)).count() > 1 {
+                self.add(place, &format!("authorities.{}", field(ca)), "has two that are about to issue");
+            }
+            authorities.insert(ca, entries);
         }
         (authorities.len() == Ca::ALL.len()).then_some(authorities)
     }
 
-    fn ca_pair(&mut self, place: &Place, path: &str) -> Option<CaPair> {
-        let fields = self.fields(place, path, &["certificate", "key"])?;
+    fn ca_entry(&mut self, place: &Place, path: &str) -> Option<CaEntry> {
+        let fields = self.fields(place, path, &["certificate", "key", "rotation"])?;
         let certificate = self.pem(&fields, "certificate", pem::CERTIFICATE);
-        if !fields.fields.contains_key("key") {
-            self.add(place, path, "has no `key`: external CAs are not supported yet");
-            return None;
-        }
-        let key = self.private_key(&fields, "key")?;
+        let rotation = match fields.fields.contains_key("rotation").then(|| self.text(&fields, "rotation")) {
+            None => None,
+            Some(text) => match text?.1 {
+                "next" => Some(Rotation::Next),
+                "previous" => Some(Rotation::Previous),
+                _ => {
+                    self.add(
+                        fields.fields["rotation"],
+                        &format!("{path}.rotation"),
+                        "is neither `next` nor `previous`",
+                    );
+                    return None;
+                }
+            },
+        };
+        let key = match fields.fields.contains_key("key") {
+            true => Some(self.private_key(&fields, "key")?),
+            false => None,
+        };
         let certificate = certificate?;
-        if let Err(error) = Signer::open(&certificate, key.clone()) {
+        let opened = match key.clone() {
+            Some(key) => Signer::open(&certificate, key).map(|_| ()),
+            None => CaCertificate::parse(&certificate).map(|_| ()),
+        };
+        if let Err(error) = opened {
             // Which half is wrong nobody knows; the key's line is where the eye should go, the words name both.
             let (name, message) = match error {
                 CaError::OtherKey => ("key", "does not belong to the certificate beside it".to_owned()),
@@ -135,7 +170,50 @@ impl Reader {
             self.add(fields.fields[name], &format!("{path}.{name}"), message);
             return None;
         }
-        Some(CaPair { certificate: certificate.to_vec(), key })
+        Some(CaEntry { certificate: certificate.to_vec(), key, rotation })
+    }
+
+    /// None in a file whose keys are all derived.
+    fn leaf_keys(&mut self, root: &Fields<'_>) -> BTreeMap<LeafId, KeyPair> {
+        const NAME: &str = "leafKeys";
+        let mut keys = BTreeMap::new();
+        let items = match root.fields.contains_key(NAME) {
+            true => self.list(root, NAME).unwrap_or_default(),
+            false => return keys,
+        };
+        for (index, place) in items.iter().enumerate() {
+            let path = format!("{NAME}[{index}]");
+            let Some(fields) = self.fields(place, &path, &["row", "node", "generation", "key"]) else { continue };
+            let row = self.text(&fields, "row").and_then(|(place, name)| {
+                let found = TABLE.iter().find(|spec| spec.name == name);
+                if found.is_none() {
+                    self.add(place, &format!("{path}.row"), "is no certificate that nodekiln makes");
+                }
+                found
+            });
+            let node = match fields.fields.contains_key("node").then(|| self.text(&fields, "node")) {
+                None => None,
+                Some(None) => continue,
+                Some(Some((place, name))) => match name.parse::<NodeName>() {
+                    Ok(node) => Some(node),
+                    Err(_) => {
+                        self.add(place, &format!("{path}.node"), "is not the name of a node");
+                        continue;
+                    }
+                },
+            };
+            let (generation, key) = (self.number(&fields, "generation"), self.private_key(&fields, "key"));
+            let (Some(spec), Some(generation), Some(key)) = (row, generation, key) else { continue };
+            if node.is_some() != (spec.scope == Scope::Node) {
+                let scope = if node.is_some() { "has a `node`, but is shared by all" } else { "has no `node`" };
+                self.add(place, &path, scope);
+            } else if !key.is_rsa() {
+                self.add(fields.fields["key"], &format!("{path}.key"), "is not RSA: other keys are derived");
+            } else if keys.insert((spec.row, node, generation), key).is_some() {
+                self.add(place, &path, "stands in the list twice");
+            }
+        }
+        keys
     }
 
     fn service_account(&mut self, root: &Fields<'_>) -> Option<KeyPair> {
@@ -312,11 +390,7 @@ impl Reader {
         let key = match KeyPair::from_pem(text) {
             Ok(key) => key,
             Err(error) => {
-                let hint = match error {
-                    KeyError::Pem(pem::PemError::Label(_)) => "; `openssl pkcs8 -topk8 -nocrypt` converts it",
-                    _ => "",
-                };
-                self.add(place, &path, format!("{error}{hint}"));
+                self.add(place, &path, error.to_string());
                 return None;
             }
         };

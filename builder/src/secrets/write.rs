@@ -1,7 +1,10 @@
 //! `secrets.yaml` as text.
 
-use super::{SECRETS_VERSION, Secrets};
-use crate::pki::{pem, table::Ca};
+use super::{Rotation, SECRETS_VERSION, Secrets};
+use crate::pki::{
+    pem,
+    table::{self, Ca},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nodekiln_plan::Secret;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -10,7 +13,8 @@ use zeroize::Zeroizing;
 const HEADER: &str = "\
 # The secrets of one cluster, made by nodekiln. This file is the cluster: whoever reads it is its administrator, and
 # without it no node can be rebuilt. Keep it off the nodes, out of version control unless encrypted, and backed up.
-# All certificates and keys of nodes follow from it; it is not changed by `nodekiln build`.
+# All certificates and keys of nodes follow from it. `nodekiln build` changes nothing in it; it adds keys and tokens that
+# a grown cluster lacks.
 ";
 
 /// The key of a CA in the file.
@@ -25,9 +29,11 @@ pub(super) fn field(ca: Ca) -> &'static str {
 /// Writes the file. Texts that are not plain by their type are JSON strings, which YAML reads as they are.
 pub(super) fn render(secrets: &Secrets) -> Secret {
     // Enough for all but very long lists of CAs: a copy left behind by growing would not be wiped.
-    let pairs: usize = secrets.authorities.values().flatten().map(|pair| pair.certificate.len() * 2 + 512).sum();
-    let mut out =
-        Vec::with_capacity(HEADER.len() + 4096 + pairs + (secrets.encryption.len() + secrets.tokens.len()) * 384);
+    let pairs: usize = secrets.authorities.values().flatten().map(|entry| entry.certificate.len() * 2 + 4096).sum();
+    let keys = (secrets.leaf_keys.len() + 1) * 4096;
+    let mut out = Vec::with_capacity(
+        HEADER.len() + 4096 + pairs + keys + (secrets.encryption.len() + secrets.tokens.len()) * 384,
+    );
     let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
 
     text(HEADER);
@@ -37,14 +43,21 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
     text(&format!("generation: {}\n", secrets.generation));
     text(&format!("renewedAt: \"{}\"\n", time(secrets.renewed_at)));
     text(&format!("leafSeed: \"{}\"\n", &*base64(&secrets.leaf_seed[..])));
-    text("# The first pair of each list signs, all are trusted.\nauthorities:\n");
+    text("# The first of each list issues certificates, all are trusted.\nauthorities:\n");
     for ca in Ca::ALL {
         text(&format!("  {}:\n", field(ca)));
-        for pair in &secrets.authorities[&ca] {
+        for entry in &secrets.authorities[&ca] {
             text("  - certificate: |\n");
-            block(&pem::encode_secret(pem::CERTIFICATE, &pair.certificate), &mut text);
-            text("    key: |\n");
-            block(&pair.key.private_pem(), &mut text);
+            block(&pem::encode_secret(pem::CERTIFICATE, &entry.certificate), &mut text);
+            if let Some(key) = &entry.key {
+                text("    key: |\n");
+                block(&key.private_pem(), &mut text);
+            }
+            match entry.rotation {
+                None => {}
+                Some(Rotation::Next) => text("    rotation: next\n"),
+                Some(Rotation::Previous) => text("    rotation: previous\n"),
+            }
         }
     }
     text("serviceAccount:\n  privateKey: |\n");
@@ -57,6 +70,17 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
         text("  secret: \"");
         text(&base64(key.key.expose()));
         text("\"\n");
+    }
+    if !secrets.leaf_keys.is_empty() {
+        text("# RSA keys of certificates: they cannot be derived from the seed.\nleafKeys:\n");
+    }
+    for ((row, node, generation), key) in &secrets.leaf_keys {
+        text(&format!("- row: {}\n", table::spec(*row).name));
+        if let Some(node) = node {
+            text(&format!("  node: {}\n", serde_json::Value::from(node.as_str())));
+        }
+        text(&format!("  generation: {generation}\n  key: |\n"));
+        block(&key.private_pem(), &mut text);
     }
     if !secrets.tokens.is_empty() {
         text("# Bootstrap tokens, by pool or node. Their lives count from when they were made.\nbootstrapTokens:\n");

@@ -92,7 +92,7 @@ fn leaf_key(cluster: &Cluster, row: Row, name: &str) -> Vec<u8> {
 /// Each fault is planted as a file of the user's, and found as what it is.
 #[test]
 fn a_key_in_the_wrong_place() {
-    let (apart, external, pools) = (topology::etcd_nodes(), topology::external(), topology::pools());
+    let (apart, pools) = (topology::etcd_nodes(), topology::pools());
     let shared = |cluster: &Cluster, value| authority(cluster).shared(value).value.bytes.expose().to_vec();
     let token = |owner: &str| {
         let mut secrets = secrets::tests::fixture(1);
@@ -110,8 +110,6 @@ fn a_key_in_the_wrong_place() {
         (&apart, "e1", leaf_key(&apart, Row::KubeletClient, "e1"), "kubelet.conf/e1"),
         (&apart, "e1", shared(&apart, Shared::CaKey), "ca"),
         (&apart, "e1", shared(&apart, Shared::ServiceAccountKey), "sa"),
-        // Our etcd's client key is of no use to another etcd.
-        (&external, "cp1", leaf_key(&external, Row::ApiServerEtcdClient, "cp1"), "apiserver-etcd-client"),
         // A token is the only credential.
         (&pools, "edge", leaf_key(&pools, Row::KubeletClient, "edge"), "kubelet.conf/edge"),
         (&pools, "edge", leaf_key(&pools, Row::KubeletServer, "edge"), "kubelet-server/edge"),
@@ -133,20 +131,24 @@ fn a_key_in_the_wrong_place() {
 /// A key for an external etcd is the user's own affair, in its own place alone.
 #[test]
 fn the_users_key_for_an_external_etcd() {
-    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
     let mut cluster = topology::external();
     let etcd = cluster.external_etcd.as_mut().unwrap();
-    etcd.cert = Some(NodeFile::Input(input("client.crt", b"CERT")));
-    etcd.key = Some(NodeFile::Input(input("client.key", key.as_bytes())));
-    assert_eq!(held(&cluster, "cp1").unwrap(), control_plane("cp1", &[]));
+    etcd.cert = Some(NodeFile::Input(input("client.crt", certificate.as_bytes())));
+    etcd.key = Some(NodeFile::Input(input("client.key", key.serialize_pem().as_bytes())));
+    let mut held_by_all = control_plane("cp1", &[]);
+    held_by_all.insert("etcd.external.keyFile".to_owned());
+    assert_eq!(held(&cluster, "cp1").unwrap(), held_by_all);
     // One of the cluster's under that name is found nevertheless.
-    let ours = leaf_key(&cluster, Row::EtcdPeer, "cp1");
-    cluster.external_etcd.as_mut().unwrap().key = Some(NodeFile::Input(input("client.key", &ours)));
+    let ours = secrets::tests::fixture(1).authorities[&pki::Ca::Etcd][0].key.clone().unwrap();
+    let etcd = cluster.external_etcd.as_mut().unwrap();
+    etcd.cert = None;
+    etcd.key = Some(NodeFile::Input(input("client.key", ours.private_pem().expose())));
+    let node = &cluster.nodes[0];
+    let error = pki::fill(&authority(&cluster), &plan(&cluster, node, &sources()).unwrap()).unwrap_err();
     let path = "/etc/kubernetes/pki/apiserver-etcd-client.key";
-    assert_eq!(
-        held(&cluster, "cp1").unwrap_err(),
-        [format!("cp1: {path} holds the key `etcd-peer/cp1`, which this node must not have")]
-    );
+    assert_eq!(error.to_string(), format!("{path}: this node must not hold the key `etcd-ca`"));
 }
 
 /// Every key that a draft names may be where it is, by the table alone.

@@ -1,6 +1,7 @@
 //! Tests of certificates: every field read back.
 
 use super::*;
+use x509_parser::prelude::ParsedExtension;
 
 /// `der` with another subject and issuer, signed again.
 pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
@@ -25,15 +26,16 @@ pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
     let mut draft = Vec::new();
     der_header(0x30, tbs.len(), &mut draft);
     draft.extend_from_slice(&tbs);
-    finish(&draft, key)
+    finish(&draft, None, key, key).unwrap()
 }
 
 use crate::{
-    config::Cluster,
+    config::{Algorithm, Cluster},
     draft::{Leaf, LeafForm, Row},
     pki::{
         Authority, KeyId,
         fixture::{self, DAY, YEAR},
+        key::tests::ALGORITHMS,
         pem,
         table::{self, CommonName},
     },
@@ -71,7 +73,13 @@ fn subject_key_id<'a>(certificate: &'a X509Certificate<'_>) -> &'a [u8] {
 
 #[test]
 fn cas() {
-    let authority = fixture::authority();
+    for algorithm in ALGORITHMS {
+        cas_of(algorithm);
+    }
+}
+
+fn cas_of(algorithm: Algorithm) {
+    let (_, authority) = fixture::of_algorithm(algorithm);
     for (ca, name) in [(Ca::Kubernetes, "kubernetes"), (Ca::Etcd, "etcd-ca"), (Ca::FrontProxy, "front-proxy-ca")] {
         let der = ca_der(authority, ca);
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();
@@ -101,10 +109,24 @@ fn cas() {
 /// Every field of every row, read back by a parser that is not the writer's.
 #[test]
 fn leaves() {
-    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    for algorithm in ALGORITHMS {
+        leaves_of(algorithm);
+    }
+}
+
+fn leaves_of(algorithm: Algorithm) {
+    let (cluster, authority) = fixture::of_algorithm(algorithm);
     let mut serials = BTreeMap::new();
-    let leaves = fixture::all_leaves(&cluster);
-    assert_eq!(leaves.len(), 10 + 3 * 3 + 2 * 4);
+    let leaves = fixture::all_leaves(cluster);
+    let control_planes = if algorithm == Algorithm::EcdsaP256 { 3 } else { 1 };
+    let shared = if algorithm.is_rsa() { 9 } else { 10 };
+    assert_eq!(leaves.len(), shared + 3 * control_planes + 2 * (control_planes + 1));
+    // The signature is of the CA's kind.
+    let signature = match algorithm {
+        Algorithm::EcdsaP256 => oid_registry::OID_SIG_ECDSA_WITH_SHA256,
+        Algorithm::EcdsaP384 => oid_registry::OID_SIG_ECDSA_WITH_SHA384,
+        _ => oid_registry::OID_PKCS1_SHA256WITHRSA,
+    };
     for leaf in &leaves {
         let spec = table::spec(leaf.row);
         let id = KeyId::Leaf(leaf.row, leaf.node.clone());
@@ -112,7 +134,7 @@ fn leaves() {
         let (rest, certificate) = X509Certificate::from_der(&der).unwrap();
         assert!(rest.is_empty());
         assert_eq!(certificate.version().0, 2, "{id}");
-        assert_eq!(certificate.signature_algorithm.algorithm, oid_registry::OID_SIG_ECDSA_WITH_SHA256);
+        assert_eq!(certificate.signature_algorithm.algorithm, signature, "{id}");
         assert_eq!(certificate.tbs_certificate.signature, certificate.signature_algorithm);
 
         let node = leaf.node.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -139,7 +161,10 @@ fn leaves() {
         );
         assert_eq!(extensions(&certificate), expected, "{id}");
         assert!(!certificate.basic_constraints().unwrap().unwrap().value.ca, "{id}");
-        assert_eq!(certificate.key_usage().unwrap().unwrap().value.flags, 1, "{id}: digitalSignature alone");
+        // digitalSignature, and keyEncipherment (bit 2) where the key could do it.
+        let kubelet = matches!(leaf.row, Row::KubeletClient | Row::KubeletServer);
+        let rsa = algorithm.is_rsa() && !kubelet;
+        assert_eq!(certificate.key_usage().unwrap().unwrap().value.flags, if rsa { 0b101 } else { 1 }, "{id}");
         let usage = certificate.extended_key_usage().unwrap().unwrap().value;
         let (server, client) = (spec.usage != Usage::Client, spec.usage != Usage::Server);
         assert_eq!((usage.server_auth, usage.client_auth, usage.any), (server, client, false), "{id}");
@@ -172,6 +197,7 @@ fn leaves() {
         let issued = authority.issue(leaf).unwrap();
         let key = KeyPair::from_pem(text(&issued.form(LeafForm::Key).bytes)).unwrap();
         assert_eq!(certificate.public_key().raw, key.spki(), "{id}");
+        assert_eq!(key.algorithm(), Some(if kubelet { Algorithm::EcdsaP256 } else { algorithm }), "{id}");
         assert_eq!(issued.spki, Sha256::of(certificate.public_key().raw), "{id}");
         let both = issued.form(LeafForm::Both).bytes;
         let forms = [LeafForm::Certificate, LeafForm::Key].map(|form| issued.form(form).bytes);
@@ -331,10 +357,16 @@ fn at(time: i64) -> String {
 
 #[test]
 fn openssl_accepts_every_leaf_for_its_purpose_alone() {
-    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    for algorithm in ALGORITHMS {
+        accepted(algorithm);
+    }
+}
+
+fn accepted(algorithm: Algorithm) {
+    let (cluster, authority) = fixture::of_algorithm(algorithm);
     let Some(folder) = openssl(authority) else { return };
     let now = at(NOW);
-    for leaf in fixture::all_leaves(&cluster) {
+    for leaf in fixture::all_leaves(cluster) {
         let spec = table::spec(leaf.row);
         let id = KeyId::Leaf(leaf.row, leaf.node.clone());
         let pem = authority.issue(&leaf).unwrap().form(LeafForm::Certificate);
@@ -385,7 +417,13 @@ fn openssl_knows_names_times_and_strangers() {
 /// Keys as openssl reads them: every one is whole and belongs to its certificate.
 #[test]
 fn openssl_reads_every_key() {
-    let (authority, cluster) = (fixture::authority(), fixture::cluster());
+    for algorithm in ALGORITHMS {
+        keys_read(algorithm);
+    }
+}
+
+fn keys_read(algorithm: Algorithm) {
+    let (cluster, authority) = fixture::of_algorithm(algorithm);
     let Some(folder) = openssl(authority) else { return };
     let path = folder.path().join("both.pem");
     let public = |args: &[&str]| {
@@ -393,7 +431,7 @@ fn openssl_reads_every_key() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    for leaf in fixture::all_leaves(&cluster_of_one(cluster)) {
+    for leaf in fixture::all_leaves(&cluster_of_one(cluster.clone())) {
         let both = authority.issue(&leaf).unwrap().form(LeafForm::Both);
         std::fs::write(&path, both.bytes.expose()).unwrap();
         public(&["pkey", "-check", "-noout"]);
@@ -404,4 +442,85 @@ fn openssl_reads_every_key() {
 fn cluster_of_one(mut cluster: Cluster) -> Cluster {
     cluster.nodes.truncate(1);
     cluster
+}
+
+// The traps of rcgen that we know of, each by its name; others stand with what they are about: repeated attributes of a
+// name with the secrets, keys that come out under a wrong label with the keys.
+
+/// rcgen issue 448: it takes the algorithm of a signature for that of a key. A P-384 key in a certificate that a P-256 or
+/// RSA CA signs keeps its own curve.
+#[test]
+fn trap_the_key_is_of_its_own_algorithm() {
+    let keys: Vec<KeyPair> = [Algorithm::EcdsaP256, Algorithm::EcdsaP384, Algorithm::Rsa2048]
+        .map(|algorithm| KeyPair::generate(algorithm, &mut secrets::tests::fixed_random(5)).unwrap())
+        .into();
+    let validity = Validity::starting(NOW, YEAR).unwrap();
+    let subject = Subject { common_name: "x", organization: None, sans: &[], usage: Usage::Client };
+    for ca in &keys {
+        let signer = Signer::open(&self_signed(Ca::Etcd, ca, validity).unwrap(), ca.clone()).unwrap();
+        for key in &keys {
+            let der = signer.issue(&subject, key, validity).unwrap();
+            let (_, leaf) = X509Certificate::from_der(&der).unwrap();
+            assert_eq!(leaf.public_key().raw, key.spki());
+            assert!(ca.verifies(leaf.tbs_certificate.as_ref(), &leaf.signature_value.data));
+        }
+    }
+    // And should it come out otherwise, it is refused.
+    let draft = {
+        let params = params("x", None, validity).unwrap();
+        let draft = params.self_signed(&Public::of(&keys[0])).unwrap();
+        draft.der().to_vec()
+    };
+    assert!(finish(&draft, None, &keys[0], &keys[0]).is_ok());
+    assert!(matches!(finish(&draft, None, &keys[1], &keys[0]), Err(CertificateError::PublicKey)));
+    assert!(matches!(finish(&draft, None, &keys[0], &keys[1]), Err(CertificateError::Algorithm)));
+}
+
+/// rcgen opens a CA with any key, and any certificate as a CA.
+#[test]
+fn trap_a_ca_is_one_and_the_key_is_its_own() {
+    let [a, b] =
+        [1, 2].map(|seed| KeyPair::generate(Algorithm::EcdsaP384, &mut secrets::tests::fixed_random(seed)).unwrap());
+    let ca = self_signed(Ca::Kubernetes, &a, Validity::starting(NOW, YEAR).unwrap()).unwrap();
+    assert_eq!(Signer::open(&ca, b).err(), Some(CaError::OtherKey));
+    let signer = Signer::open(&ca, a.clone()).unwrap();
+    let subject = Subject { common_name: "x", organization: None, sans: &[], usage: Usage::Client };
+    let leaf = signer.issue(&subject, &a, signer.validity()).unwrap();
+    assert_eq!(Signer::open(&leaf, a).err(), Some(CaError::NotCa));
+}
+
+/// rcgen's serial number is the same for every certificate of a key: ours differs wherever anything differs.
+#[test]
+fn trap_serial_numbers_differ_under_one_key() {
+    let (cluster, authority) = fixture::of_algorithm(Algorithm::EcdsaP256);
+    let key = KeyPair::from_scalar(Algorithm::EcdsaP256, &[7; 32]).unwrap();
+    let signer = &authority.signer(Ca::Kubernetes);
+    let sans = table::leaf(Row::ApiServer, cluster, cluster.nodes.first()).sans;
+    let subject = |common_name, sans| Subject { common_name, organization: None, sans, usage: Usage::Server };
+    let validity = Validity::starting(NOW, YEAR).unwrap();
+    let later = Validity::starting(NOW + 1, YEAR).unwrap();
+    let serials: std::collections::BTreeSet<Vec<u8>> = [
+        signer.issue(&subject("a", &[]), &key, validity),
+        signer.issue(&subject("b", &[]), &key, validity),
+        signer.issue(&subject("a", &sans), &key, validity),
+        signer.issue(&subject("a", &[]), &key, later),
+    ]
+    .map(|der| X509Certificate::from_der(&der.unwrap()).unwrap().1.raw_serial().to_vec())
+    .into();
+    assert_eq!(serials.len(), 4);
+}
+
+/// rcgen's defaults: valid from 1975 to 4096, a placeholder for a subject, no authority key identifier. `leaves` reads
+/// all fields back; here, that none of them shines through.
+#[test]
+fn trap_no_default_shines_through() {
+    for algorithm in ALGORITHMS {
+        let (cluster, authority) = fixture::of_algorithm(algorithm);
+        for leaf in fixture::all_leaves(cluster) {
+            let der = der(authority, &leaf);
+            assert!(!der.windows(5).any(|window| window == b"rcgen"), "{leaf:?}");
+            let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+            assert!(certificate.validity().not_before.timestamp() > NOW - 2 * DAY);
+        }
+    }
 }

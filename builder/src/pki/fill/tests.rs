@@ -209,7 +209,7 @@ fn leaves_must_not_outlive_their_ca() {
     assert_eq!(
         error.to_string(),
         "certificateValidityPeriod: leaves would end 2036-01-29, after the kubernetes CA's certificate, which ends \
-         2036-01-29"
+         2036-01-29; set it to at most 87600h, or make another CA (`nodekiln secrets rotate-ca`)"
     );
     cluster.certificate_validity = i64::MAX;
     assert!(matches!(Authority::open(&secrets, &cluster), Err(OpenError::Validity)));
@@ -568,4 +568,74 @@ fn tokens() {
     let mut other = draft(&pool, &pool, Mode::PRIVATE);
     other.api = vec![object(text("x"))];
     assert!(matches!(fill(&authority, &other), Err(FillError::Placement { .. })), "pools tell nobody");
+}
+
+/// The user's own key for etcd is placed as ours would be, told as the user's, and its certificate bounds the payload.
+#[test]
+fn the_users_own_files_for_etcd() {
+    use crate::{
+        config::{ExternalEtcd, InputFile, NodeFile},
+        pki::{Authority, ExternalEtcdError, OpenError, table::Usage},
+    };
+    let other = Authority::open(&secrets::tests::fixture(2), &fixture::cluster()).unwrap();
+    let key = crate::pki::key::tests::rsa_fixture();
+    let subject =
+        crate::pki::certificate::Subject { common_name: "theirs", organization: None, sans: &[], usage: Usage::Client };
+    let validity = crate::pki::certificate::Validity::starting(NOW, 5 * DAY).unwrap();
+    let certificate = other.signer(Ca::Etcd).issue(&subject, &key, validity).unwrap();
+    let certificate = crate::pki::pem::encode_secret("CERTIFICATE", &certificate);
+    let input = |bytes: &[u8]| Some(NodeFile::Input(InputFile { path: "x".into(), bytes: bytes.into() }));
+    let with = |cert, key| {
+        let mut cluster = fixture::cluster();
+        cluster.external_etcd = Some(ExternalEtcd { endpoints: vec![], ca: None, cert, key });
+        cluster
+    };
+    let pkcs1: &[u8] = include_bytes!("../key/fixtures/rsa-pkcs1.pem");
+    let cluster = with(input(certificate.expose()), input(pkcs1));
+    let authority = Authority::open(&secrets::tests::fixture(1), &cluster).unwrap();
+    let bytes = |file: &Option<NodeFile>| match file {
+        Some(NodeFile::Input(file)) => Contents::Bytes(crate::draft::Blob::of(file.bytes.clone())),
+        _ => panic!(),
+    };
+    let external = cluster.external_etcd.as_ref().unwrap();
+    let (path, private) = ("/etc/kubernetes/pki/apiserver-etcd-client.key", Mode::PRIVATE);
+    let draft = |name: &str, mode| {
+        let mut draft = fixture::draft(&cluster, name);
+        draft.files.retain(
+            |file| !matches!(&file.contents, Contents::Leaf(leaf, _) if table::spec(leaf.row).issuer == Ca::Etcd),
+        );
+        draft.files.push(file(path, mode, FileKind::Laid, bytes(&external.key)));
+        draft.files.push(file("/etc/kubernetes/pki/x.crt", mode, FileKind::Laid, bytes(&external.cert)));
+        draft
+    };
+    let filled = fill(&authority, &draft("cp1", private)).unwrap();
+    assert!(filled.keys.contains(&(KeyId::ExternalEtcd, key.spki_sha256())));
+    assert_eq!(filled.plan.identity.boot_before, NOW + 5 * DAY);
+    assert_eq!(authority.identify(&key.spki_sha256()), Some(KeyId::ExternalEtcd));
+    assert!(authority.key_ids().contains(&KeyId::ExternalEtcd));
+    // Nothing of our own etcd is issued.
+    assert!(!authority.key_ids().contains(&KeyId::Leaf(Row::ApiServerEtcdClient, None)));
+    let leaf = table::leaf(Row::ApiServerEtcdClient, &cluster, None);
+    assert!(matches!(authority.issue(&leaf), Err(IssueError::Unused("apiserver-etcd-client"))));
+    assert!(matches!(fill(&authority, &draft("cp1", Mode::PUBLIC)), Err(FillError::Mode { .. })));
+    let Err(error @ FillError::Placement { .. }) = fill(&authority, &draft("w1", private)) else { panic!() };
+    assert_eq!(error.to_string(), format!("{path}: this node must not hold the key `etcd.external.keyFile`"));
+
+    let open = |cert, key| match Authority::open(&secrets::tests::fixture(1), &with(cert, key)).err() {
+        Some(OpenError::ExternalEtcd(error)) => Some(error),
+        other => panic!("{other:?}"),
+    };
+    let encrypted: &[u8] = include_bytes!("../key/fixtures/p256-encrypted.pem");
+    let p256: &[u8] = include_bytes!("../key/fixtures/p256-sec1.pem");
+    let good = || input(certificate.expose());
+    assert_eq!(open(good(), input(b"x")), Some(ExternalEtcdError::Key));
+    assert_eq!(open(good(), input(encrypted)), Some(ExternalEtcdError::Key));
+    assert_eq!(open(good(), input(&[pkcs1, p256].concat())), Some(ExternalEtcdError::Key));
+    assert_eq!(open(good(), input(p256)), Some(ExternalEtcdError::OtherKey));
+    assert_eq!(open(input(b"x"), input(pkcs1)), Some(ExternalEtcdError::Certificate));
+    // A key of the cluster's own stays what it is, whoever names it.
+    let ca_key = secrets::tests::fixture(1).authorities[&Ca::Kubernetes][0].key.clone().unwrap();
+    let authority =
+        Authority::open(&secrets::tests::fixture(1), &with(None, input(ca_key.private_pem().expose()))).unwrap();
+    assert_eq!(authority.identify(&ca_key.spki_sha256()), Some(KeyId::Ca(Ca::Kubernetes)));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    config::Algorithm,
     draft::{LeafForm, Row},
     pki::{Ca, KeyId, fill, fixture, table},
 };
@@ -9,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use nodekiln_plan::Secret;
 
 fn key(seed: u8) -> KeyPair {
-    KeyPair::new(p256::SecretKey::from_slice(&[seed; 32]).unwrap())
+    KeyPair::from_scalar(Algorithm::EcdsaP256, &[seed; 32]).unwrap()
 }
 
 fn pem(secret: Secret) -> String {
@@ -88,9 +89,9 @@ fn other_kinds() {
     let scalar = p256::SecretKey::from_slice(&[9; 32]).unwrap();
     let sec1 = scalar.to_sec1_pem(p256::pkcs8::LineEnding::LF).unwrap();
     assert!(sec1.contains("BEGIN EC PRIVATE KEY"));
-    assert_eq!(private_keys(sec1.as_bytes()), [Found::Key(KeyPair::new(scalar).spki_sha256())]);
+    assert_eq!(private_keys(sec1.as_bytes()), [Found::Key(key(9).spki_sha256())]);
     // Other algorithms, by their own public half.
-    for algorithm in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384] {
+    for algorithm in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P521_SHA512] {
         let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
         let spki = Sha256::of(&rcgen::PublicKeyData::subject_public_key_info(&key));
         assert_eq!(private_keys(key.serialize_pem().as_bytes()), [Found::Key(spki)]);
@@ -116,9 +117,24 @@ fn other_kinds() {
         assert_eq!(private_keys(bad.as_bytes()), [Found::Unreadable], "{bad}");
         assert_eq!(private_keys(STANDARD.encode(&bad).as_bytes()), [Found::Unreadable], "{bad}");
     }
-    let mut cut = key(7).pkcs8().to_vec();
-    cut.truncate(100);
-    assert_eq!(private_keys(&cut), [Found::Unreadable]);
+    let p384 = KeyPair::from_scalar(Algorithm::EcdsaP384, &[7; 48]).unwrap();
+    for key in [key(7), p384, crate::pki::key::tests::rsa_fixture()] {
+        let mut cut = [b"x", &key.pkcs8()[..]].concat();
+        for text in [STANDARD.encode(&cut).into_bytes(), cut.clone(), key.private_pem().expose().to_vec()] {
+            assert_eq!(private_keys(&text), [Found::Key(key.spki_sha256())], "{}", key.algorithm_name());
+        }
+        cut.truncate(100);
+        assert_eq!(private_keys(&cut), [Found::Unreadable], "{}", key.algorithm_name());
+    }
+    for pem in [
+        include_str!("../key/fixtures/rsa-pkcs1.pem"),
+        include_str!("../key/fixtures/p384-sec1.pem"),
+        include_str!("../key/fixtures/p256-sec1.pem"),
+    ] {
+        let spki = KeyPair::from_pem(pem).unwrap().spki_sha256();
+        assert_eq!(private_keys(pem.as_bytes()), [Found::Key(spki)]);
+        assert_eq!(private_keys(STANDARD.encode(pem).as_bytes()), [Found::Key(spki)]);
+    }
 }
 
 /// What is no key: public halves, certificates, and the words alone, as programs have them among their strings.
@@ -196,11 +212,12 @@ fn identification() {
     let (authority, cluster) = (fixture::authority(), fixture::cluster());
     let secrets = crate::secrets::tests::fixture(1);
     for ca in Ca::ALL {
-        let spki = secrets.authorities[&ca][0].key.spki_sha256();
+        let spki = secrets.authorities[&ca][0].key.as_ref().unwrap().spki_sha256();
         assert_eq!(authority.identify(&spki), Some(KeyId::Ca(ca)));
     }
     assert_eq!(authority.identify(&secrets.service_account.spki_sha256()), Some(KeyId::ServiceAccount));
-    for leaf in fixture::all_leaves(&cluster) {
+    // A cluster without kube-vip has no use for its certificate.
+    for leaf in fixture::all_leaves(&cluster).into_iter().filter(|leaf| leaf.row != Row::KubeVip) {
         let issued = authority.issue(&leaf).unwrap();
         let found = private_keys(issued.form(LeafForm::Both).bytes.expose());
         assert_eq!(found, [Found::Key(issued.spki)]);
@@ -225,7 +242,6 @@ fn identification() {
             "admin.conf",
             "super-admin.conf",
             "lease",
-            "kube-vip.conf",
         ]
     );
     assert_eq!(table::spec(Row::Lease).name, "lease");

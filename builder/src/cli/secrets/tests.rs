@@ -1,0 +1,161 @@
+//! Tests of the commands: what stands on the disk after each.
+
+use super::*;
+use crate::secrets::Secrets as State;
+use std::os::unix::fs::PermissionsExt as _;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        std::fs::write(folder.file("cluster.yaml"), crate::config::examples::ALL[0].text).unwrap();
+        folder
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn secrets(&self) -> State {
+        let path = self.file("secrets.yaml");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        State::parse(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn new_secrets(&self) -> Result<(), Failure> {
+        Secrets::New(New { file: self.file("cluster.yaml"), secrets: None }).run(&Terminal::new(true))
+    }
+
+    fn import(&self, replace: bool) -> Result<(), Failure> {
+        let (folder, file) = (self.file("pki"), self.file("cluster.yaml"));
+        Secrets::Import(Import { folder, file, secrets: None, replace }).run(&Terminal::new(true))
+    }
+
+    fn renew(&self) -> Result<(), Failure> {
+        Secrets::Renew(Renew { secrets: self.file("secrets.yaml") }).run(&Terminal::new(true))
+    }
+
+    fn rotate(&self, cas: &[Authority]) -> Result<(), Failure> {
+        let (cas, file) = (cas.to_vec(), self.file("cluster.yaml"));
+        Secrets::RotateCa(RotateCa { cas, file, secrets: None }).run(&Terminal::new(true))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn secrets_are_never_replaced_by_accident() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let first = folder.secrets().to_vec();
+    assert!(matches!(folder.new_secrets(), Err(Failure::Environment(_))));
+
+    std::fs::create_dir(folder.file("pki")).unwrap();
+    assert!(matches!(folder.import(true), Err(Failure::Input(_))), "there is nothing to import");
+    let key = crate::pki::key::KeyPair::from_scalar(crate::config::Algorithm::EcdsaP256, &[5; 32]).unwrap();
+    std::fs::write(folder.file("pki/sa.key"), key.private_pem().expose()).unwrap();
+    assert!(matches!(folder.import(false), Err(Failure::Environment(_))));
+    assert_eq!(folder.secrets().to_vec(), first);
+    // Faults are found before anything is replaced.
+    std::fs::write(folder.file("pki/ca.key"), key.private_pem().expose()).unwrap();
+    let Err(Failure::Input(error)) = folder.import(true) else { panic!("half a pair was taken") };
+    assert!(error.to_string().ends_with("/pki/ca.key: there is no ca.crt: half a pair is no CA"), "{error}");
+    assert_eq!(folder.secrets().to_vec(), first);
+    std::fs::remove_file(folder.file("pki/ca.key")).unwrap();
+
+    folder.import(true).unwrap();
+    assert_eq!(folder.secrets().service_account.spki(), key.spki());
+    let names = folder.names();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let kept = names.iter().find(|name| name.starts_with("secrets.yaml.replaced-")).unwrap();
+    assert_eq!(std::fs::read(folder.file(kept)).unwrap(), first.expose());
+    assert_eq!(folder.file(kept).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn renewing_and_rotating() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    folder.renew().unwrap();
+    assert_eq!(folder.secrets().generation(), 2);
+    folder.rotate(&[Authority::Etcd]).unwrap();
+    assert_eq!(folder.secrets().next_step(Ca::Etcd), RotationStep::Issue);
+    assert_eq!(folder.secrets().next_step(Ca::Kubernetes), RotationStep::Trust);
+    let before = folder.secrets().to_vec();
+    assert!(matches!(folder.rotate(&[]), Err(Failure::Input(_))), "different steps");
+    assert_eq!(folder.secrets().to_vec(), before);
+    folder.rotate(&[Authority::Kubernetes, Authority::FrontProxy]).unwrap();
+    folder.rotate(&[]).unwrap();
+    folder.rotate(&[]).unwrap();
+    let secrets = folder.secrets();
+    assert!(Ca::ALL.iter().all(|ca| secrets.next_step(*ca) == RotationStep::Trust));
+    assert!(secrets.authorities.values().all(|entries| entries.len() == 1));
+    assert_eq!(folder.names(), ["cluster.yaml", "secrets.yaml"], "nothing is left behind");
+}
+
+/// Two writers: the second sees that what it read is old, and loses nothing.
+#[test]
+fn a_change_in_between_is_seen() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let path = folder.file("secrets.yaml");
+    let mut mine = folder.secrets();
+    let before = mine.fingerprint();
+    folder.renew().unwrap();
+    let theirs = folder.secrets().to_vec();
+    mine.generation = 77;
+    assert!(secrets_file::update(&path, &before, &mine).is_err());
+    assert_eq!(folder.secrets().to_vec(), theirs);
+    let before = folder.secrets().fingerprint();
+    secrets_file::update(&path, &before, &mine).unwrap();
+    assert_eq!(folder.secrets().generation(), 77);
+}
+
+/// Everything is told but what is secret.
+#[test]
+fn what_is_shown_is_not_secret() {
+    let cluster = {
+        let mut cluster = crate::pki::fixture::cluster();
+        cluster.nodes[3].identity = crate::config::NodeIdentity::BootstrapToken { ttl: Some(3600) };
+        cluster
+    };
+    let secrets = crate::secrets::tests::of_algorithm(crate::config::Algorithm::EcdsaP256, &cluster);
+    let shown = Shown::new(&secrets, Some(&cluster));
+    let texts = [shown.text(), serde_json::to_string_pretty(&shown).unwrap()];
+    let token = secrets.token(&cluster.nodes[3].name).unwrap();
+    let mut hidden: Vec<Vec<u8>> = vec![token.secret.expose().to_vec(), secrets.leaf_seed.to_vec()];
+    hidden.extend(secrets.encryption.iter().map(|key| key.key.expose().to_vec()));
+    hidden
+        .extend(secrets.authorities.values().flatten().filter_map(|e| Some(e.key.as_ref()?.pkcs8()[36..68].to_vec())));
+    let ids = hidden
+        .iter()
+        .enumerate()
+        .map(|(n, bytes)| (crate::pki::KeyId::Token(format!("s{n}").parse().unwrap()), &bytes[..]));
+    let needles = crate::pki::scan::Needles::new(ids);
+    for text in &texts {
+        let found = crate::pki::scan::search(text.as_bytes(), &needles);
+        assert_eq!(found, (vec![], vec![]), "{text}");
+        for told in [
+            token.id(),
+            "2026-01-31T13:00:00Z",
+            "2027-01-31T12:00:00Z",
+            "2036-01-29T12:00:00Z",
+            "CN=kubernetes",
+            "CN=etcd-ca",
+            &secrets.fingerprint().to_string(),
+            &secrets.service_account.spki_sha256().to_string(),
+        ] {
+            assert!(text.contains(told), "{told} is not in {text}");
+        }
+    }
+    // Without cluster.yaml nobody knows the ends.
+    assert!(!Shown::new(&secrets, None).text().contains("ends"));
+}

@@ -1,0 +1,147 @@
+//! [`CaCertificate`]: a certificate, perhaps made by others, that is to be trusted or to sign.
+
+use super::Validity;
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+
+/// Why a certificate is no CA that we can work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CaError {
+    /// Not X.509.
+    #[error("is not an X.509 certificate")]
+    Syntax,
+    /// Not the key's.
+    #[error("does not belong to the key beside it: their public keys differ")]
+    OtherKey,
+    /// No CA.
+    #[error("is not a CA's: basicConstraints must say CA:TRUE")]
+    NotCa,
+    /// May not sign.
+    #[error("may not sign certificates: keyUsage lacks keyCertSign")]
+    KeyUsage,
+    /// Nobody could name it as an issuer (RFC 5280 §4.1.2.4).
+    #[error("has an empty subject, so that no certificate can name it as its issuer")]
+    NoName,
+    /// Damaged or forged.
+    #[error("names itself as its issuer, but is not signed by its own key")]
+    Forged,
+    /// The encoder does not do what we think it does.
+    #[error("has a subject that would not come out the same in the certificates it issues")]
+    Subject,
+}
+
+/// What is not as RFC 5280 wants it, although Kubernetes takes it: `openssl verify -x509_strict` refuses such a CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CaDoubt {
+    /// RFC 5280 §4.2.1.9.
+    #[error("its basicConstraints are not critical")]
+    NotCritical,
+    /// RFC 5280 §4.2.1.3.
+    #[error("it has no keyUsage")]
+    NoKeyUsage,
+    /// RFC 5280 §4.2.1.2.
+    #[error("it has no subjectKeyIdentifier, so its certificates do not say which key signed them")]
+    NoKeyIdentifier,
+    /// Only verifiers that take any trusted certificate as an end of the chain, as Go's do, get along without its issuer.
+    #[error("it is an intermediate CA: give its issuer in the same file, after it")]
+    Intermediate,
+}
+
+/// A CA's certificate, as far as it matters to those who trust it or sign with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaCertificate {
+    /// The subject's name, DER: byte for byte what its leaves have to say of their issuer.
+    pub subject: Vec<u8>,
+    /// The same for people (RFC 4514).
+    pub name: String,
+    /// The issuer's name, DER.
+    pub issuer: Vec<u8>,
+    /// subjectKeyIdentifier.
+    pub key_identifier: Option<Vec<u8>>,
+    /// SubjectPublicKeyInfo, DER.
+    pub spki: Vec<u8>,
+    /// Its span.
+    pub validity: Validity,
+    /// What is not as it should be.
+    pub doubts: Vec<CaDoubt>,
+}
+
+impl CaCertificate {
+    /// Reads a certificate, which must be a CA's.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub fn parse(der: &[u8]) -> Result<Self, CaError> {
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CaError::Syntax)?;
+        if !rest.is_empty() {
+            return Err(CaError::Syntax);
+        }
+        let mut doubts = Vec::new();
+        match certificate.basic_constraints() {
+            Ok(Some(constraints)) if constraints.value.ca => {
+                if !constraints.critical {
+                    doubts.push(CaDoubt::NotCritical);
+                }
+            }
+            _ => return Err(CaError::NotCa),
+        }
+        match certificate.key_usage() {
+            Ok(Some(usage)) if usage.value.key_cert_sign() => {}
+            // As OpenSSL's `req -x509` leaves it by default; kubeadm and Go take it for "all".
+            Ok(None) => doubts.push(CaDoubt::NoKeyUsage),
+            _ => return Err(CaError::KeyUsage),
+        }
+        if certificate.subject().iter_attributes().next().is_none() {
+            return Err(CaError::NoName);
+        }
+        let key_identifier = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        });
+        if key_identifier.is_none() {
+            doubts.push(CaDoubt::NoKeyIdentifier);
+        }
+        if certificate.issuer().as_raw() != certificate.subject().as_raw() {
+            doubts.push(CaDoubt::Intermediate);
+        } else if signed_itself(&certificate) == Some(false) {
+            return Err(CaError::Forged);
+        }
+        Ok(Self {
+            subject: certificate.subject().as_raw().to_vec(),
+            name: certificate.subject().to_string(),
+            issuer: certificate.issuer().as_raw().to_vec(),
+            key_identifier,
+            spki: certificate.public_key().raw.to_vec(),
+            validity: Validity {
+                not_before: certificate.validity().not_before.timestamp(),
+                not_after: certificate.validity().not_after.timestamp(),
+            },
+            doubts,
+        })
+    }
+}
+
+/// Whether the certificate's signature is its own key's; `None` where the algorithm is not known here. That is no fault:
+/// nobody verifies the signature of what is trusted already (RFC 5280 §6.1).
+fn signed_itself(certificate: &X509Certificate<'_>) -> Option<bool> {
+    let algorithm = verification(certificate)?;
+    let key = UnparsedPublicKey::new(algorithm, certificate.public_key().subject_public_key.data.as_ref());
+    let (message, signature) = (certificate.tbs_certificate.as_ref(), certificate.signature_value.data.as_ref());
+    Some(key.verify(message, signature).is_ok())
+}
+
+fn verification(certificate: &X509Certificate<'_>) -> Option<&'static dyn VerificationAlgorithm> {
+    let point = certificate.public_key().subject_public_key.data.len();
+    // Any hash may go with any curve: OpenSSL signs by SHA-256 with P-384 too.
+    Some(match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.5" => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+        "1.2.840.113549.1.1.11" => &signature::RSA_PKCS1_2048_8192_SHA256,
+        "1.2.840.113549.1.1.12" => &signature::RSA_PKCS1_2048_8192_SHA384,
+        "1.2.840.113549.1.1.13" => &signature::RSA_PKCS1_2048_8192_SHA512,
+        "1.2.840.10045.4.3.2" if point == 65 => &signature::ECDSA_P256_SHA256_ASN1,
+        "1.2.840.10045.4.3.3" if point == 65 => &signature::ECDSA_P256_SHA384_ASN1,
+        "1.2.840.10045.4.3.2" if point == 97 => &signature::ECDSA_P384_SHA256_ASN1,
+        "1.2.840.10045.4.3.3" if point == 97 => &signature::ECDSA_P384_SHA384_ASN1,
+        _ => return None,
+    })
+}

@@ -1,0 +1,147 @@
+//! Tests of renewal and rotation: at every step, old and new payloads trust each other.
+
+use super::*;
+use crate::{
+    config::{Algorithm, NodeIdentity},
+    draft::{LeafForm, Row},
+    pki::{Authority, fixture, pem, table},
+    secrets::tests::{NOW, fixed_random, of_algorithm},
+};
+use std::convert::Infallible;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+const DAY: i64 = fixture::DAY;
+const YEAR: i64 = fixture::YEAR;
+
+fn options(now: i64) -> CaOptions {
+    CaOptions { now, validity: 10 * YEAR, algorithm: Algorithm::EcdsaP384 }
+}
+
+fn rotate(secrets: &mut Secrets, now: i64) -> RotationStep {
+    secrets.rotate(Ca::Kubernetes, options(now), &mut fixed_random(now.to_le_bytes()[0])).unwrap()
+}
+
+/// Whether a leaf of `issued` is trusted by nodes that were built with `trusting`.
+fn trusts(trusting: &Secrets, issued: &Secrets) -> bool {
+    let cluster = fixture::cluster();
+    let [trusting, issued] = [trusting, issued].map(|secrets| Authority::open(secrets, &cluster).unwrap());
+    let leaf = issued.issue(&table::leaf(Row::Scheduler, &cluster, None)).unwrap();
+    let leaf = leaf.form(LeafForm::Certificate);
+    let leaf = pem::decode(pem::CERTIFICATE, std::str::from_utf8(leaf.bytes.expose()).unwrap()).unwrap();
+    let (_, leaf) = X509Certificate::from_der(&leaf).unwrap();
+    pem::blocks(trusting.bundle(Ca::Kubernetes)).unwrap().iter().any(|(_, der)| {
+        let (_, ca) = X509Certificate::from_der(der).unwrap();
+        let key = leaf.extensions().iter().find_map(|ext| match ext.parsed_extension() {
+            x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.clone(),
+            _ => None,
+        });
+        let own = crate::pki::certificate::CaCertificate::parse(der).unwrap().key_identifier;
+        ca.subject().as_raw() == leaf.issuer().as_raw() && key.map(|id| id.0.to_vec()) == own
+    })
+}
+
+#[test]
+fn three_builds() {
+    let cluster = fixture::cluster();
+    let mut steps = vec![of_algorithm(Algorithm::EcdsaP256, &cluster)];
+    for (day, step, bundle) in
+        [(100, RotationStep::Trust, 2), (101, RotationStep::Issue, 2), (102, RotationStep::Drop, 1)]
+    {
+        let mut secrets = steps.last().unwrap().clone();
+        assert_eq!(secrets.next_step(Ca::Kubernetes), step);
+        assert_eq!(rotate(&mut secrets, NOW + day * DAY), step);
+        // It is all in the file.
+        let secrets = Secrets::parse(secrets.to_vec().expose()).unwrap();
+        assert_eq!(secrets.generation(), steps.last().unwrap().generation() + 1);
+        let authority = Authority::open(&secrets, &cluster).unwrap();
+        assert_eq!(authority.bundle(Ca::Kubernetes).matches("BEGIN CERTIFICATE").count(), bundle);
+        assert_ne!(secrets.fingerprint(), steps.last().unwrap().fingerprint());
+        steps.push(secrets);
+    }
+    // Neighbours trust each other both ways; those two steps apart do not, which is why there are three.
+    for (index, pair) in steps.windows(2).enumerate() {
+        assert!(trusts(&pair[0], &pair[1]) && trusts(&pair[1], &pair[0]), "step {index}");
+    }
+    assert!(!trusts(&steps[0], &steps[2]) && !trusts(&steps[3], &steps[1]) && !trusts(&steps[3], &steps[0]));
+    // Leaves are renewed with the new CA alone: the old one may not last long enough for it.
+    let renewed: Vec<i64> = steps.iter().map(Secrets::renewed_at).collect();
+    assert_eq!(renewed, [NOW, NOW, NOW + 101 * DAY, NOW + 101 * DAY]);
+    // The algorithm of the new one is cluster.yaml's.
+    assert_eq!(steps[3].authorities[&Ca::Kubernetes][0].key.as_ref().unwrap().algorithm(), Some(Algorithm::EcdsaP384));
+    assert_eq!(steps[3].authorities[&Ca::Etcd][0].certificate, steps[0].authorities[&Ca::Etcd][0].certificate);
+    assert_eq!(steps[3].next_step(Ca::Kubernetes), RotationStep::Trust, "and again");
+}
+
+/// An external CA is rotated into one of our own: what it signed is trusted until the last step.
+#[test]
+fn from_an_external_ca() {
+    let mut secrets = of_algorithm(Algorithm::EcdsaP256, &fixture::cluster());
+    secrets.authorities.get_mut(&Ca::Kubernetes).unwrap()[0].key = None;
+    rotate(&mut secrets, NOW + DAY);
+    assert!(Authority::open(&secrets, &fixture::cluster()).is_err());
+    rotate(&mut secrets, NOW + DAY);
+    assert!(Authority::open(&secrets, &fixture::cluster()).is_ok());
+    assert_eq!(secrets.authorities[&Ca::Kubernetes].len(), 2);
+}
+
+#[test]
+fn renewal() {
+    let mut cluster = fixture::cluster();
+    cluster.nodes[3].identity = NodeIdentity::BootstrapToken { ttl: Some(DAY) };
+    let worker = cluster.nodes[3].name.clone();
+    let old = of_algorithm(Algorithm::EcdsaP256, &cluster);
+    let mut new = old.clone();
+    new.renew(NOW + 300 * DAY, &mut fixed_random(9)).unwrap();
+    assert_eq!((new.generation(), new.renewed_at(), new.created_at()), (2, NOW + 300 * DAY, NOW));
+    // Another token, with a life of its own.
+    let (before, after) = (old.token(&worker).unwrap(), new.token(&worker).unwrap());
+    assert_ne!((before.id(), before.whole()), (after.id(), after.whole()));
+    assert_eq!(after.end(Some(DAY)), Some(NOW + 301 * DAY));
+    // Old and new leaves are good together: one CA, overlapping spans, other keys.
+    let [a, b] = [&old, &new].map(|secrets| Authority::open(secrets, &cluster).unwrap());
+    assert_eq!(a.bundle(Ca::Kubernetes), b.bundle(Ca::Kubernetes));
+    assert!(a.validity().not_after > b.validity().not_before);
+    for leaf in fixture::all_leaves(&cluster) {
+        assert_ne!(a.issue(&leaf).unwrap().spki, b.issue(&leaf).unwrap().spki, "{leaf:?}");
+    }
+    assert!(!new.lack(&cluster), "there is nothing left to make");
+}
+
+/// Kept keys of older generations go, and the next build makes those of the new one.
+#[test]
+fn renewal_of_rsa() {
+    let (cluster, _) = fixture::of_algorithm(Algorithm::Rsa2048);
+    let mut secrets = of_algorithm(Algorithm::Rsa2048, cluster);
+    assert!(!secrets.lack(cluster));
+    secrets.renew(NOW + DAY, &mut fixed_random(9)).unwrap();
+    assert!(secrets.leaf_keys.is_empty() && secrets.lack(cluster));
+    assert!(Authority::open(&secrets, cluster).is_err());
+    assert!(secrets.complete(cluster, NOW + DAY, fixed_random(9)).unwrap());
+    assert!(Authority::open(&secrets, cluster).is_ok());
+    assert!(secrets.leaf_keys.keys().all(|(_, _, generation)| *generation == 2));
+    // Nothing is made twice.
+    let once = secrets.to_vec();
+    assert!(!secrets.complete(cluster, NOW + DAY, fixed_random(10)).unwrap());
+    assert_eq!(secrets.to_vec(), once);
+}
+
+#[test]
+fn refused() {
+    let good = of_algorithm(Algorithm::EcdsaP256, &fixture::cluster());
+    let mut random = fixed_random(1);
+    let mut secrets = good.clone();
+    assert!(matches!(secrets.renew(NOW - 1, &mut random), Err(RotateError::Clock)));
+    assert!(matches!(secrets.renew(i64::MAX, &mut random), Err(RotateError::Last)));
+    assert_eq!(secrets.to_vec(), good.to_vec());
+    secrets.generation = u64::MAX;
+    assert!(matches!(secrets.renew(NOW, &mut random), Err(RotateError::Last)));
+    assert!(matches!(secrets.rotate(Ca::Etcd, options(NOW), &mut random), Err(RotateError::Last)));
+    secrets.generation = 1;
+    assert_eq!(secrets.to_vec(), good.to_vec());
+    // A source of randomness that fails in the middle changes nothing.
+    let mut dry = |_: &mut [u8]| Err::<(), _>("dry");
+    let failed = secrets.rotate(Ca::Etcd, options(NOW), &mut dry);
+    assert!(matches!(failed, Err(RotateError::New(NewError::Random("dry")))));
+    assert_eq!(secrets.to_vec(), good.to_vec());
+    let _: Result<(), RotateError<Infallible>> = secrets.renew(NOW, &mut random);
+}
