@@ -2,21 +2,15 @@
 
 use super::Cx;
 use crate::config::{
-    Algorithm,
     diag::Finding,
     raw::{RawCluster, RawOs},
     read::{Field, Place, unsupported},
 };
 
 impl Cx<'_, '_> {
-    pub(super) fn not_planned_yet(&mut self, raw: &RawCluster, algorithm: Algorithm) {
+    pub(super) fn not_planned_yet(&mut self, raw: &RawCluster) {
         let mut found: Vec<(Place, Finding)> = Vec::new();
         let mut later = |place: &Place, what: &str| found.push((place.clone(), unsupported(what)));
-        if algorithm != Algorithm::EcdsaP256 {
-            let said = raw.encryption_algorithm.get().map(|at| &at.place);
-            let said = said.or(raw.feature_gates.get().map(|at| &at.place));
-            later(said.unwrap_or(&Place::default()), &format!("`{algorithm:?}`"));
-        }
         let pools = raw.pools.get().into_iter().flat_map(|list| &list.value);
         let nodes = raw.nodes.get().into_iter().flat_map(|list| &list.value);
         let os: Vec<&Field<RawOs>> =

@@ -99,7 +99,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let nodes = cx.nodes(raw, &top, &shared);
     let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
     let delivery = cx.delivery(raw, &nodes);
-    cx.not_planned_yet(raw, algorithm);
+    cx.not_planned_yet(raw);
     if cx.found.has_errors() {
         return None;
     }
