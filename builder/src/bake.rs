@@ -378,7 +378,9 @@ mod tests {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         let own = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let secrets = crate::secrets::tests::fixture(1);
-        let etcd = String::from_utf8_lossy(secrets.authorities[&Ca::Etcd][0].key.private_pem().expose()).into_owned();
+        let etcd =
+            String::from_utf8_lossy(secrets.authorities[&Ca::Etcd][0].key.as_ref().unwrap().private_pem().expose())
+                .into_owned();
         for (pem, refused) in [(own, None), (etcd, Some("api.ndjson holds the key `etcd-ca`"))] {
             for value in [
                 serde_json::json!({"data": {"tls.key": STANDARD.encode(&pem)}}),
