@@ -178,7 +178,13 @@ pub fn api_state(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
         ("serviceaccounts", "kube-system"),
     ] {
         let scope: &[&str] = if namespace.is_empty() { &[kind] } else { &["-n", namespace, kind] };
-        for object in get(cluster, scope)?["items"].as_array().into_iter().flatten() {
+        let argv = [&["--show-managed-fields"], scope].concat();
+        for object in get(cluster, &argv)?["items"].as_array().into_iter().flatten() {
+            // The API server and its controllers make others, in their own time.
+            let managers = object["metadata"]["managedFields"].as_array();
+            if !managers.is_some_and(|all| all.iter().any(|entry| entry["manager"] == "nodekiln")) {
+                continue;
+            }
             let mut object = object.clone();
             if let Some(fields) = object.as_object_mut() {
                 fields.remove("status");
@@ -190,16 +196,21 @@ pub fn api_state(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
                 metadata.remove("annotations");
             }
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            // Made by Kubernetes itself, with what differs between clusters.
-            if !matches!(name.as_str(), "extension-apiserver-authentication" | "kube-root-ca.crt") {
-                state.insert(format!("{kind} {namespace}/{name}"), object);
-            }
+            state.insert(format!("{kind} {namespace}/{name}"), object);
         }
     }
     for node in get(cluster, &["nodes"])?["items"].as_array().into_iter().flatten() {
         let name = node["metadata"]["name"].as_str().unwrap_or_default();
         state.insert(format!("labels of {name}"), node["metadata"]["labels"].clone());
-        state.insert(format!("spec of {name}"), node["spec"].clone());
+        // Controllers set and take these as the node's condition changes.
+        let mut spec = node["spec"].clone();
+        if let Some(taints) = spec.get_mut("taints").and_then(Value::as_array_mut) {
+            taints.retain(|taint| !taint["key"].as_str().unwrap_or_default().starts_with("node.kubernetes.io/"));
+        }
+        if spec["taints"].as_array().is_some_and(Vec::is_empty) {
+            spec.as_object_mut().and_then(|spec| spec.remove("taints"));
+        }
+        state.insert(format!("spec of {name}"), spec);
     }
     Ok(state)
 }
