@@ -7,7 +7,7 @@ use nodekiln::{
     draft::NodeDraft,
     node::{self, Sources},
     pki::{self, Authority, Filled},
-    secrets::Secrets,
+    secrets::{CaOptions, Secrets},
 };
 use nodekiln_plan::{Sha256, paths};
 use sha2::Digest as _;
@@ -74,7 +74,8 @@ pub fn load(text: &str, folder: Option<&Path>) -> Result<Loaded> {
 
 /// Keys for `cluster` that were made at `now`. They look random and are always the same.
 pub fn authority(cluster: &Cluster, now: i64) -> Result<Authority> {
-    let secrets = Secrets::new(now, cluster.ca_certificate_validity, stream()).context("making secrets")?;
+    let mut secrets = Secrets::new(CaOptions::of(cluster, now), stream()).context("making secrets")?;
+    secrets.complete(cluster, now, stream()).context("completing secrets")?;
     Authority::open(&secrets, cluster).context("opening secrets")
 }
 

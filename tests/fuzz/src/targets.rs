@@ -8,7 +8,7 @@ use nodekiln::{
     draft,
     node::{self, Sources},
     pki::{self, Authority},
-    secrets::Secrets,
+    secrets::{CaOptions, Secrets},
 };
 use nodekiln_payload::{Artifact, EncodeOptions, Pointer, Profile, decode, encode, validate};
 use nodekiln_plan::{ApiStep, NodePlan, Secret, paths};
@@ -159,7 +159,7 @@ fn clusters() -> Vec<Vec<u8>> {
 }
 
 fn made() -> Secrets {
-    Secrets::new(NOW, SINGLE.cluster.ca_certificate_validity, stream()).expect("the stream never fails")
+    Secrets::new(CaOptions::of(&SINGLE.cluster, NOW), stream()).expect("the stream never fails")
 }
 
 fn secret_files() -> Vec<Vec<u8>> {

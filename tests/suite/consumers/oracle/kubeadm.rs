@@ -120,7 +120,7 @@ fn visit(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
-                let decoded = value.as_str().and_then(|text| base64(text));
+                let decoded = value.as_str().and_then(base64);
                 match (key.as_str(), decoded) {
                     ("certificate-authority-data" | "client-certificate-data", Some(pem)) => {
                         *value = summary(&pem).unwrap_or_else(|error| json!(error.to_string()));
