@@ -6,19 +6,60 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hasher as _},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-env-changed=NODEKILN_FIRSTBOOT");
-    match embed() {
+    match sources().and_then(|()| embed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("cargo::error={why}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the builder a digest of its own sources: two versions of it may bear one number, and what one of them made is
+/// not the other's. It keys a cache, so that 64 bits do.
+fn sources() -> Result<(), String> {
+    let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let root = manifest_dir.parent().ok_or("the builder's folder has no parent")?;
+    let mut files = Vec::new();
+    for part in ["Cargo.lock", "builder/src", "builder/build.rs", "images"] {
+        let path = root.join(part);
+        if path.exists() {
+            println!("cargo::rerun-if-changed={}", path.display());
+            list(&path, &mut files)?;
+        }
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        let bytes = fs::read(&file).map_err(|e| format!("reading {}: {e}", file.display()))?;
+        let name = file.strip_prefix(root).unwrap_or(&file).as_os_str().as_encoded_bytes();
+        for part in [name, &bytes] {
+            hasher.write_u64(part.len() as u64);
+            hasher.write(part);
+        }
+    }
+    println!("cargo::rustc-env=NODEKILN_SOURCES={:016x}", hasher.finish());
+    Ok(())
+}
+
+/// All files at and below `path`.
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let failed = |e: std::io::Error| format!("reading {}: {e}", path.display());
+    for entry in fs::read_dir(path).map_err(failed)? {
+        list(&entry.map_err(failed)?.path(), files)?;
+    }
+    Ok(())
 }
 
 fn embed() -> Result<(), String> {

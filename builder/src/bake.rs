@@ -1,11 +1,11 @@
 //! One node from draft to checked payload: fill, encode, decode again, prove placement. Pure.
 
 use crate::{
-    config::{Cluster, Delivery, DeliveryMode, Finding, Node, code},
+    config::{Cluster, Delivery, DeliveryMode, Finding, Node, Os, code},
     draft::NodeDraft,
     output::{
         manifest::{FileRole, NodeRow},
-        placement::{self, Holding, Known, Violation},
+        placement::{self, Holding, Known, Searched, Violation},
     },
     pki::{self, Authority, KeyId, table::Holder},
 };
@@ -63,6 +63,15 @@ pub enum BakeError {
         #[source]
         source: nodekiln_payload::CheckError,
     },
+    /// The draft has no digest.
+    #[error("{node}: digesting its draft")]
+    Key {
+        /// The node.
+        node: NodeName,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A key where it must not be.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Placement(Vec<Violation>),
@@ -89,6 +98,7 @@ impl BakeError {
     pub fn node(&self) -> Option<&NodeName> {
         match self {
             Self::Fill { node, .. }
+            | Self::Key { node, .. }
             | Self::Encode { node, .. }
             | Self::Check { node, .. }
             | Self::Budget { node, .. } => Some(node),
@@ -120,22 +130,27 @@ pub struct Oven<'a> {
     /// Its keys.
     authority: &'a Authority,
     /// Digest of what all payloads depend on beside their drafts.
-    base_key: Sha256,
+    base: Sha256,
+    /// Whether each node gets a `tree.tar`.
+    tree: bool,
     /// Encodes and decodes all of them.
     codec: Codec,
+    /// What was found in their contents.
+    searched: Searched,
 }
 
 impl<'a> Oven<'a> {
-    /// For the nodes of `cluster`. `base_key` is the digest of what all payloads depend on beside their drafts.
-    pub fn new(cluster: &'a Cluster, authority: &'a Authority, base_key: Sha256) -> Self {
-        Self { cluster, authority, base_key, codec: Codec::default() }
+    /// For the nodes of `cluster`, whose `secrets` have this fingerprint; with a `tree.tar` each if `tree`.
+    pub fn new(cluster: &'a Cluster, authority: &'a Authority, secrets: Sha256, tree: bool) -> Self {
+        let base = base(cluster, authority, secrets, tree);
+        Self { cluster, authority, base, tree, codec: Codec::default(), searched: Searched::default() }
     }
 
-    /// Makes the payload of `node` from its draft.
+    /// Makes the payload of `node` from its draft, whose key is `key`.
     ///
     /// # Errors
     /// See [`BakeError`]: nothing here depends on the machine.
-    pub fn bake(&self, node: &Node, draft: &NodeDraft) -> Result<Baked, BakeError> {
+    pub fn bake(&self, node: &Node, draft: &NodeDraft, key: Sha256) -> Result<Baked, BakeError> {
         let name = &node.name;
         let filled =
             pki::fill(self.authority, draft).map_err(|source| BakeError::Fill { node: name.clone(), source })?;
@@ -157,6 +172,7 @@ impl<'a> Oven<'a> {
                 known.or_else(|| self.authority.identify_nodes_own(spki))
             },
             symmetric: self.authority.needles(),
+            searched: &self.searched,
             user_files: &|path| {
                 // A Secret of the user's may hold a key of the user's.
                 (path == paths::API_OBJECTS && !self.cluster.manifests.is_empty())
@@ -182,12 +198,24 @@ impl<'a> Oven<'a> {
                 });
             }
         }
+        if self.tree {
+            let tar = nodekiln_payload::tree_tar(&filled.tree, profile)
+                .map_err(|source| BakeError::Encode { node: name.clone(), source })?;
+            nodekiln_payload::check_tree_tar(&filled.tree, &tar, profile)
+                .map_err(|source| BakeError::Check { node: name.clone(), source })?;
+            files.push(OutputFile {
+                path: format!("nodes/{name}/{}", tar.name),
+                role: FileRole::Tree,
+                bytes: tar.bytes,
+            });
+        }
         let row = NodeRow {
             name: name.clone(),
             role: node.role,
             duties: holder.duties,
             profile: profile.name.clone(),
-            key: self.key(node, draft),
+            key,
+            seal: None,
             not_before: filled.plan.identity.not_before,
             boot_before: filled.plan.identity.boot_before,
         };
@@ -221,24 +249,30 @@ impl<'a> Oven<'a> {
         Ok(files)
     }
 
-    /// Digest of all that a payload is made from: its draft, and what reaches it past the draft.
-    fn key(&self, node: &Node, draft: &NodeDraft) -> Sha256 {
-        let Cluster { delivery, certificate_validity, algorithm, .. } = self.cluster;
-        let mode = format!("{:?} {:?} {algorithm:?} {certificate_validity}", delivery.mode, delivery.base_url);
-        let ca = delivery.ca.as_ref().map(|ca| Sha256::of(&ca.bytes).to_string()).unwrap_or_default();
-        let version = node.os.ignition_version.as_str();
-        let mut parts = vec![
-            self.base_key.as_bytes().to_vec(),
-            Sha256::of(crate::draft::render(draft).as_bytes()).as_bytes().to_vec(),
-            [mode.as_str(), &ca, version].join("\n").into_bytes(),
-        ];
-        // A draft is rendered without them.
-        parts.extend(draft.accounts.iter().map(|account| {
-            let hash = account.password_hash.as_ref();
-            hash.map(|hash| Sha256::of(hash.expose()).as_bytes().to_vec()).unwrap_or_default()
-        }));
-        Sha256::of_parts(parts.iter().map(Vec::as_slice))
+    /// Digest of all that a node's part of the output is made from: its draft, what all drafts are filled in with, and
+    /// what reaches the bytes, or a refusal, past both.
+    ///
+    /// # Errors
+    /// None in practice: a draft is JSON.
+    pub fn key(&self, node: &Node, draft: &NodeDraft) -> Result<Sha256, BakeError> {
+        let failed = |source| BakeError::Key { node: node.name.clone(), source };
+        let draft = crate::draft::digest(draft).map_err(failed)?;
+        let Os { platform, ignition_version, .. } = &node.os;
+        let options = format!("{platform:?} {ignition_version:?} {:?}", node.role);
+        Ok(Sha256::of_parts([self.base.as_bytes().as_slice(), draft.as_bytes(), options.as_bytes()]))
     }
+}
+
+/// Digest of what all payloads are made from: the tool with its profiles, the secrets, what was issued from them, and
+/// how payloads are delivered. The node binaries are in the drafts that have them.
+fn base(cluster: &Cluster, authority: &Authority, secrets: Sha256, tree: bool) -> Sha256 {
+    let Cluster { delivery, certificate_validity, algorithm, .. } = cluster;
+    // `Debug` shows every field, but of a file only the name.
+    let ca = delivery.ca.as_ref().map(|ca| Sha256::of(&ca.bytes));
+    let delivery = format!("{delivery:?} {ca:?} {algorithm:?} {certificate_validity} {tree}");
+    let tool = concat!(env!("CARGO_PKG_VERSION"), " ", env!("NODEKILN_SOURCES"));
+    let issued = authority.fingerprint();
+    Sha256::of_parts([tool.as_bytes(), secrets.as_bytes(), issued.as_bytes(), delivery.as_bytes()])
 }
 
 /// `artifacts` as what `node` is given.
@@ -309,7 +343,8 @@ mod tests {
     fn bake(cluster: &Cluster) -> Result<Baked, BakeError> {
         let node = &cluster.nodes[0];
         let draft = plan(cluster, node, &fixture::sources()).unwrap();
-        Oven::new(cluster, authority(), Sha256::of(b"")).bake(node, &draft)
+        let oven = Oven::new(cluster, authority(), Sha256::of(b""), true);
+        oven.bake(node, &draft, oven.key(node, &draft)?)
     }
 
     #[test]

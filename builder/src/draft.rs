@@ -3,8 +3,10 @@
 //! Planning makes drafts without any secret, so that `validate`, `diff` and goldens need none; [`Contents`] says which
 //! key goes where, `fill` alone puts it there.
 
+mod digest;
 mod render;
 
+pub use digest::digest;
 pub use render::render;
 
 use crate::{config::San, pki::table::Holder};

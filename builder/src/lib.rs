@@ -15,6 +15,7 @@ pub mod firstboot;
 pub mod inspect;
 pub mod node;
 pub mod output;
+mod parallel;
 pub mod pki;
 pub mod release;
 pub mod secrets;

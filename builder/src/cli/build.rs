@@ -8,12 +8,14 @@ use crate::{
     config::{self, Cluster, examples::Example},
     firstboot::Firstboot,
     node::Sources,
-    output::{self, Built, WriteError, secrets_file},
-    pki::{Authority, certificate::BACKDATE},
+    output::{self, Built, WriteError, Written, secrets_file},
+    pki::{Authority, Ca, certificate::BACKDATE},
     secrets::Secrets,
 };
 use anyhow::{Context as _, anyhow};
+use nodekiln_plan::NodeName;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -40,6 +42,12 @@ pub struct Build {
     /// Static nodekiln-firstboot binary to use, one per architecture; the embedded one serves its own otherwise.
     #[arg(long, value_name = "FILE")]
     firstboot: Vec<PathBuf>,
+    /// Remake only this node's payload and keep the others' as they are in the folder. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    node: Vec<String>,
+    /// Write what each payload lays down as `tree.tar` too.
+    #[arg(long)]
+    tree: bool,
 }
 
 impl Build {
@@ -60,9 +68,11 @@ impl Build {
             }
         };
         let firstboot = binaries(&self.firstboot)?;
-        let drafts = plan::all(&mut loaded, &sources(&firstboot))?;
+        let sources = sources(&firstboot);
+        plan::check(&mut loaded, &sources)?;
         terminal.warnings(&loaded.warnings);
         let cluster = &loaded.cluster;
+        let only = only(&self.node, cluster)?;
         // Before anything is made: an output that cannot be replaced is refused without a trace.
         let older = output::existing::check(&self.output).map_err(Failure::environment)?;
 
@@ -87,16 +97,19 @@ impl Build {
         let authority = Authority::open(&secrets, cluster)
             .with_context(|| format!("opening the keys of {}", path.display()))
             .map_err(Failure::Input)?;
+        output::existing::same_cluster(&self.output, authority.bundle(Ca::Kubernetes)).map_err(Failure::environment)?;
         if let Some(warning) = period_is_past(&authority, secrets.created_at(), cluster.ca_certificate_validity) {
             terminal.warn(warning);
         }
         let built = Built {
             cluster,
-            drafts: &drafts,
+            sources: &sources,
             authority: &authority,
             secrets: secrets.fingerprint(),
             inputs: &loaded.inputs,
             firstboot: &firstboot,
+            only: &only,
+            tree: self.tree,
         };
         let waiting = || terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
         let keep = || {
@@ -113,12 +126,22 @@ impl Build {
         };
         let written = output::write(&built, &self.output, waiting, keep).map_err(|error| match error {
             WriteError::Bake(errors) => plan::unbaked(&loaded, &errors),
-            refused @ WriteError::Served(_) => Failure::input(refused),
+            refused @ (WriteError::Served(_) | WriteError::Only(_)) => Failure::input(refused),
             other => Failure::environment(other),
         })?;
-        tell(terminal, &written.manifest, &self.output);
+        tell(terminal, &written, &self.output);
         if self.json { super::summary::json(terminal, &written.manifest, &self.output) } else { Ok(()) }
     }
+}
+
+/// The nodes that `--node` names.
+fn only(names: &[String], cluster: &Cluster) -> Result<BTreeSet<NodeName>, Failure> {
+    let find = |name: &String| {
+        let node = cluster.payloads().find(|node| node.name.as_str() == name.as_str());
+        node.map(|node| node.name.clone())
+            .ok_or_else(|| Failure::Input(anyhow!("--node {name}: no node has this name")))
+    };
+    names.iter().map(find).collect()
 }
 
 /// Adds to `secrets` what `cluster` needs and they lack. Says whether anything was.
@@ -176,11 +199,12 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// What was made, and until when it can boot. The clock only warns: it never changes a byte.
-fn tell(terminal: &Terminal, manifest: &output::manifest::Manifest, folder: &Path) {
+fn tell(terminal: &Terminal, Written { manifest, kept }: &Written, folder: &Path) {
     let payloads = manifest.nodes.len();
     let nodes = if payloads == 1 { "node" } else { "nodes" };
+    let unchanged = if *kept == 0 { String::new() } else { format!(" ({kept} as they were)") };
     terminal.say(format!(
-        "wrote {}: payloads for {payloads} {nodes}, {} files",
+        "wrote {}: payloads for {payloads} {nodes}{unchanged}, {} files",
         folder.display(),
         manifest.files.len()
     ));
@@ -232,6 +256,8 @@ mod tests {
                 secrets: Some(file(secrets)),
                 output: file("out"),
                 firstboot: vec![file("firstboot")],
+                node: vec![],
+                tree: false,
             };
             build.run(&Terminal::new(true))
         };
@@ -269,6 +295,8 @@ mod tests {
                 secrets: Some(file(secrets)),
                 output: file("out"),
                 firstboot: vec![file("firstboot")],
+                node: vec![],
+                tree: false,
             };
             build.run(&Terminal::new(true))
         };

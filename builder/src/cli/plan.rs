@@ -6,47 +6,61 @@ use crate::{
     config::{Diagnostics, Finding, Loaded, Origin, code},
     draft::NodeDraft,
     node::{self, Sources},
+    parallel,
 };
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+};
 
-/// Plans every node and pool.
+/// Plans every node and pool, and drops the plans: those of many nodes are large, and made again faster than kept.
 ///
 /// # Errors
 /// All findings of all nodes at once, with the warnings that `loaded` had.
-pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Failure> {
+pub fn check(loaded: &mut Loaded, sources: &Sources) -> Result<(), Failure> {
+    let refused = Mutex::new(BTreeMap::new());
+    let nodes: Vec<_> = loaded.cluster.payloads().collect();
+    parallel::each(nodes.len(), |index| {
+        if let Err(refusals) = node::plan(&loaded.cluster, nodes[index], sources) {
+            refused.lock().unwrap_or_else(PoisonError::into_inner).insert(index, refusals);
+        }
+        ControlFlow::Continue(())
+    });
     let mut told = BTreeSet::new();
-    let mut drafts = Vec::with_capacity(loaded.places.payloads.len());
-    for (index, node) in loaded.cluster.payloads().enumerate() {
-        match node::plan(&loaded.cluster, node, sources) {
-            Ok(draft) => drafts.push(draft),
-            Err(refusals) => {
-                let place = loaded.places.payloads.get(index).cloned().unwrap_or_default();
-                for refusal in refusals {
-                    let said = loaded.places.field(index, &refusal.field);
-                    let for_all = said.as_ref().is_some_and(|origin| origin.path == refusal.field);
-                    let origin = match for_all || is_clusters_own(&refusal.field) {
-                        // Every node says the same about it.
-                        true if !told.insert((refusal.field.clone(), refusal.message.clone())) => continue,
-                        true => said.unwrap_or(Origin { span: place.span, path: refusal.field }),
-                        false => said.unwrap_or_else(|| Origin {
-                            span: place.span,
-                            path: format!("{}.{}", place.path, refusal.field),
-                        }),
-                    };
-                    let mut finding = Finding::new(code::PLAN, refusal.message);
-                    if let Some(hint) = refusal.hint {
-                        finding = finding.hint(hint);
-                    }
-                    loaded.warnings.error(&origin, finding);
-                }
+    for (index, refusals) in refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let place = loaded.places.payloads.get(index).cloned().unwrap_or_default();
+        for refusal in refusals {
+            let said = loaded.places.field(index, &refusal.field);
+            let for_all = said.as_ref().is_some_and(|origin| origin.path == refusal.field);
+            let origin = match for_all || is_clusters_own(&refusal.field) {
+                // Every node says the same about it.
+                true if !told.insert((refusal.field.clone(), refusal.message.clone())) => continue,
+                true => said.unwrap_or(Origin { span: place.span, path: refusal.field }),
+                false => said
+                    .unwrap_or_else(|| Origin { span: place.span, path: format!("{}.{}", place.path, refusal.field) }),
+            };
+            let mut finding = Finding::new(code::PLAN, refusal.message);
+            if let Some(hint) = refusal.hint {
+                finding = finding.hint(hint);
             }
+            loaded.warnings.error(&origin, finding);
         }
     }
     if loaded.warnings.has_errors() {
         loaded.warnings.sort();
         return Err(Failure::Findings(Box::new(loaded.warnings.clone())));
     }
-    Ok(drafts)
+    Ok(())
+}
+
+/// The plans of every node and pool.
+///
+/// # Errors
+/// As for [`check`].
+pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Failure> {
+    check(loaded, sources)?;
+    Ok(loaded.cluster.payloads().filter_map(|node| node::plan(&loaded.cluster, node, sources).ok()).collect())
 }
 
 /// Whether no node says this field itself.
@@ -82,7 +96,7 @@ mod tests {
             \x20 - {name: b, role: control-plane, address: 192.0.2.2}\n\
             \x20 - {name: w, role: worker, address: 192.0.2.3, os: {arch: arm64}}\n";
         let mut loaded = config::load_str("cluster.yaml", text, None).unwrap();
-        let Err(Failure::Findings(found)) = all(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
         let paths: Vec<_> = found.iter().filter(|f| f.code == code::PLAN).map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["apiServer.extraVolumes", "nodes[2].binaries.firstboot"]);
     }
@@ -98,7 +112,7 @@ mod tests {
              \x20     containerd: {archive}\n"
         );
         let mut loaded = config::load_str("cluster.yaml", &text, None).unwrap();
-        let Err(Failure::Findings(found)) = all(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
         let places: Vec<_> =
             found.iter().filter(|f| f.code == code::PLAN).map(|f| format!("{} {}", f.path, f.line)).collect();
         assert_eq!(

@@ -11,7 +11,8 @@ use nodekiln_plan::{Role, Sha256};
 fn bake(cluster: &Cluster, index: usize) -> Baked {
     let node = &cluster.nodes[index];
     let draft = plan(cluster, node, &fixture::sources()).unwrap();
-    Oven::new(cluster, authority(), Sha256::of(b"")).bake(node, &draft).unwrap()
+    let oven = Oven::new(cluster, authority(), Sha256::of(b""), false);
+    oven.bake(node, &draft, oven.key(node, &draft).unwrap()).unwrap()
 }
 
 fn file(baked: &Baked, name: &str) -> Secret {

@@ -53,7 +53,7 @@ impl Sources {
     }
 
     /// `bytes` with their digest.
-    fn blob(&self, bytes: &Arc<[u8]>) -> Blob {
+    pub(crate) fn blob(&self, bytes: &Arc<[u8]>) -> Blob {
         if bytes.len() < Self::LARGE {
             return Blob::of(Arc::clone(bytes));
         }

@@ -23,6 +23,12 @@ pub enum ExistingError {
         /// Relative to it.
         file: String,
     },
+    /// Payloads of another cluster.
+    #[error(
+        "{0}: holds payloads of another cluster: its ca.crt is none of these secrets'; move it away, or give another \
+         folder with -o"
+    )]
+    OtherCluster(PathBuf),
     /// The folder cannot be read.
     #[error("reading {path}")]
     Io {
@@ -65,6 +71,26 @@ pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
     match files.iter().find(|file| !listed.contains(file.as_str())) {
         Some(file) => Err(ExistingError::Foreign { folder: folder.to_owned(), file: file.clone() }),
         None => Ok(Some(manifest)),
+    }
+}
+
+/// Refuses to replace the output of a cluster that trusts none of the authorities in `bundle`, PEM: whoever still boots
+/// from it would be left without.
+///
+/// # Errors
+/// It is another cluster's, or cannot be read.
+pub fn same_cluster(folder: &Path, bundle: &str) -> Result<(), ExistingError> {
+    let certificates = |pem: &str| -> BTreeSet<String> {
+        pem.split("-----BEGIN CERTIFICATE-----").skip(1).map(|one| one.trim().to_owned()).collect()
+    };
+    let path = folder.join("ca.crt");
+    match fs::read_to_string(&path) {
+        Ok(old) if certificates(&old).is_disjoint(&certificates(bundle)) => {
+            Err(ExistingError::OtherCluster(folder.to_owned()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(ExistingError::Io { path, source }),
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::pki::table::Duty;
 use nodekiln_plan::{NodeName, Role, Sha256};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use sha2::Digest as _;
+use std::{collections::BTreeMap, io};
 
 /// File name in the output.
 pub const MANIFEST: &str = "manifest.json";
@@ -48,6 +49,9 @@ pub struct NodeRow {
     pub profile: String,
     /// Digest of all that its payload was made from.
     pub key: Sha256,
+    /// Digest of this row, of the node's files and of the keys that it holds: whether they are as they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Sha256>,
     /// Earliest time at which the payload may boot, seconds since the Unix epoch.
     pub not_before: i64,
     /// Latest time at which it may: the earliest end of a leaf or token that it authenticates with.
@@ -62,6 +66,8 @@ pub enum FileRole {
     Payload,
     /// The plan of a node, or its API objects.
     Plan,
+    /// What a payload lays down, format-neutral.
+    Tree,
     /// `placement.json`.
     Placement,
     /// A kubeconfig for people.
@@ -95,15 +101,57 @@ impl Manifest {
     /// [`Manifest::version`].
     pub const VERSION: u32 = 1;
 
+    /// Fills in the digest of the rest: of its JSON without spaces.
+    ///
+    /// # Errors
+    /// None in practice: all keys are strings.
+    pub fn set_digest(&mut self) -> Result<(), serde_json::Error> {
+        self.digest = None;
+        let mut hashing = Hashing::new(std::io::sink());
+        serde_json::to_writer(&mut hashing, self)?;
+        self.digest = Some(hashing.finish().0);
+        Ok(())
+    }
+
     /// The bytes of `manifest.json`: pretty JSON and a newline at the end, with the digest of the rest.
     ///
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn seal(&mut self) -> Result<Vec<u8>, serde_json::Error> {
-        self.digest = None;
-        self.digest = Some(Sha256::of(&serde_json::to_vec(self)?));
+        self.set_digest()?;
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+}
+
+/// A writer that knows what went through it.
+pub(super) struct Hashing<W> {
+    to: W,
+    hasher: sha2::Sha256,
+    size: u64,
+}
+
+impl<W: io::Write> Hashing<W> {
+    pub(super) fn new(to: W) -> Self {
+        Self { to, hasher: sha2::Sha256::new(), size: 0 }
+    }
+
+    /// Digest and number of the bytes that were written.
+    pub(super) fn finish(self) -> (Sha256, u64) {
+        (Sha256::from_bytes(self.hasher.finalize().into()), self.size)
+    }
+}
+
+impl<W: io::Write> io::Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }

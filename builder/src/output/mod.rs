@@ -6,6 +6,7 @@ pub mod manifest;
 pub mod pages;
 pub mod placement;
 mod process;
+mod reuse;
 pub mod secrets_file;
 mod write;
 

@@ -8,10 +8,13 @@ use crate::pki::{
     scan::{self, Found, Needles},
     table::{Custody, Holder},
 };
-use nodekiln_payload::NodeTree;
+use nodekiln_payload::{Memory, NodeTree};
 use nodekiln_plan::{NodeName, Sha256};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+/// File name in the output.
+pub const PLACEMENT: &str = "placement.json";
 
 /// A key found on a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,6 +61,30 @@ pub struct Known<'a> {
     pub symmetric: &'a Needles,
     /// Files that the user lays down: their keys are the user's own affair.
     pub user_files: &'a dyn Fn(&str) -> bool,
+    /// What was found in contents that other nodes have too.
+    pub searched: &'a Searched,
+}
+
+/// What was found in contents, by their digest: many nodes share them. One set of needles, one of these.
+#[derive(Debug, Default)]
+pub struct Searched(Memory<ContentDigest, Arc<InContents>>);
+
+/// The keys in some contents, and the needles.
+type InContents = (Vec<Found>, Vec<KeyId>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ContentDigest(Sha256);
+
+impl From<&ContentDigest> for ContentDigest {
+    fn from(digest: &ContentDigest) -> Self {
+        *digest
+    }
+}
+
+impl Searched {
+    fn search(&self, contents: &[u8], sha256: Sha256, needles: &Needles) -> Arc<InContents> {
+        self.0.get_or(&ContentDigest(sha256), contents.len(), || Arc::new(scan::search(contents, needles)))
+    }
 }
 
 /// All keys in a decoded payload.
@@ -67,24 +94,25 @@ pub struct Known<'a> {
 pub fn of_node(holder: &Holder, tree: &NodeTree, known: &Known<'_>) -> Result<Vec<Holding>, Vec<Violation>> {
     let mut holdings = Vec::new();
     let mut violations = Vec::new();
-    let files = tree.files.iter().map(|file| (file.path.as_str(), file.contents.expose()));
+    let files = tree.files.iter().map(|file| (file.path.as_str(), file.contents.expose(), file.sha256));
     // Everybody may read these: what they hold is the user's own affair only as long as it is no key of the cluster's.
     let units = tree.units.iter().flat_map(|unit| {
         let texts = unit.contents.iter().chain(unit.dropins.iter().map(|dropin| &dropin.contents));
-        texts.map(|text| (unit.name.as_str(), text.as_bytes()))
+        texts.map(|text| (unit.name.as_str(), text.as_bytes(), Sha256::of(text.as_bytes())))
     });
-    for (path, contents) in files.chain(units) {
+    for (path, contents, sha256) in files.chain(units) {
         let mut found: Vec<(Sha256, Option<KeyId>)> = Vec::new();
-        let (keys, symmetric) = scan::search(contents, known.symmetric);
+        let searched = known.searched.search(contents, sha256, known.symmetric);
+        let (keys, symmetric) = &*searched;
         for key in keys {
             match key {
-                Found::Key(spki) => found.push((spki, (known.keys)(&spki))),
+                Found::Key(spki) => found.push((*spki, (known.keys)(spki))),
                 // A program that reads keys holds the words that begin one.
                 Found::Unreadable if contents.starts_with(b"\x7fELF") => {}
                 Found::Unreadable => found.push((Sha256::of(b""), None)),
             }
         }
-        found.extend(symmetric.into_iter().map(|id| (known.symmetric.sha256(&id), Some(id))));
+        found.extend(symmetric.iter().map(|id| (known.symmetric.sha256(id), Some(id.clone()))));
         for (spki, id) in found {
             match id {
                 Some(id) if id.may_be_on(holder) => holdings.push(Holding {

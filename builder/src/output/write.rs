@@ -1,28 +1,29 @@
-//! Bakes every node and stages the results: two threads take nodes from a counter, of a node only its rows outlive its
-//! turn.
+//! Bakes every node and stages the results, on all cores: of a node only its rows outlive its turn. What an older output
+//! holds unchanged is linked.
 
 use super::{
     existing::{self, ExistingError},
-    manifest::{FileRole, FileRow, MANIFEST, Manifest, NodeRow},
-    placement::{self, Holding, Known, Placement},
+    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, NodeRow},
+    placement::{self, Holding, Known, PLACEMENT, Placement, Searched},
+    reuse::{Older, Part},
 };
 use crate::{
     bake::{BakeError, Oven},
-    config::{Cluster, NamedInput},
-    draft::NodeDraft,
+    config::{Cluster, NamedInput, Node},
+    draft::Blob,
     firstboot::Firstboot,
+    node::{self, Sources},
+    parallel,
     pki::{Authority, Ca, KeyId},
 };
 use nodekiln_fs::{StageError, StagedTree};
 use nodekiln_plan::{NodeName, Sha256};
 use std::{
-    collections::BTreeMap,
-    io,
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write as _},
+    ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 /// Why there is no new output. The old one is whole.
@@ -40,6 +41,9 @@ pub enum WriteError {
     /// A key in a file for everybody.
     #[error("a file of `binaries` holds the key `{0}` and would be published with `delivery.baseURL`")]
     Served(KeyId),
+    /// Single nodes cannot be remade over what stands there.
+    #[error("--node keeps the other nodes' payloads, but {0}; build without it")]
+    Only(String),
     /// The secrets that it was made with could not be written.
     #[error("writing {}", .0.display())]
     Secrets(PathBuf, #[source] io::Error),
@@ -50,10 +54,10 @@ pub enum WriteError {
 
 /// All that an output is made from.
 pub struct Built<'a> {
-    /// The cluster.
+    /// The cluster. All its nodes can be planned.
     pub cluster: &'a Cluster,
-    /// One draft per node, in the same order.
-    pub drafts: &'a [NodeDraft],
+    /// What planning needs beside it.
+    pub sources: &'a Sources,
     /// Its keys.
     pub authority: &'a Authority,
     /// Fingerprint of secrets.yaml.
@@ -62,6 +66,10 @@ pub struct Built<'a> {
     pub inputs: &'a [NamedInput],
     /// The node binaries.
     pub firstboot: &'a [Firstboot],
+    /// The nodes to make, whatever an older output holds of them; the others' payloads stay as they are. Empty: all.
+    pub only: &'a BTreeSet<NodeName>,
+    /// Whether each node gets a `tree.tar`.
+    pub tree: bool,
 }
 
 /// What was written.
@@ -69,6 +77,8 @@ pub struct Built<'a> {
 pub struct Written {
     /// The manifest.
     pub manifest: Manifest,
+    /// How many nodes were taken over from the older output.
+    pub kept: usize,
 }
 
 /// Writes the output folder `target` and puts it in the place of an older one. `keep` runs between the two, when
@@ -85,51 +95,55 @@ pub fn write(
     existing::check(target)?;
     let staged = StagedTree::begin(target, waiting)?;
     // Once more under the lock: another build may have ended in between.
-    existing::check(target)?;
+    let older = existing::check(target)?;
 
     let firstboot: BTreeMap<String, Sha256> = built
         .firstboot
         .iter()
-        .map(|binary| (format!("{:?}", binary.arch).to_lowercase(), Sha256::of(&binary.bytes)))
+        .map(|binary| {
+            let digest = built.sources.blob(&binary.bytes).sha256;
+            (format!("{:?}", binary.arch).to_lowercase(), digest)
+        })
         .collect();
-    let mut base = vec![env!("CARGO_PKG_VERSION").as_bytes().to_vec(), built.secrets.as_bytes().to_vec()];
-    base.extend(firstboot.values().map(|digest| digest.as_bytes().to_vec()));
-    let base_key = Sha256::of_parts(base.iter().map(Vec::as_slice));
-    let oven = Oven::new(built.cluster, built.authority, base_key);
-    let (nodes, holdings, mut files) = bake_all(&oven, built.cluster, built.drafts, &staged)?;
+    only_is_possible(built, &firstboot, older.as_ref())?;
+    let served = older.as_ref().filter(|_| !built.only.is_empty()).map(served).unwrap_or_default();
+    let older = older.map(|manifest| Older::new(target, manifest));
+    let oven = Oven::new(built.cluster, built.authority, built.secrets, built.tree);
+    let Rows { nodes, holdings, mut files, blobs, kept } = bake_all(&oven, built, older.as_ref(), &staged)?;
 
     let mut put = |path: &str, role: FileRole, bytes: &[u8]| -> Result<(), StageError> {
         staged.write(path, bytes)?;
-        files.push(FileRow {
-            path: path.to_owned(),
-            sha256: Sha256::of(bytes),
-            size: bytes.len() as u64,
-            role,
-            node: None,
-        });
+        let (sha256, size) = (Sha256::of(bytes), bytes.len() as u64);
+        files.push(FileRow { path: path.to_owned(), sha256, size, role, node: None });
         Ok(())
     };
     for (name, bytes) in kubeconfigs(built)? {
         put(name, FileRole::Kubeconfig, bytes.expose())?;
     }
     put("ca.crt", FileRole::Ca, built.authority.bundle(Ca::Kubernetes).as_bytes())?;
-    let blobs: BTreeMap<Sha256, _> =
-        built.drafts.iter().flat_map(|draft| &draft.blobs).map(|blob| (blob.sha256, &blob.bytes)).collect();
     let known = Known {
         keys: &|spki| built.authority.identify(spki).or_else(|| built.authority.identify_nodes_own(spki)),
         symmetric: built.authority.needles(),
         user_files: &|_| false,
+        searched: &Searched::default(),
     };
-    for (digest, bytes) in blobs {
+    for (digest, Blob { bytes, .. }) in &blobs {
         // The node's own program was checked when it was read.
-        let is_ours = firstboot.values().any(|ours| *ours == digest);
+        let is_ours = firstboot.values().any(|ours| ours == digest);
         if let Some(key) = (!is_ours).then(|| placement::of_served(bytes, &known)).flatten() {
             return Err(WriteError::Served(key));
         }
         put(&format!("serve/blobs/{digest}"), FileRole::Served, bytes)?;
     }
+    // What the payloads that are kept fetch.
+    for row in served {
+        if files.iter().all(|file| file.path != row.path) {
+            staged.link(&row.path)?;
+            files.push(row);
+        }
+    }
     let placement = Placement::new(holdings, built.authority.key_ids());
-    put("placement.json", FileRole::Placement, &json("placement.json", &placement)?)?;
+    files.push(stream(&staged, PLACEMENT, FileRole::Placement, &placement)?);
 
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut manifest = Manifest {
@@ -143,12 +157,40 @@ pub fn write(
         files,
         digest: None,
     };
-    staged.write(MANIFEST, &manifest.seal().map_err(|source| WriteError::Other(MANIFEST, source.into()))?)?;
+    manifest.set_digest().map_err(|source| WriteError::Other(MANIFEST, source.into()))?;
+    stream(&staged, MANIFEST, FileRole::Plan, &manifest)?;
     keep()?;
     // Whoever keeps the secrets in the output folder would lose them.
     existing::check(target)?;
     staged.commit()?;
-    Ok(Written { manifest })
+    Ok(Written { manifest, kept })
+}
+
+/// Whether the nodes that are not to be made can stay as they are.
+fn only_is_possible(
+    built: &Built<'_>,
+    firstboot: &BTreeMap<String, Sha256>,
+    older: Option<&Manifest>,
+) -> Result<(), WriteError> {
+    if built.only.is_empty() {
+        return Ok(());
+    }
+    let Some(older) = older else { return Err(WriteError::Only("there is no older output to keep them from".into())) };
+    let changed = if older.secrets != built.secrets {
+        "the secrets have changed since they were made"
+    } else if older.tool != env!("CARGO_PKG_VERSION") {
+        "another version of nodekiln made them"
+    } else if older.firstboot != *firstboot {
+        "they were made with another nodekiln-firstboot"
+    } else {
+        return Ok(());
+    };
+    Err(WriteError::Only(changed.to_owned()))
+}
+
+/// What an older output publishes for all.
+fn served(older: &Manifest) -> Vec<FileRow> {
+    older.files.iter().filter(|row| row.role == FileRole::Served && row.node.is_none()).cloned().collect()
 }
 
 fn kubeconfigs(built: &Built<'_>) -> Result<Vec<(&'static str, nodekiln_plan::Secret)>, WriteError> {
@@ -159,84 +201,153 @@ fn kubeconfigs(built: &Built<'_>) -> Result<Vec<(&'static str, nodekiln_plan::Se
         .map_err(|source| WriteError::Other("admin.conf", source.into()))
 }
 
-fn json(name: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, WriteError> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| WriteError::Other(name, source.into()))?;
-    bytes.push(b'\n');
-    Ok(bytes)
+/// Writes JSON piece by piece: that of ten thousand nodes would be as large as all else in memory.
+fn stream(
+    staged: &StagedTree,
+    name: &'static str,
+    role: FileRole,
+    value: &impl serde::Serialize,
+) -> Result<FileRow, WriteError> {
+    let fault = |source: io::Error| WriteError::Other(name, source.into());
+    let mut out = io::BufWriter::with_capacity(1 << 16, Hashing::new(staged.create(name)?));
+    serde_json::to_writer_pretty(&mut out, value).map_err(|source| WriteError::Other(name, source.into()))?;
+    out.write_all(b"\n").map_err(fault)?;
+    let (sha256, size) = out.into_inner().map_err(|error| fault(error.into_error()))?.finish();
+    Ok(FileRow { path: name.to_owned(), sha256, size, role, node: None })
 }
 
-type Rows = (Vec<NodeRow>, BTreeMap<NodeName, Vec<Holding>>, Vec<FileRow>);
+/// What all nodes leave.
+struct Rows {
+    nodes: Vec<NodeRow>,
+    holdings: BTreeMap<NodeName, Vec<Holding>>,
+    files: Vec<FileRow>,
+    blobs: BTreeMap<Sha256, Blob>,
+    kept: usize,
+}
 
-/// Bakes all nodes and pools on two threads and writes their files as they are done.
-fn bake_all(oven: &Oven<'_>, cluster: &Cluster, drafts: &[NodeDraft], staged: &StagedTree) -> Result<Rows, WriteError> {
-    enum Failure {
-        Bake(usize, BakeError),
-        Stage(StageError),
-    }
+/// Why a node has no part in the output.
+enum Failure {
+    Bake(BakeError),
+    Stage(StageError),
+    Gone(NodeName),
+    Plan(String),
+}
+
+/// Makes the parts of all nodes and pools, or takes them over.
+fn bake_all(
+    oven: &Oven<'_>,
+    built: &Built<'_>,
+    older: Option<&Older>,
+    staged: &StagedTree,
+) -> Result<Rows, WriteError> {
     struct Done {
         index: usize,
-        row: NodeRow,
-        holdings: Vec<Holding>,
-        files: Vec<FileRow>,
+        part: Part,
+        kept: bool,
     }
-    let nodes: Vec<_> = cluster.payloads().collect();
-    let next = AtomicUsize::new(0);
-    let full = AtomicBool::new(false);
-    let done = Mutex::new(Vec::with_capacity(drafts.len()));
+    let nodes: Vec<_> = built.cluster.payloads().collect();
+    let done = Mutex::new(Vec::with_capacity(nodes.len()));
+    let blobs = Mutex::new(BTreeMap::new());
     let failures = Mutex::new(Vec::new());
-    let work = || {
-        while !full.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(node), Some(draft)) = (nodes.get(index).copied(), drafts.get(index)) else { return };
-            let outcome = oven.bake(node, draft).map_err(|error| Failure::Bake(index, error)).and_then(|baked| {
-                let mut files = Vec::with_capacity(baked.files.len());
-                for file in &baked.files {
-                    let bytes = file.bytes.expose();
-                    staged.write(&file.path, bytes).map_err(Failure::Stage)?;
-                    files.push(FileRow {
-                        path: file.path.clone(),
-                        sha256: Sha256::of(bytes),
-                        size: bytes.len() as u64,
-                        role: file.role,
-                        node: Some(node.name.clone()),
-                    });
-                }
-                Ok(Done { index, row: baked.row, holdings: baked.holdings, files })
-            });
-            match outcome {
-                Ok(row) => done.lock().unwrap_or_else(PoisonError::into_inner).push(row),
-                Err(failure) => {
-                    if matches!(failure, Failure::Stage(_)) {
-                        full.store(true, Ordering::Relaxed);
-                    }
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
-                }
-            }
+    parallel::each(nodes.len(), |index| match part(oven, built, older, staged, nodes[index], &blobs) {
+        Ok((part, kept)) => {
+            done.lock().unwrap_or_else(PoisonError::into_inner).push(Done { index, part, kept });
+            ControlFlow::Continue(())
         }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(work);
-        work();
+        Err(failure) => {
+            // A machine that says no to one file says no to the next.
+            let stop = !matches!(failure, Failure::Bake(_) | Failure::Gone(_));
+            failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
     });
-
-    let mut bake_failures = Vec::new();
-    for failure in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        match failure {
-            Failure::Stage(error) => return Err(error.into()),
-            Failure::Bake(index, error) => bake_failures.push((index, error)),
-        }
-    }
-    if !bake_failures.is_empty() {
-        bake_failures.sort_by_key(|(index, _)| *index);
-        return Err(WriteError::Bake(bake_failures.into_iter().map(|(_, error)| error).collect()));
-    }
+    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failures.sort_by_key(|(index, _)| *index);
+    refuse(failures.into_iter().map(|(_, failure)| failure))?;
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|row| row.index);
-    let mut rows = Rows::default();
-    for node in done {
-        rows.1.insert(node.row.name.clone(), node.holdings);
-        rows.0.push(node.row);
-        rows.2.extend(node.files);
+    done.sort_by_key(|done| done.index);
+    let mut rows = Rows {
+        nodes: Vec::with_capacity(done.len()),
+        holdings: BTreeMap::new(),
+        files: Vec::with_capacity(done.len() * 3),
+        blobs: blobs.into_inner().unwrap_or_else(PoisonError::into_inner),
+        kept: done.iter().filter(|done| done.kept).count(),
+    };
+    for Done { part: Part { row, files, holdings }, .. } in done {
+        rows.holdings.insert(row.name.clone(), holdings);
+        rows.nodes.push(row);
+        rows.files.extend(files);
     }
     Ok(rows)
+}
+
+/// Says why there is no output, if anything failed.
+fn refuse(failures: impl Iterator<Item = Failure>) -> Result<(), WriteError> {
+    let (mut unbaked, mut gone) = (Vec::new(), Vec::new());
+    for failure in failures {
+        match failure {
+            Failure::Stage(error) => return Err(error.into()),
+            Failure::Plan(why) => return Err(WriteError::Other("a plan", why.into())),
+            Failure::Bake(error) => unbaked.push(error),
+            Failure::Gone(name) => gone.push(format!("`{name}`")),
+        }
+    }
+    if !unbaked.is_empty() {
+        return Err(WriteError::Bake(unbaked));
+    }
+    if !gone.is_empty() {
+        let (of, have) = (gone.join(", "), if gone.len() == 1 { "has" } else { "have" });
+        return Err(WriteError::Only(format!("{of} {have} none that is whole in the older output")));
+    }
+    Ok(())
+}
+
+/// The part of `node`, and whether it was there already.
+fn part(
+    oven: &Oven<'_>,
+    built: &Built<'_>,
+    older: Option<&Older>,
+    staged: &StagedTree,
+    node: &Node,
+    blobs: &Mutex<BTreeMap<Sha256, Blob>>,
+) -> Result<(Part, bool), Failure> {
+    let link = |part: &Part| staged.link_all(part.files.iter().map(|row| row.path.as_str()));
+    if !built.only.is_empty() && !built.only.contains(&node.name) {
+        let part = older.and_then(|older| older.whole(&node.name)).ok_or_else(|| Failure::Gone(node.name.clone()))?;
+        link(part).map_err(Failure::Stage)?;
+        return Ok((part.clone(), true));
+    }
+    let planned = node::plan(built.cluster, node, built.sources);
+    let draft = planned.map_err(|refusals| {
+        Failure::Plan(refusals.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>().join("; "))
+    })?;
+    blobs
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .extend(draft.blobs.iter().map(|blob| (blob.sha256, blob.clone())));
+    let key = oven.key(node, &draft).map_err(Failure::Bake)?;
+    // Where it cannot be linked, it is made: the file system of the older one may be another.
+    if built.only.is_empty()
+        && let Some(part) = older.and_then(|older| older.unchanged(&node.name, &key))
+        && link(part).is_ok()
+    {
+        return Ok((part.clone(), true));
+    }
+    let baked = oven.bake(node, &draft, key).map_err(Failure::Bake)?;
+    let mut files = Vec::with_capacity(baked.files.len());
+    for file in &baked.files {
+        let bytes = file.bytes.expose();
+        staged.write(&file.path, bytes).map_err(Failure::Stage)?;
+        files.push(FileRow {
+            path: file.path.clone(),
+            sha256: Sha256::of(bytes),
+            size: bytes.len() as u64,
+            role: file.role,
+            node: Some(node.name.clone()),
+        });
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let (mut row, holdings) = (baked.row, baked.holdings);
+    row.seal = Some(Part::seal(&row, &files, &holdings));
+    Ok((Part { row, files, holdings }, false))
 }

@@ -372,6 +372,43 @@ impl Authority {
         self.tokens.get(owner).ok_or_else(|| IssueError::Token(owner.clone()))
     }
 
+    /// Digest of all that drafts are filled in with but for what single nodes get: that comes from the secrets and the
+    /// drafts alone.
+    pub fn fingerprint(&self) -> Sha256 {
+        // What is left out stands in the secrets as it is.
+        let Self {
+            signers: _,
+            bundles,
+            deriver: _,
+            generation,
+            validity,
+            ca_validity,
+            shared,
+            leaves,
+            keys: _,
+            tokens,
+            needles: _,
+            encryption: _,
+            large: _,
+            nodes: _,
+            node_keys: _,
+        } = self;
+        let mut text = format!("{generation} {validity:?} {ca_validity:?}");
+        for (name, digest) in bundles.iter().map(|(ca, value)| (format!("{ca:?}"), value.sha256)) {
+            text.push_str(&format!("\n{name} {digest}"));
+        }
+        for (shared, value) in shared {
+            text.push_str(&format!("\n{shared:?} {}", value.value.sha256));
+        }
+        for (row, issued) in leaves {
+            text.push_str(&format!("\n{row:?} {} {}", issued.certificate.sha256, issued.key.sha256));
+        }
+        for (name, token) in tokens {
+            text.push_str(&format!("\n{name} {} {} {:?}", token.token.id, token.sha256(), token.end));
+        }
+        Sha256::of(text.as_bytes())
+    }
+
     /// The name under which `node`'s configuration with this digest is published.
     pub fn served_name(&self, node: &NodeName, digest: &Sha256) -> String {
         self.deriver.served_name(node, digest)

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Cluster, Delivery, DeliveryMode},
-    node::{fixture, plan},
+    node::fixture,
     output::{
         self, Built,
         folder::{Entry, EntryKind, Folder, ReadError, Source},
@@ -11,7 +11,10 @@ use crate::{
     pki::fixture::authority,
 };
 use nodekiln_plan::{Secret, Sha256};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 /// An output in memory.
 #[derive(Clone)]
@@ -35,14 +38,15 @@ impl Memory {
     /// What `build` writes for `cluster`.
     pub(crate) fn of(cluster: &Cluster) -> Self {
         let sources = fixture::sources();
-        let drafts: Vec<_> = cluster.nodes.iter().map(|node| plan(cluster, node, &sources).unwrap()).collect();
         let built = Built {
             cluster,
-            drafts: &drafts,
+            sources: &sources,
             authority: authority(),
             secrets: Sha256::of(b"secrets"),
             inputs: &[],
             firstboot: &[],
+            only: &BTreeSet::new(),
+            tree: false,
         };
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("out");

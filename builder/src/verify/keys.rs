@@ -6,16 +6,13 @@ use crate::{
     output::{
         folder::{ReadError, Source},
         manifest::{FileRow, Manifest},
-        placement::{self, Known, Placement, Violation},
+        placement::{self, Known, PLACEMENT, Placement, Searched, Violation},
     },
     pki::{KeyId, scan::Needles, table::Holder},
 };
 use nodekiln_payload::Verification;
 use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The file of the proof.
-const PLACEMENT: &str = "placement.json";
 
 /// Decodes every payload and checks it.
 pub(super) fn all(
@@ -122,7 +119,12 @@ fn placed(
             complete = false;
             continue;
         };
-        let known = Known { keys: &|spki| ids.get(spki).cloned(), symmetric: needles, user_files: &|_| true };
+        let known = Known {
+            keys: &|spki| ids.get(spki).cloned(),
+            symmetric: needles,
+            user_files: &|_| true,
+            searched: &Searched::default(),
+        };
         let holder = Holder { name: row.name.clone(), duties: row.duties.clone() };
         match placement::of_node(&holder, &read.tree, &known) {
             Ok(holdings) => {

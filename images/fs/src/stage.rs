@@ -124,14 +124,24 @@ impl StagedTree {
     /// # Errors
     /// A path outside the tree, one that is there already, or a full disk.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), StageError> {
+        self.create(path)?.write_all(bytes).map_err(io_error("writing", &self.staging.join(path)))
+    }
+
+    /// Makes the new file `path`, mode 0600, making folders of mode 0700 as needed. For what is written piece by piece.
+    ///
+    /// # Errors
+    /// A path outside the tree, or one that is there already.
+    pub fn create(&self, path: &str) -> Result<File, StageError> {
         let full = self.place(path)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&full)
-            .map_err(io_error("creating", &full))?;
-        file.write_all(bytes).map_err(io_error("writing", &full))
+        let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&full);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_parents(&full)?;
+                open()
+            }
+            other => other,
+        };
+        file.map_err(io_error("creating", &full))
     }
 
     /// Takes the file `path` over from the old tree by a hard link.
@@ -140,7 +150,34 @@ impl StagedTree {
     /// A path outside the tree, or nothing there to link.
     pub fn link(&self, path: &str) -> Result<(), StageError> {
         let full = self.place(path)?;
-        fs::hard_link(self.target.join(path), &full).map_err(io_error("linking", &full))
+        let link = || fs::hard_link(self.target.join(path), &full);
+        let linked = match link() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_parents(&full)?;
+                link()
+            }
+            other => other,
+        };
+        linked.map_err(io_error("linking", &full))
+    }
+
+    /// Takes all of `paths` over, or none of them.
+    ///
+    /// # Errors
+    /// As for [`StagedTree::link`].
+    pub fn link_all<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<(), StageError> {
+        let mut linked = Vec::new();
+        for path in paths {
+            if let Err(error) = self.link(path) {
+                for path in linked {
+                    let full = self.staging.join::<&str>(path);
+                    fs::remove_file(&full).map_err(io_error("removing", &full))?;
+                }
+                return Err(error);
+            }
+            linked.push(path);
+        }
+        Ok(())
     }
 
     /// Puts the new tree in the target's place, durably, and removes the old one.
@@ -166,18 +203,14 @@ impl StagedTree {
         remove(&self.old)
     }
 
-    /// The staged place of `path`, its folders made.
+    /// The staged place of `path`.
     fn place(&self, path: &str) -> Result<PathBuf, StageError> {
         let relative = Path::new(path);
         let clean = !path.is_empty() && relative.components().all(|part| matches!(part, Component::Normal(_)));
         if !clean {
             return Err(StageError::Outside { path: relative.to_owned() });
         }
-        let full = self.staging.join(relative);
-        if let Some(folder) = full.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("making", folder))?;
-        }
-        Ok(full)
+        Ok(self.staging.join(relative))
     }
 
     /// Undoes an interrupted run: half-written trees go, an old tree comes back if nothing has taken its place.
@@ -213,6 +246,12 @@ fn lock(folder: &Path, waiting: impl FnOnce()) -> Result<File, StageError> {
         }
         Err(fs::TryLockError::Error(e)) => Err(io_error("locking", folder)(e)),
     }
+}
+
+/// Makes the folders that `path` lies in.
+fn make_parents(path: &Path) -> Result<(), StageError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("making", folder))
 }
 
 fn make_dir(path: &Path) -> Result<(), StageError> {

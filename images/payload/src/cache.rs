@@ -58,19 +58,35 @@ impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
     }
 }
 
-/// Small and large entries apart, so that a program does not push out all that is small.
-pub(crate) struct Memory<K, V> {
+/// What was made of contents that many nodes share, for all threads of a build: bounded, whatever number of nodes comes by.
+///
+/// Small and large entries are apart, so that a program does not push out all that is small.
+pub struct Memory<K, V> {
     small: Mutex<Generations<K, V>>,
     large: Mutex<Generations<K, V>>,
 }
 
+impl<K: Hash + Eq + Clone, V: Clone> Default for Memory<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V> std::fmt::Debug for Memory<K, V> {
+    /// Without contents: they may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memory(..)")
+    }
+}
+
 impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
-    pub(crate) fn new() -> Self {
+    /// Empty.
+    pub fn new() -> Self {
         Self { small: Mutex::new(Generations::new(LIMIT)), large: Mutex::new(Generations::new(FEW)) }
     }
 
     /// What was made of `key`, or is made now. `size` is in bytes.
-    pub(crate) fn get_or<Q: Hash + Eq + ?Sized>(&self, key: &Q, size: usize, make: impl FnOnce() -> V) -> V
+    pub fn get_or<Q: Hash + Eq + ?Sized>(&self, key: &Q, size: usize, make: impl FnOnce() -> V) -> V
     where
         K: Borrow<Q> + for<'a> From<&'a Q>,
     {
@@ -78,12 +94,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
     }
 
     /// As [`Memory::get_or`]; what cannot be made is not remembered.
-    pub(crate) fn try_get_or<Q: Hash + Eq + ?Sized>(
-        &self,
-        key: &Q,
-        size: usize,
-        make: impl FnOnce() -> Option<V>,
-    ) -> Option<V>
+    pub fn try_get_or<Q: Hash + Eq + ?Sized>(&self, key: &Q, size: usize, make: impl FnOnce() -> Option<V>) -> Option<V>
     where
         K: Borrow<Q> + for<'a> From<&'a Q>,
     {

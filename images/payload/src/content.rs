@@ -4,8 +4,8 @@
 
 use crate::options::Gzip;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
-use std::io::{Read as _, Write as _};
+use flate2::{Compress, Compression, Crc, FlushCompress, Status, read::MultiGzDecoder};
+use std::{cell::RefCell, io::Read as _};
 
 /// Below this size compression saves nothing that counts: gzip's header and base64 eat it.
 const GZIP_FROM: usize = 512;
@@ -13,12 +13,32 @@ const GZIP_FROM: usize = 512;
 /// What decompression may make of a payload, so that a few bytes cannot fill memory. Far above any payload's size.
 const GUNZIP_LIMIT: u64 = 1 << 30;
 
-/// gzip at level 1 without a time or name in its header: the same bytes for the same input.
+/// gzip at level 1 without a time or name in its header (RFC 1952): the same bytes for the same input.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = GzBuilder::new().mtime(0).write(Vec::with_capacity(bytes.len() / 2 + 32), Compression::new(1));
-    // A Vec takes every write.
-    let written = writer.write_all(bytes).and_then(|()| writer.finish());
-    written.expect("writing to memory does not fail")
+    /// Magic number, deflate, no flags, no time, fastest, unknown system.
+    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
+    thread_local! {
+        // Its tables are larger than most of what it compresses.
+        static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(1), false));
+    }
+    let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
+    out.extend_from_slice(&HEADER);
+    COMPRESS.with_borrow_mut(|compress| {
+        compress.reset();
+        loop {
+            let read = usize::try_from(compress.total_in()).unwrap_or(bytes.len());
+            match compress.compress_vec(&bytes[read..], &mut out, FlushCompress::Finish) {
+                Ok(Status::StreamEnd) => break,
+                Ok(Status::Ok | Status::BufError) => out.reserve(bytes.len() / 2 + 64),
+                Err(_) => unreachable!("compressing memory does not fail"),
+            }
+        }
+    });
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    out.extend_from_slice(&crc.sum().to_le_bytes());
+    out.extend_from_slice(&crc.amount().to_le_bytes());
+    out
 }
 
 /// Undoes gzip.

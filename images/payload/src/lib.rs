@@ -28,6 +28,7 @@ mod validate;
 #[cfg(test)]
 mod validate_tests;
 
+pub use cache::Memory;
 pub use check::CheckError;
 pub use codec::Codec;
 pub use error::{DecodeError, EncodeError};
@@ -78,6 +79,14 @@ pub fn tree_tar(tree: &NodeTree, profile: &Profile) -> Result<Artifact, EncodeEr
         return Err(EncodeError::Faults(faults));
     }
     tar::pack(tree, profile)
+}
+
+/// Reads a `tree.tar` back and compares it with `tree`.
+///
+/// # Errors
+/// An archive that cannot be read, or all differences by name.
+pub fn check_tree_tar(tree: &NodeTree, archive: &Artifact, profile: &Profile) -> Result<(), CheckError> {
+    tar::check(tree, archive, profile)
 }
 
 /// Reads what [`tree_tar`] has packed.

@@ -5,6 +5,7 @@
 //! and are not in it.
 
 use crate::{
+    check::CheckError,
     error::{DecodeError, EncodeError},
     laid::{self, Laid},
     profile::Profile,
@@ -86,14 +87,40 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<TarEntry>, DecodeError> {
 
 /// Packs a tree without faults.
 pub(crate) fn pack(tree: &NodeTree, profile: &Profile) -> Result<Artifact, EncodeError> {
-    let mut entries: BTreeMap<AbsPath, Laid<'_>> = laid::laid(tree, profile.format).into_iter().collect();
+    let fault = |_| EncodeError::Internal("a path that no tar archive can hold");
+    let bytes = write(&entries(tree, profile)).map_err(fault)?;
+    Ok(Artifact { name: TREE, bytes: Secret::new(bytes) })
+}
+
+/// Reads an archive back and compares it with what `tree` lays down.
+pub(crate) fn check(tree: &NodeTree, archive: &Artifact, profile: &Profile) -> Result<(), CheckError> {
+    let mut planned = entries(tree, profile);
+    planned.retain(|_, what| !matches!(what, Laid::Fetch(..)));
+    let mut differences = Vec::new();
+    for TarEntry { path, mode, what } in unpack(archive.bytes.expose())? {
+        let same = match (planned.remove(&path), what) {
+            (Some(Laid::Directory(planned)), TarKind::Directory) => planned == mode,
+            (Some(Laid::File(planned, bytes)), TarKind::File(read)) => planned == mode && *bytes == *read.expose(),
+            (Some(Laid::Link(target)), TarKind::Link(read)) => target == read,
+            _ => false,
+        };
+        if !same {
+            differences.push(format!("{path}: different"));
+        }
+    }
+    differences.extend(planned.keys().map(|path| format!("{path}: missing")));
+    if differences.is_empty() { Ok(()) } else { Err(CheckError::Differs(differences)) }
+}
+
+/// All that lies somewhere, by path.
+fn entries<'a>(tree: &'a NodeTree, profile: &Profile) -> BTreeMap<AbsPath, Laid<'a>> {
+    let mut entries: BTreeMap<AbsPath, Laid<'a>> = laid::laid(tree, profile.format).into_iter().collect();
     let preset = preset(tree);
     if !preset.is_empty() {
         let preset = Laid::File(Mode::PUBLIC, Cow::Owned(preset.into_bytes()));
         entries.insert(laid::parse(PRESET.to_owned()), preset);
     }
-    let bytes = write(&entries).map_err(|_| EncodeError::Internal("a path that no tar archive can hold"))?;
-    Ok(Artifact { name: TREE, bytes: Secret::new(bytes) })
+    entries
 }
 
 fn preset(tree: &NodeTree) -> String {

@@ -24,7 +24,8 @@ fn held(cluster: &Cluster, name: &str) -> Result<BTreeSet<String>, Vec<String>> 
     let authority = authority(cluster);
     let node = cluster.payloads().find(|node| node.name.as_str() == name).unwrap();
     let draft = plan(cluster, node, &sources()).unwrap();
-    match Oven::new(cluster, &authority, Sha256::of(b"")).bake(node, &draft) {
+    let oven = Oven::new(cluster, &authority, Sha256::of(b""), false);
+    match oven.key(node, &draft).and_then(|key| oven.bake(node, &draft, key)) {
         Ok(baked) => Ok(baked.holdings.into_iter().map(|holding| holding.key).collect()),
         Err(BakeError::Placement(violations)) => Err(violations.iter().map(ToString::to_string).collect()),
         Err(other) => panic!("{name}: {other}"),

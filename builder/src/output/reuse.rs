@@ -1,0 +1,113 @@
+//! What an older output still has of use: the files of nodes whose payload would come out the same.
+//!
+//! A key in manifest.json is a cache, never an input. It says what a payload was made from; the seal beside it says that
+//! the row, the files and what they hold are as they were written; and each file is read again before it is linked.
+//! Whatever does not agree is made anew.
+
+use super::{
+    manifest::{FileRow, Manifest, NodeRow},
+    placement::{Holding, PLACEMENT, Placement},
+};
+use nodekiln_plan::{NodeName, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// A node's part of an output, as the next build may take it over.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its row.
+    pub row: NodeRow,
+    /// Its files, by path.
+    pub files: Vec<FileRow>,
+    /// The keys that its payload holds.
+    pub holdings: Vec<Holding>,
+}
+
+impl Part {
+    /// Digest of all of this but itself.
+    pub fn seal(row: &NodeRow, files: &[FileRow], holdings: &[Holding]) -> Sha256 {
+        let NodeRow { name, role, duties, profile, key, seal: _, not_before, boot_before } = row;
+        let mut parts: Vec<Vec<u8>> = vec![
+            name.as_str().into(),
+            format!("{role:?} {duties:?}").into(),
+            profile.as_str().into(),
+            key.as_bytes().to_vec(),
+            not_before.to_be_bytes().to_vec(),
+            boot_before.to_be_bytes().to_vec(),
+            files.len().to_be_bytes().to_vec(),
+        ];
+        for FileRow { path, sha256, size, role, node } in files {
+            let node = node.as_ref().map(NodeName::as_str).unwrap_or_default();
+            parts.push(format!("{path}\n{sha256}\n{size}\n{role:?}\n{node}").into());
+        }
+        for Holding { key, path, spki, custody } in holdings {
+            parts.push(format!("{key}\n{path}\n{spki}\n{custody}").into());
+        }
+        Sha256::of_parts(parts.iter().map(Vec::as_slice))
+    }
+}
+
+/// An older output.
+#[derive(Debug)]
+pub struct Older {
+    folder: PathBuf,
+    parts: BTreeMap<NodeName, Part>,
+}
+
+impl Older {
+    /// What `manifest` of `folder` says of its nodes. Those whose rows are not as they were written are left out.
+    pub fn new(folder: &Path, manifest: Manifest) -> Self {
+        let placement = fs::read(folder.join(PLACEMENT)).ok();
+        let placement = placement.and_then(|bytes| serde_json::from_slice::<Placement>(&bytes).ok());
+        let mut holdings = placement.map(|placement| placement.nodes).unwrap_or_default();
+        let mut files: BTreeMap<NodeName, Vec<FileRow>> = BTreeMap::new();
+        for row in manifest.files {
+            if let Some(node) = row.node.clone() {
+                files.entry(node).or_default().push(row);
+            }
+        }
+        let mut parts = BTreeMap::new();
+        for row in manifest.nodes {
+            let part = Part {
+                files: files.remove(&row.name).unwrap_or_default(),
+                holdings: holdings.remove(&row.name).unwrap_or_default(),
+                row,
+            };
+            if part.row.seal == Some(Part::seal(&part.row, &part.files, &part.holdings)) {
+                parts.insert(part.row.name.clone(), part);
+            }
+        }
+        Self { folder: folder.to_owned(), parts }
+    }
+
+    /// The part of `node`, whatever it was made from. Its files are as they were written.
+    pub fn whole(&self, node: &NodeName) -> Option<&Part> {
+        let part = self.parts.get(node)?;
+        part.files.iter().all(|row| is_whole(&self.folder.join(&row.path), row)).then_some(part)
+    }
+
+    /// The part of `node` if it was made from what has this key.
+    pub fn unchanged(&self, node: &NodeName, key: &Sha256) -> Option<&Part> {
+        self.parts.get(node).filter(|part| part.row.key == *key).and_then(|_| self.whole(node))
+    }
+}
+
+/// Whether `path` is the file that `row` tells of: plain, nobody else's to read, and with these bytes.
+fn is_whole(path: &Path, row: &FileRow) -> bool {
+    let open = || -> std::io::Result<Vec<u8>> {
+        let mut file: File = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.mode() & 0o7777 != 0o600 || metadata.len() != row.size {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(row.size).unwrap_or_default());
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    open().map(nodekiln_plan::Secret::new).is_ok_and(|bytes| Sha256::of(bytes.expose()) == row.sha256)
+}
