@@ -28,4 +28,5 @@ pub mod redact;
 pub mod root;
 pub mod run;
 pub mod tools;
+pub mod tree;
 pub mod wait;

@@ -58,8 +58,9 @@ impl Made {
 
     /// The payload of a node, decoded again and proved to hold no key of another's.
     pub fn bake(cluster: &Cluster, authority: &Authority, node: &Node, draft: &NodeDraft) -> Result<Baked> {
-        let oven = Oven::new(cluster, authority, Sha256::of(b""));
-        oven.bake(node, draft).with_context(|| format!("baking {}", node.name))
+        let oven = Oven::new(cluster, authority, Sha256::of(b""), false);
+        let key = oven.key(node, draft)?;
+        oven.bake(node, draft, key).with_context(|| format!("baking {}", node.name))
     }
 }
 

@@ -22,6 +22,8 @@ mod profile;
 #[cfg(test)]
 mod roundtrip;
 mod tar;
+#[cfg(test)]
+mod traps;
 mod tree;
 mod unit_text;
 mod validate;

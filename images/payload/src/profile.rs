@@ -127,11 +127,19 @@ static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
         include_str!("../profiles/cloud-init.toml"),
     ]
     .iter()
-    .map(|text| toml::from_str(text).expect("the profiles of this crate parse: a test reads them all"))
+    .map(|text| Profile::parse(text).expect("the profiles of this crate parse: a test reads them all"))
     .collect()
 });
 
 impl Profile {
+    /// Reads a profile. All that nodekiln knows of an operating system is in it.
+    ///
+    /// # Errors
+    /// A field that is missing, unknown, or of another type.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
     /// All profiles.
     pub fn all() -> &'static [Profile] {
         &PROFILES
