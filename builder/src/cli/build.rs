@@ -266,7 +266,10 @@ mod tests {
         assert!(matches!(build("cluster.yaml", "s2"), Err(Failure::Environment(_))));
         assert!(!file("s2").exists() && std::fs::read(file("out/admin.conf")).unwrap() == admin);
         build("cluster.yaml", "s1").unwrap();
-        // The output of another file is replaced as ever.
+        // Nor is one cluster's output replaced by another's.
+        assert!(matches!(build("other.yaml", "s2"), Err(Failure::Environment(_))));
+        assert!(!file("s2").exists() && std::fs::read(file("out/admin.conf")).unwrap() == admin);
+        std::fs::remove_dir_all(file("out")).unwrap();
         build("other.yaml", "s2").unwrap();
 
         // Nor are they published as if they were a program.
