@@ -129,7 +129,7 @@ fn firstboot_is_in_no_ordering_cycle() {
 fn words_of_yaml_1_1_stay_text() {
     for word in ["no", "on", "off", "yes", "y", "null", "1e3", "012"] {
         let mut tree = empty();
-        tree.node = word.parse().unwrap();
+        tree.node = Some(word.parse().unwrap());
         tree.files = vec![file("/etc/a", "0644", word.as_bytes())];
         let artifacts = encode(&tree, Profile::find("cloud-init").unwrap(), &EncodeOptions::default()).unwrap();
         for Artifact { name, bytes } in artifacts {
