@@ -392,8 +392,12 @@ impl Authority {
             large: _,
             nodes: _,
             node_keys: _,
+            kept_keys: _,
+            algorithms,
+            external_etcd,
         } = self;
-        let mut text = format!("{generation} {validity:?} {ca_validity:?}");
+        let external_etcd = external_etcd.as_ref().map(ExternalEtcd::digest);
+        let mut text = format!("{generation} {validity:?} {ca_validity:?} {algorithms:?} {external_etcd:?}");
         for (name, digest) in bundles.iter().map(|(ca, value)| (format!("{ca:?}"), value.sha256)) {
             text.push_str(&format!("\n{name} {digest}"));
         }

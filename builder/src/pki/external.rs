@@ -57,6 +57,13 @@ impl ExternalEtcd {
         Ok(Self { key, certificate })
     }
 
+    /// Digest of both files.
+    pub(crate) fn digest(&self) -> Sha256 {
+        let Self { key, certificate } = self;
+        let parts = [key.as_ref().map(|(bytes, _)| bytes), certificate.as_ref().map(|(bytes, _)| bytes)];
+        Sha256::of_parts(parts.map(|part| part.map_or(&[][..], |bytes| &bytes[..])))
+    }
+
     /// Digest of the key's public half.
     pub(crate) fn spki(&self) -> Option<Sha256> {
         self.key.as_ref().map(|(_, spki)| *spki)
