@@ -284,9 +284,9 @@ fn targets_that_are_not_ours_are_refused_by_name() -> Result<()> {
     symlink("nowhere", path("dangling"))?;
     let kept = names(folder.path())?;
     for (target, words) in [
-        (".", "not a folder that can be replaced"),
-        ("..", "not a folder that can be replaced"),
-        ("/", "/"),
+        (".", "holds no manifest.json of nodekiln's"),
+        ("..", "holds no manifest.json of nodekiln's"),
+        ("/", "holds no manifest.json of nodekiln's"),
         ("home", "holds no manifest.json of nodekiln's"),
         ("file", "file"),
         ("link", "link"),
