@@ -196,8 +196,8 @@ fn in_own_mounts(folder: &Path, script: &str) -> Result<()> {
     }
     let output = Cmd::new(command)
         .args(["sh", "-euc", script])
-        .env("NODEKILN", &nodekiln()?.display().to_string())
-        .env("DIR", &folder.display().to_string())
+        .env("NODEKILN", nodekiln()?.display().to_string())
+        .env("DIR", folder.display().to_string())
         .output()?;
     ensure!(output.success(), "{}{}", output.stdout, output.stderr);
     Ok(())

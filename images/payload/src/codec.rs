@@ -31,6 +31,7 @@ impl Contents {
 /// Encodes and decodes payloads, and remembers what many of them share. One serves all threads of a build.
 ///
 /// Its memory holds contents, keys among them, in their encoded form: as for encoders' buffers, it is not wiped.
+#[derive(Default)]
 pub struct Codec {
     urls: Memory<Encoded, Arc<DataUrl>>,
     texts: Memory<Encoded, Arc<Content>>,
@@ -46,18 +47,6 @@ struct Encoded(Sha256, Gzip);
 impl From<&Encoded> for Encoded {
     fn from(key: &Encoded) -> Self {
         *key
-    }
-}
-
-impl Default for Codec {
-    fn default() -> Self {
-        Self {
-            urls: Memory::new(),
-            texts: Memory::new(),
-            plain: Memory::new(),
-            gzip: Memory::new(),
-            packed: Memory::new(),
-        }
     }
 }
 
