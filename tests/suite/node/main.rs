@@ -11,3 +11,4 @@ mod kills;
 mod payload;
 mod probe;
 mod single;
+mod topology;

@@ -10,7 +10,7 @@ use std::{
 
 /// What a kernel with cgroup v1 and without CAP_SYS_RESOURCE needs, and what makes tests short. None of it is a default
 /// of the product's.
-const HARNESS: &str = r#"
+pub const HARNESS: &str = r#"
 kubelet:
   failCgroupV1: false
   resolvConf: /etc/resolv.conf
