@@ -211,8 +211,12 @@ impl RotateCa {
             )));
         }
         let options = CaOptions::of(&loaded.cluster, secrets_file::now()?);
-        for ca in cas {
-            let step = secrets.rotate(ca, options, &mut getrandom::fill).map_err(unrotated)?;
+        for ca in &cas {
+            secrets.rotate(*ca, options, &mut getrandom::fill).map_err(unrotated)?;
+        }
+        // What was not written has not happened.
+        update(&path, &before, &secrets)?;
+        for (ca, step) in cas.iter().zip(&steps) {
             let name = ca.name();
             terminal.say(match step {
                 RotationStep::Trust => {
@@ -222,7 +226,6 @@ impl RotateCa {
                 RotationStep::Drop => format!("{name} CA: the old one is dropped"),
             });
         }
-        update(&path, &before, &secrets)?;
         terminal.say(match steps.first() {
             Some(RotationStep::Drop) => "build, and rebuild all nodes: then the rotation is done",
             _ => "build, and rebuild all nodes before you run this again for the next step",

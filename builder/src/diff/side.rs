@@ -107,6 +107,8 @@ pub struct Api {
     /// By kind, namespace and name.
     pub(super) objects: BTreeMap<String, Body>,
     pub(super) pod_cidrs: BTreeMap<NodeName, Vec<Cidr>>,
+    /// How many bootstrap tokens are among them.
+    tokens: usize,
 }
 
 impl Body {
@@ -221,6 +223,8 @@ fn says(bytes: &[u8], leaf: &Leaf, form: LeafForm, life: i64) -> bool {
 pub struct OutputSide<'s> {
     source: &'s dyn Source,
     manifest: Manifest,
+    /// Digests of the payloads' files, by node.
+    payloads: BTreeMap<NodeName, Vec<Sha256>>,
 }
 
 impl<'s> OutputSide<'s> {
@@ -234,7 +238,13 @@ impl<'s> OutputSide<'s> {
         }
         let bytes = source.read(MANIFEST)?;
         let manifest: Manifest = serde_json::from_slice(bytes.expose()).map_err(|_| SideError::Manifest)?;
-        Ok(Self { source, manifest })
+        let mut payloads: BTreeMap<NodeName, Vec<Sha256>> = BTreeMap::new();
+        for row in manifest.files.iter().filter(|row| row.role == FileRole::Payload) {
+            if let Some(node) = &row.node {
+                payloads.entry(node.clone()).or_default().push(row.sha256);
+            }
+        }
+        Ok(Self { source, manifest, payloads })
     }
 
     fn row(&self, name: &NodeName) -> Option<&NodeRow> {
@@ -254,10 +264,9 @@ impl Side for OutputSide<'_> {
     }
 
     fn digest(&self, name: &NodeName) -> Option<Sha256> {
-        let own = self.manifest.files.iter().filter(|row| row.node.as_ref() == Some(name));
-        let given = own.filter(|row| row.role == FileRole::Payload);
-        let parts: Vec<_> = given.map(|row| row.sha256.as_bytes().as_slice()).collect();
-        (!parts.is_empty()).then(|| Sha256::of_parts(parts))
+        self.payloads
+            .get(name)
+            .map(|digests| Sha256::of_parts(digests.iter().map(|digest| digest.as_bytes().as_slice())))
     }
 
     fn node(&self, name: &NodeName) -> Result<NodeView, SideError> {
@@ -370,8 +379,8 @@ impl Api {
                 let mut name = crate::inspect::object_name(&object);
                 // The public half of a token is not known without the secrets.
                 if object["type"] == "bootstrap.kubernetes.io/token" {
-                    let count = self.objects.keys().filter(|name| name.starts_with("bootstrap token ")).count();
-                    name = format!("bootstrap token {}", count + 1);
+                    self.tokens += 1;
+                    name = format!("bootstrap token {}", self.tokens);
                 }
                 self.objects.insert(name, body);
             }

@@ -151,6 +151,11 @@ impl Release {
         TABLE.minors.keys().map(String::as_str).collect()
     }
 
+    /// The newest minor that [`Release::is_proved`] holds for.
+    pub fn newest_proved() -> Option<&'static str> {
+        TABLE.minors.iter().rev().find(|(_, tags)| tags.proved).map(|(minor, _)| minor.as_str())
+    }
+
     /// Whether the components of its minor took what is built for it. Otherwise it is built from the same facts, unseen.
     pub fn is_proved(&self) -> bool {
         self.tags.proved
@@ -236,6 +241,7 @@ mod tests {
         let unproved: Vec<_> =
             Release::minors().into_iter().filter(|minor| !release(&format!("v{minor}.1")).is_proved()).collect();
         assert_eq!(unproved, ["1.37"]);
+        assert_eq!(Release::newest_proved(), Some("1.36"));
         for unknown in ["v1.32.9", "v1.38.0", "v2.36.0"] {
             assert!(Release::find(unknown.parse().unwrap()).is_none(), "{unknown}");
         }

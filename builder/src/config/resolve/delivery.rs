@@ -68,12 +68,13 @@ impl Cx<'_, '_> {
                     .hint("serve them by https, or accept it with `delivery.insecure: true`");
             self.found.error_at(&at.place, finding);
         }
-        let cloud =
-            nodes.nodes.iter().flatten().zip(&nodes.facts).find(|(node, _)| node.os.profile.format != Format::Ignition);
-        if let Some((node, facts)) = cloud {
+        let machines = nodes.nodes.iter().flatten().zip(nodes.facts.iter().map(|facts| &facts.place));
+        let pools = nodes.pools.iter().flatten().zip(&nodes.pool_places);
+        let cloud = machines.chain(pools).find(|(node, _)| node.os.profile.format != Format::Ignition);
+        if let Some((node, place)) = cloud {
             let finding =
                 Finding::new(code::DELIVERY, format!("the profile `{}` takes no pointer", node.os.profile.name))
-                    .second(facts.place.span, "a node of that profile")
+                    .second(place.span, "a node of that profile")
                     .hint("use `mode: inline`");
             self.found.error_at(&mode, finding);
         }

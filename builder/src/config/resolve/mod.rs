@@ -54,7 +54,11 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     cx.header(raw, &top);
     let name = cx.parse_or::<ClusterName>(&raw.cluster_name, "kubernetes");
     let version = raw.kubernetes_version.required("kubernetesVersion", &top, cx.found);
-    let version = version.and_then(|at| cx.version(at));
+    let version = version.and_then(|at| {
+        let version = cx.version(at)?;
+        cx.unproved(at, version);
+        Some(version)
+    });
     let cni = cx.cni(raw);
     let networking = cx.networking(raw, cni);
     let [api_server, controller_manager, scheduler] = cx.components(raw);
@@ -194,6 +198,18 @@ impl Cx<'_, '_> {
         let finding = Finding::new(code::VERSION, format!("Kubernetes {version} cannot be built"));
         self.found.error_at(&at.place, finding.hint(format!("supported: {}", minors.join(", "))));
         None
+    }
+
+    /// The cluster's version is built, but was never seen to run. No node's is newer, so that theirs need no warning.
+    fn unproved(&mut self, at: &At<Version>, version: KubernetesVersion) {
+        if Release::find(version).is_none_or(|release| release.is_proved()) {
+            return;
+        }
+        let message =
+            format!("Kubernetes {version} is not yet proved: what is built for it has met none of its programs");
+        let newest = Release::newest_proved().unwrap_or("none");
+        let finding = Finding::new(code::VERSION, message).hint(format!("the newest that is proved: v{newest}.x"));
+        self.found.warning_at(&at.place, finding);
     }
 
     fn cni(&mut self, raw: &RawCluster) -> Option<Cni> {

@@ -273,6 +273,6 @@ fn version_skew() {
             "  - {name: w, role: worker, address: 192.0.2.9, kubernetesVersion: v1.32.2}\n",
             &["NK0303 nodes[1].kubernetesVersion 10:68"],
         ),
-        ("v1.36.3", "v1.37.0", &[]),
+        ("v1.36.3", "v1.37.0", &["warning NK0303 kubernetesVersion 3:20"]),
     ]);
 }

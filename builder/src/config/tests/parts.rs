@@ -270,6 +270,11 @@ fn delivery() {
         ("", "delivery: {mode: pointer, baseURL: 'http://192.0.2.5', insecure: true}\n", &[]),
         ("", "delivery: {mode: pointer, baseURL: 'https://192.0.2.5'}\n", &["warning NK0702 delivery.baseURL 10:36"]),
         ("", "delivery: {mode: pointer, baseURL: 'https://serve.example/x/'}\n", &[]),
+        (
+            "",
+            "delivery: {mode: pointer, baseURL: 'https://serve.example'}\npools:\n  - {name: p, ttl: 1h, os: {profile: cloud-init}}\n",
+            &["NK0702 delivery.mode 10:18"],
+        ),
         ("", "delivery: {baseURL: 'http://192.0.2.5/?a'}\n", &["NK0301 delivery.baseURL 10:21"]),
         ("", "delivery: {baseURL: nonsense}\n", &["NK0701 delivery.baseURL 10:21"]),
         ("", "delivery: {caFile: nowhere.pem}\n", &["NK0901 delivery.caFile 10:20"]),

@@ -12,7 +12,7 @@ fn header() {
         ("v1.36.3", "latest", &["NK0303 kubernetesVersion 3:20"]),
         ("v1.36.3", "1.36.3", &["NK0303 kubernetesVersion 3:20"]),
         ("v1.36.3", "v1.35.2", &[]),
-        ("v1.36.3", "v1.37.0", &[]),
+        ("v1.36.3", "v1.37.0", &["warning NK0303 kubernetesVersion 3:20"]),
         ("v1.36.3", "v1.38.0", &["NK0303 kubernetesVersion 3:20"]),
         ("v1.36.3", "v1.32.1", &["NK0303 kubernetesVersion 3:20"]),
         ("v1.36.3", "v2.36.1", &["NK0303 kubernetesVersion 3:20"]),
