@@ -176,6 +176,7 @@ impl<'a> Oven<'a> {
             user_files: &|path| {
                 // A Secret of the user's may hold a key of the user's.
                 (path == paths::API_OBJECTS && !self.cluster.manifests.is_empty())
+                    || path.starts_with(placement::SNIPPETS)
                     || node.os.files.iter().any(|file| file.path.as_str() == path)
                     || node.os.units.iter().any(|unit| unit.name.as_str() == path)
                     || draft.users_own.iter().any(|own| own.as_str() == path)
@@ -404,6 +405,49 @@ mod tests {
         cluster.nodes[0].os.units = vec![unit];
         let Err(BakeError::Placement(violations)) = bake(&cluster) else { panic!("it was not found") };
         assert_eq!(violations[0].to_string(), "w1: x.service holds the key `ca`, which this node must not have");
+    }
+
+    fn with_snippet(text: String) -> Cluster {
+        let mut cluster = cluster();
+        cluster.nodes.swap(0, 1);
+        cluster.nodes[0].os.snippets = vec![fixture::input("a.ign", text.as_bytes())];
+        cluster
+    }
+
+    fn file_snippet(contents: &[u8]) -> String {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let source = format!("data:text/plain;base64,{}", STANDARD.encode(contents));
+        serde_json::json!({
+            "ignition": {"version": "3.3.0"},
+            "storage": {"files": [{"path": "/etc/mine", "contents": {"source": source}}]},
+        })
+        .to_string()
+    }
+
+    /// A snippet is searched as files are, packed contents too; keys of the user's own are the user's affair.
+    #[test]
+    fn no_key_hides_in_a_snippet() {
+        let key = authority().shared(Shared::CaKey).value.bytes.expose();
+        let Err(BakeError::Placement(violations)) = bake(&with_snippet(file_snippet(key))) else {
+            panic!("it was not found")
+        };
+        assert_eq!(
+            violations[0].to_string(),
+            "w1: os.snippets: storage.files[0].contents.source holds the key `ca`, which this node must not have"
+        );
+        let own = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        assert!(bake(&with_snippet(file_snippet(own.as_bytes()))).is_ok());
+    }
+
+    #[test]
+    fn a_snippet_counts_in_the_key() {
+        let key = |text: String| bake(&with_snippet(text)).unwrap().row.key;
+        let keys = [key(file_snippet(b"a")), key(file_snippet(b"b")), {
+            let mut cluster = cluster();
+            cluster.nodes.swap(0, 1);
+            bake(&cluster).unwrap().row.key
+        }];
+        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
     }
 
     /// A user's Secret may hold a key of the user's, but none that this node must not have.

@@ -10,7 +10,7 @@ pub use digest::digest;
 pub use render::render;
 
 use crate::{config::San, pki::table::Holder};
-use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Unit};
+use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Snippet, Unit};
 use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Sha256};
 use std::sync::Arc;
 
@@ -41,6 +41,8 @@ pub struct NodeDraft {
     pub network: Option<Network>,
     /// Time servers, only where the profile's format is cloud-init; under Ignition they are files. `fill` copies them.
     pub time_servers: Vec<String>,
+    /// `os.snippets`, in order; under cloud-init laid over each other already. `fill` copies them.
+    pub snippets: Vec<Snippet>,
     /// Files of the build that this node fetches: published below `serve/blobs/` under their digest. Hold nothing secret.
     pub blobs: Vec<Blob>,
     /// API steps in order; empty on nodes that have none.

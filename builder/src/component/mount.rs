@@ -4,8 +4,8 @@
 
 use super::Site;
 use crate::config::InputFile;
+use nodekiln_payload::Snippet;
 use nodekiln_plan::AbsPath;
-use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Where the file system that holds `folder` is mounted: the innermost, should several lie above each other. `None` if the
@@ -14,7 +14,9 @@ pub(crate) fn of(site: &Site, folder: &AbsPath) -> Option<AbsPath> {
     let os = &site.node.os;
     let mut known = Mounts::default();
     known.units.extend(os.units.iter().map(|unit| unit.name.to_string()));
-    os.snippets.iter().for_each(|snippet| known.read(snippet));
+    // One that cannot be read is refused elsewhere.
+    let parse = |file: &InputFile| Snippet::parse(&file.bytes, os.profile.format, os.ignition_version).ok();
+    os.snippets.iter().filter_map(parse).for_each(|snippet| known.read(&snippet));
     let mut folder = Some(folder.clone());
     while let Some(path) = folder.filter(|path| path.as_str() != "/") {
         if known.units.contains(&unit(&path)) || known.paths.contains(path.as_str()) {
@@ -34,19 +36,10 @@ struct Mounts {
 }
 
 impl Mounts {
-    /// A snippet is an Ignition configuration or user data of cloud-init. One that is neither mounts nothing.
-    fn read(&mut self, snippet: &InputFile) {
-        let Ok(text) = std::str::from_utf8(&snippet.bytes) else { return };
-        if !text.starts_with("#cloud-config") {
-            let Ok(config) = serde_json::from_str::<Value>(text) else { return };
-            let units = config["systemd"]["units"].as_array().into_iter().flatten();
-            self.units.extend(units.filter_map(|unit| unit["name"].as_str()).map(str::to_owned));
-            return;
-        }
-        // cc_mounts: device, place, type and more, as in fstab(5).
-        let Ok(config) = serde_saphyr::from_str::<Value>(text) else { return };
-        let mounts = config["mounts"].as_array().into_iter().flatten();
-        self.paths.extend(mounts.filter_map(|mount| mount[1].as_str()).map(str::to_owned));
+    fn read(&mut self, snippet: &Snippet) {
+        let (units, paths) = snippet.mounts();
+        self.units.extend(units.into_iter().map(str::to_owned));
+        self.paths.extend(paths.into_iter().map(str::to_owned));
     }
 }
 
@@ -91,10 +84,14 @@ mod tests {
             ("flatcar", ignition, Some("/var/lib/etcd")),
             (
                 "flatcar",
-                r#"{"systemd": {"units": [{"name": "var-lib.mount"}, {"name": "x.service"}]}}"#,
+                r#"{"ignition": {"version": "3.3.0"}, "systemd": {"units": [{"name": "var-lib.mount"}, {"name": "x.service"}]}}"#,
                 Some("/var/lib"),
             ),
-            ("flatcar", r#"{"systemd": {"units": [{"name": "var-lib-etcd2.mount"}]}}"#, None),
+            (
+                "flatcar",
+                r#"{"ignition": {"version": "3.3.0"}, "systemd": {"units": [{"name": "var-lib-etcd2.mount"}]}}"#,
+                None,
+            ),
             ("flatcar", "{", None),
             ("cloud-init", "#cloud-config\nmounts:\n- [/dev/vdb, /var/lib/etcd, ext4]\n", Some("/var/lib/etcd")),
             ("cloud-init", "#cloud-config\nmounts: [[vdb], 1, {a: b}]\n", None),

@@ -11,7 +11,7 @@ use crate::{
     pki::certificate::BACKDATE,
     verify,
 };
-use nodekiln_payload::{Account, Fetch, NodeTree, Unit};
+use nodekiln_payload::{Account, Fetch, NodeTree, Snippet, Unit};
 use nodekiln_plan::{
     AbsPath, ApiStep, Cidr, Mode, NodeName, NodePlan, NodeSpec, PlanError, Role, Secret, Sha256, UnitName, paths,
 };
@@ -282,7 +282,7 @@ impl Side for OutputSide<'_> {
             files.insert(entry.path.to_string(), FileView { mode: entry.mode, body });
         }
         files.remove(paths::API_OBJECTS);
-        let settings = settings(&tree.fetch_ca, &tree.network, &tree.time_servers);
+        let settings = settings(&tree.fetch_ca, &tree.network, &tree.time_servers, &tree.snippets);
         Ok(view(&plan.spec, files, tree.units, tree.accounts, tree.fetches, settings)
             .with_links(tree.links.into_iter().map(|link| (link.path, link.target))))
     }
@@ -336,7 +336,7 @@ impl Side for DraftSide<'_> {
             };
             (file.path.to_string(), FileView { mode: file.mode, body })
         });
-        let settings = settings(&draft.fetch_ca, &draft.network, &draft.time_servers);
+        let settings = settings(&draft.fetch_ca, &draft.network, &draft.time_servers, &draft.snippets);
         let (units, accounts, fetches) = (draft.units.clone(), draft.accounts.clone(), draft.fetches.clone());
         Ok(view(&draft.spec, files.collect(), units, accounts, fetches, settings)
             .with_links(draft.links.iter().map(|link| (link.path.clone(), link.target.clone()))))
@@ -399,6 +399,7 @@ fn settings(
     fetch_ca: &Option<std::sync::Arc<[u8]>>,
     network: &Option<nodekiln_payload::Network>,
     time_servers: &[String],
+    snippets: &[Snippet],
 ) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::new();
     settings.extend(fetch_ca.as_ref().map(|ca| ("authorities for fetches".to_owned(), Sha256::of(ca).to_string())));
@@ -409,6 +410,9 @@ fn settings(
     }));
     if !time_servers.is_empty() {
         settings.insert("time servers".to_owned(), time_servers.join(" "));
+    }
+    for (index, snippet) in snippets.iter().enumerate() {
+        settings.insert(format!("snippet {}", index + 1), snippet.sha256().to_string());
     }
     settings
 }

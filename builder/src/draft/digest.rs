@@ -27,6 +27,7 @@ pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
         fetch_ca,
         network,
         time_servers,
+        snippets,
         blobs,
         api,
     } = draft;
@@ -55,6 +56,8 @@ pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
         parts.debug(&hash);
     }
     parts.debug(&fetch_ca.as_deref().map(Sha256::of));
+    parts.count(snippets.len());
+    snippets.iter().for_each(|snippet| parts.0.push(snippet.sha256().as_bytes().to_vec()));
     parts.count(blobs.len());
     for Blob { sha256, bytes: _ } in blobs {
         parts.0.push(sha256.as_bytes().to_vec());

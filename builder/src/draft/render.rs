@@ -11,7 +11,7 @@ const LONG: usize = 64 * 1024;
 
 /// All of a draft as text, the same for the same draft. Keys stand as `<...>`: there are none yet.
 ///
-/// Contents of `os.files` and passwords are shown as digests, since they may be secret.
+/// Contents of `os.files`, snippets and passwords are shown as digests, since they may be secret.
 pub fn render(draft: &NodeDraft) -> String {
     let mut out = String::new();
     let spec = serde_json::to_string_pretty(&draft.spec).unwrap_or_default();
@@ -63,6 +63,9 @@ pub fn render(draft: &NodeDraft) -> String {
     }
     if !draft.time_servers.is_empty() {
         let _ = writeln!(out, "=== time servers\n{}", draft.time_servers.join(" "));
+    }
+    for snippet in &draft.snippets {
+        let _ = writeln!(out, "=== snippet <sha256 {}>\n{}", snippet.sha256(), snippet.summary().join("\n"));
     }
     for blob in &draft.blobs {
         let _ = writeln!(out, "=== blob {} {} bytes", blob.sha256, blob.bytes.len());

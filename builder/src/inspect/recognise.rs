@@ -58,7 +58,7 @@ pub fn recognise(bytes: &Secret, beside: Beside) -> Result<Recognised, Recognise
     let value: Value = serde_json::from_slice(raw).map_err(|_| RecogniseError::Unknown)?;
     let has = |key: &str| value.get(key).is_some();
     if has("ignition") {
-        if !value["ignition"]["config"].is_null() {
+        if !value["ignition"]["config"]["replace"].is_null() {
             return Ok(Recognised::Pointer(Pointer::decode(raw)?));
         }
         // Ignition's form is the same for all profiles.

@@ -7,7 +7,7 @@ use super::{
     recognise::Recognised,
 };
 use crate::config::Platform;
-use nodekiln_payload::{Format, NodeTree, Pointer, TarEntry, TarKind, UnitState, Verification};
+use nodekiln_payload::{Format, NodeTree, Pointer, Snippet, TarEntry, TarKind, UnitState, Verification};
 use nodekiln_plan::{
     ApiStep, ClusterName, FileKind, KubernetesVersion, Mode, NodeName, NodePlan, PLAN_VERSION, Role, Sha256, paths,
 };
@@ -63,6 +63,9 @@ pub struct Inspection {
     pub network: Option<NetworkFacts>,
     /// Time servers, under cloud-init.
     pub time_servers: Vec<String>,
+    /// The user's snippets: what each of them sets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snippets: Vec<Vec<String>>,
     /// Certificates.
     pub certificates: Vec<Certificate>,
     /// Private and symmetric keys, by the digests of their public halves.
@@ -246,6 +249,7 @@ impl Inspection {
             fetches: vec![],
             network: None,
             time_servers: vec![],
+            snippets: vec![],
             certificates: vec![],
             private_keys: vec![],
             kubeconfigs: vec![],
@@ -429,6 +433,7 @@ impl Inspection {
             nameservers: network.nameservers.clone(),
         });
         self.time_servers.clone_from(&tree.time_servers);
+        self.snippets = tree.snippets.iter().map(Snippet::summary).collect();
     }
 
     fn archive(&mut self, entries: &[TarEntry]) {

@@ -55,6 +55,7 @@ pub fn text(report: &Inspection) -> String {
     if !report.time_servers.is_empty() {
         let _ = writeln!(out, "time servers: {}", report.time_servers.join(", "));
     }
+    section(&mut out, "snippets", &report.snippets, |out, snippet| write!(out, "{}", snippet.join(", ")));
     section(&mut out, "certificates", &report.certificates, |out, certificate| {
         write!(out, "{}", certificate.path)?;
         if let Some(name) = &certificate.name {

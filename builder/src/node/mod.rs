@@ -21,14 +21,14 @@ use crate::{
     draft::{Blob, Contents, NodeDraft},
     pki::table::Holder,
 };
-use nodekiln_payload::{Account, Fetch, Network, NetworkService, TimeService, Unit, UnitState};
+use nodekiln_payload::{Account, Fetch, Format, Network, NetworkService, Snippet, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
-use tree::Tree;
+use tree::{Snippets, Tree};
 
 /// What planning needs beside the cluster.
 #[derive(Clone, Default)]
@@ -106,7 +106,9 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
     for directory in &spec.directories {
         tree.check_directory(&directory.path);
     }
-    let parts = tree.finish()?;
+    let snippets = snippets(node, &mut tree);
+    let accounts = accounts(node);
+    let parts = tree.finish(&Snippets { laid: &snippets, directories: &spec.directories, accounts: &accounts })?;
     let is_cloud_init = |network| network == NetworkService::CloudInit;
     Ok(NodeDraft {
         spec,
@@ -116,7 +118,7 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
         users_own: parts.users_own,
         links: Vec::new(),
         units: parts.units,
-        accounts: accounts(node),
+        accounts,
         fetch_ca: cluster.delivery.ca.as_ref().filter(|_| is_https(&parts.fetches)).map(|ca| ca.bytes.clone()),
         fetches: parts.fetches,
         network: node.network.as_ref().filter(|_| is_cloud_init(node.os.profile.network_service)).map(|network| {
@@ -130,6 +132,10 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
         time_servers: match node.os.profile.time_service {
             TimeService::CloudInit => node.os.time_servers.clone(),
             TimeService::Timesyncd | TimeService::Chrony => Vec::new(),
+        },
+        snippets: match node.os.profile.format {
+            Format::Ignition => snippets,
+            Format::CloudInit => Snippet::merged(&snippets).into_iter().collect(),
         },
         blobs: parts.blobs,
         api,
@@ -249,6 +255,20 @@ fn lay_users_own(site: &Site, tree: &mut Tree) {
     for unit in &site.node.os.units {
         tree.users_unit(unit);
     }
+}
+
+/// `os.snippets`, read.
+fn snippets(node: &Node, tree: &mut Tree) -> Vec<Snippet> {
+    let mut snippets = Vec::new();
+    for file in &node.os.snippets {
+        match Snippet::parse(&file.bytes, node.os.profile.format, node.os.ignition_version) {
+            Ok(snippet) => snippets.push(snippet),
+            Err(fault) => {
+                tree.refusals.push(Refusal::new(node, "os.snippets", format!("{}: {fault}", file.path)));
+            }
+        }
+    }
+    snippets
 }
 
 fn accounts(node: &Node) -> Vec<Account> {

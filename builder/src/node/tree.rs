@@ -5,8 +5,8 @@ use crate::{
     config::{Node, OsFile, OsUnit},
     draft::{Blob, Contents, DraftFile},
 };
-use nodekiln_payload::{Dropin, Fetch, FetchInto, Unit, UnitState, Verification};
-use nodekiln_plan::{AbsPath, Archive, FileKind, Mode, Sha256, UnitName, paths};
+use nodekiln_payload::{Account, Dropin, Fetch, FetchInto, Snippet, Touched, Unit, UnitState, Verification};
+use nodekiln_plan::{AbsPath, Archive, DirectoryEntry, FileKind, Mode, Sha256, UnitName, paths};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
@@ -19,6 +19,16 @@ pub(super) struct Parts {
     pub fetches: Vec<Fetch>,
     pub blobs: Vec<Blob>,
     pub users_own: Vec<AbsPath>,
+}
+
+/// What a draft has beside files and units, when snippets are held against it.
+pub(super) struct Snippets<'a> {
+    /// The snippets, in the order of `os.snippets`.
+    pub laid: &'a [Snippet],
+    /// Folders of ours.
+    pub directories: &'a [DirectoryEntry],
+    /// Accounts.
+    pub accounts: &'a [Account],
 }
 
 /// A node's files and units while they are collected.
@@ -216,7 +226,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Units are files too, and no file lies below another.
-    pub fn finish(mut self) -> Result<Parts, Vec<Refusal>> {
+    pub fn finish(mut self, snippets: &Snippets<'_>) -> Result<Parts, Vec<Refusal>> {
         let folder = crate::component::constant("/etc/systemd/system");
         let units: Vec<_> = self.units.values().cloned().collect();
         for unit in &units {
@@ -245,6 +255,15 @@ impl<'a> Tree<'a> {
                 above = folder.parent();
             }
         }
+        for (index, snippet) in snippets.laid.iter().enumerate() {
+            for touched in snippet.touched() {
+                if let Some(why) = self.clash(&touched, snippets) {
+                    let file = self.node.os.snippets.get(index).map_or("a snippet", |file| file.path.as_str());
+                    let refusal = Refusal::new(self.node, "os.snippets", format!("{file}: {touched} {why}"));
+                    self.refusals.push(refusal.hint("take it out of the snippet, or say it by `os` itself"));
+                }
+            }
+        }
         if !self.refusals.is_empty() {
             return Err(self.refusals);
         }
@@ -255,5 +274,42 @@ impl<'a> Tree<'a> {
             blobs: self.blobs.into_values().collect(),
             users_own: self.users_own,
         })
+    }
+
+    /// Why a snippet may not set this: it would be set twice, or one of the two would be in the other's way.
+    fn clash(&self, touched: &Touched, snippets: &Snippets<'_>) -> Option<String> {
+        let said = |field: &str| match field {
+            "nodekiln" => "nodekiln".to_owned(),
+            field => format!("`{field}`"),
+        };
+        let (path, is_file) = match touched {
+            Touched::Directory(path) => (path, false),
+            Touched::File(path) => (path, true),
+            Touched::Unit(name) => {
+                return self.units.contains_key(name).then(|| "is set by nodekiln, or by `os.units`, too".to_owned());
+            }
+            Touched::User(name) => {
+                let known = snippets.accounts.iter().any(|account| account.name == *name);
+                return known.then(|| "is set by `os.users` too".to_owned());
+            }
+        };
+        let real = self.real(path);
+        let own_folder = snippets
+            .directories
+            .iter()
+            .map(|entry| self.real(&entry.path))
+            .find(|own| *own == real || (is_file && own.is_within(&real)));
+        if real.is_within(&crate::component::constant(paths::STATE_DIR)) || own_folder.is_some() {
+            return Some("is nodekiln's own".to_owned());
+        }
+        if let Some(field) = self.taken.get(&real) {
+            return Some(format!("is set by {} too", said(field)));
+        }
+        let above = std::iter::successors(real.parent(), AbsPath::parent).find_map(|folder| self.taken.get(&folder));
+        if let Some(field) = above {
+            return Some(format!("lies below a file of {}", said(field)));
+        }
+        let below = self.taken.iter().find(|(taken, _)| is_file && taken.is_within(&real));
+        below.map(|(taken, _)| format!("would have to be a folder: {taken} lies below it"))
     }
 }

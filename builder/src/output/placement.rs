@@ -8,13 +8,16 @@ use crate::pki::{
     scan::{self, Found, Needles},
     table::{Custody, Holder},
 };
-use nodekiln_payload::{Memory, NodeTree};
+use nodekiln_payload::{Memory, NodeTree, Snippet};
 use nodekiln_plan::{NodeName, Sha256};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// File name in the output.
 pub const PLACEMENT: &str = "placement.json";
+
+/// Where something in a snippet is said to lie.
+pub const SNIPPETS: &str = "os.snippets";
 
 /// A key found on a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,7 +103,11 @@ pub fn of_node(holder: &Holder, tree: &NodeTree, known: &Known<'_>) -> Result<Ve
         let texts = unit.contents.iter().chain(unit.dropins.iter().map(|dropin| &dropin.contents));
         texts.map(|text| (unit.name.as_str(), text.as_bytes(), Sha256::of(text.as_bytes())))
     });
-    for (path, contents, sha256) in files.chain(units) {
+    let texts: Vec<_> = tree.snippets.iter().flat_map(Snippet::texts).collect();
+    let snippets = texts.iter().map(|(at, text)| (format!("{SNIPPETS}: {at}"), text));
+    let snippets: Vec<_> = snippets.map(|(at, text)| (at, text, Sha256::of(text))).collect();
+    let snippets = snippets.iter().map(|(at, text, sha256)| (at.as_str(), text.as_slice(), *sha256));
+    for (path, contents, sha256) in files.chain(units).chain(snippets) {
         let mut found: Vec<(Sha256, Option<KeyId>)> = Vec::new();
         let searched = known.searched.search(contents, sha256, known.symmetric);
         let (keys, symmetric) = &*searched;

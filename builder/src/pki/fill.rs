@@ -116,6 +116,7 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
         fetch_ca: draft.fetch_ca.clone(),
         network: draft.network.clone(),
         time_servers: draft.time_servers.clone(),
+        snippets: draft.snippets.clone(),
     };
     Ok(Filled { plan, tree, keys: filler.keys.into_iter().collect() })
 }

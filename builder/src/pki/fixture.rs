@@ -239,6 +239,7 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
         fetch_ca: None,
         network: None,
         time_servers: vec![],
+        snippets: vec![],
         blobs: vec![],
         api: vec![],
     }

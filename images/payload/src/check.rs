@@ -38,6 +38,9 @@ pub(crate) fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -
     if tree.time_servers != decoded.time_servers {
         found.push("the time servers".to_owned());
     }
+    if tree.snippets != decoded.snippets {
+        found.push("the snippets".to_owned());
+    }
     // What the plan promises to firstboot is what firstboot will find.
     let read: BTreeMap<_, _> = decoded.files.iter().map(|file| (&file.path, file)).collect();
     let wrong = tree.files.iter().filter(|file| {

@@ -40,6 +40,7 @@ pub(crate) fn empty() -> NodeTree {
         fetch_ca: None,
         network: None,
         time_servers: Vec::new(),
+        snippets: Vec::new(),
     }
 }
 

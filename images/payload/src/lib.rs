@@ -21,6 +21,9 @@ mod options;
 mod profile;
 #[cfg(test)]
 mod roundtrip;
+mod snippet;
+#[cfg(test)]
+mod snippet_tests;
 mod tar;
 #[cfg(test)]
 mod traps;
@@ -37,6 +40,7 @@ pub use error::{DecodeError, EncodeError};
 pub use ignition::pointer::Pointer;
 pub use options::{EncodeOptions, Gzip, IgnitionVersion, IgnitionVersionError};
 pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile, TimeService};
+pub use snippet::{Snippet, SnippetFault, Touched};
 pub use tar::{TarEntry, TarKind};
 pub use tree::{
     Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,

@@ -1,5 +1,6 @@
 //! [`NodeTree`]: a complete node, contents included, before it is encoded.
 
+use crate::snippet::Snippet;
 use nodekiln_plan::{AbsPath, DirectoryEntry, Mode, NodeName, Secret, Sha256, UnitName};
 use std::{net::IpAddr, sync::Arc};
 
@@ -28,6 +29,8 @@ pub struct NodeTree {
     /// Time servers, for cloud-init's module `ntp`. Under Ignition it has to be empty: there the planner lays down the
     /// files of the time service.
     pub time_servers: Vec<String>,
+    /// What the user has below it. For cloud-init at most one, see [`Snippet::merged`].
+    pub snippets: Vec<Snippet>,
 }
 
 /// A static configuration of one Ethernet interface.

@@ -7,6 +7,7 @@
 use crate::{
     laid::{self, Laid},
     profile::{Format, Profile},
+    snippet::Touched,
     tree::{Account, NodeTree, Unit, UnitState, Verification},
     unit_text::{self, Install, UnitFault},
 };
@@ -101,6 +102,9 @@ pub enum Why {
     /// A network or time server that cannot be written down.
     #[error("{0}")]
     Network(&'static str),
+    /// A snippet sets what is set already.
+    #[error("is set by a snippet too")]
+    Snippet,
     /// Characters that YAML 1.1 folds or refuses.
     #[error("contains a character that cloud-init's YAML does not carry")]
     Yaml,
@@ -119,9 +123,25 @@ pub fn validate(tree: &NodeTree, profile: &Profile) -> Vec<Fault> {
     if tree.fetch_ca.as_ref().is_some_and(|ca| ca.windows(12).any(|words| words == b"PRIVATE KEY-")) {
         faults.add(whole(tree), Why::FetchCa);
     }
+    for snippet in &tree.snippets {
+        for touched in snippet.touched() {
+            if is_ours(&touched, tree, &laid) {
+                faults.add(touched, Why::Snippet);
+            }
+        }
+    }
     let mut faults = faults.0;
     faults.sort_by(|a, b| a.path.cmp(&b.path));
     faults
+}
+
+/// Whether the tree itself says something about what a snippet sets.
+fn is_ours(touched: &Touched, tree: &NodeTree, laid: &[(AbsPath, Laid<'_>)]) -> bool {
+    match touched {
+        Touched::Directory(path) | Touched::File(path) => laid.iter().any(|(own, _)| own == path),
+        Touched::Unit(name) => tree.units.iter().any(|unit| unit.name == *name),
+        Touched::User(name) => tree.accounts.iter().any(|account| account.name == *name),
+    }
 }
 
 struct Faults(Vec<Fault>);

@@ -9,5 +9,6 @@ mod cloud_init;
 mod ignition;
 mod laid;
 mod machine;
+mod snippets;
 mod tar;
 mod tree;

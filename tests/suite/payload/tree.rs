@@ -149,6 +149,7 @@ pub fn node() -> NodeTree {
         fetch_ca: None,
         network: None,
         time_servers: Vec::new(),
+        snippets: Vec::new(),
     }
 }
 

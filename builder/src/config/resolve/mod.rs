@@ -11,7 +11,6 @@ mod gates;
 mod images;
 mod kernel;
 mod labels;
-mod later;
 mod layers;
 mod machine;
 mod manifests;
@@ -103,7 +102,6 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let nodes = cx.nodes(raw, &top, &shared);
     let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
     let delivery = cx.delivery(raw, &nodes);
-    cx.not_planned_yet(raw);
     if cx.found.has_errors() {
         return None;
     }

@@ -7,7 +7,7 @@ use crate::config::{
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
     read::{At, Field, Hidden, Place},
 };
-use nodekiln_payload::{Format, Profile, TimeService};
+use nodekiln_payload::{Format, Profile, Snippet, SnippetFault, TimeService, Touched};
 use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -99,13 +99,15 @@ impl Cx<'_, '_> {
         }
         let ignition = own.ignition.as_ref().or(base.ignition.as_ref());
         let snippets = own.snippets.as_ref().or(base.snippets.as_ref()).map(Vec::as_slice).unwrap_or_default();
+        let version = ignition.map_or(IgnitionVersion::V3_3, |at| at.value);
+        self.check_snippets(profile, version, snippets, shared);
         let mut files: Vec<OsFile> = files.into_values().map(|at| at.value).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Some(Os {
             profile,
             platform: own.platform.or(base.platform).unwrap_or(Platform::Metal),
             arch: own.arch.or(base.arch).unwrap_or(Arch::Amd64),
-            ignition_version: ignition.map_or(IgnitionVersion::V3_3, |at| at.value),
+            ignition_version: version,
             users: users.into_iter().map(|user| user.resolve(profile)).collect(),
             time_servers,
             updates,
@@ -126,6 +128,45 @@ impl Cx<'_, '_> {
             }
         }
         snippets
+    }
+
+    /// What a node of this profile cannot take of its snippets.
+    fn check_snippets(
+        &mut self,
+        profile: &Profile,
+        version: IgnitionVersion,
+        snippets: &[At<InputFile>],
+        shared: &Shared<'_>,
+    ) {
+        for at in snippets {
+            let name = short(&at.value.path);
+            let snippet = match Snippet::parse(&at.value.bytes, profile.format, version) {
+                Ok(snippet) => snippet,
+                Err(fault) => {
+                    let finding = Finding::new(code::SNIPPET, format!("{name}: {fault}"));
+                    let finding = match fault {
+                        SnippetFault::TooNew(..) => {
+                            finding.hint("set `ignitionVersion`, or write an older one into it")
+                        }
+                        SnippetFault::Owned(_) => finding.hint("leave it out: cluster.yaml has fields for the most"),
+                        _ => finding,
+                    };
+                    self.found.error_at(&at.place, finding);
+                    continue;
+                }
+            };
+            let Some(certificates) = shared.certificates_dir else { continue };
+            let certificates = paths::canonical(profile, certificates);
+            let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));
+            for touched in snippet.touched() {
+                let Touched::File(path) = &touched else { continue };
+                let place = paths::canonical(profile, path);
+                if let Some(why) = paths::reserved(&place, &certificates, data_dir.as_ref()) {
+                    let message = format!("{name}: `{}` is not yours to write: {why}", short(path.as_str()));
+                    self.found.error_at(&at.place, Finding::new(code::RESERVED, message));
+                }
+            }
+        }
     }
 
     /// A version of Ignition's for a system without it: a mistake where both are said in one layer.

@@ -164,3 +164,39 @@ fn snippets() {
         found.iter().filter(|d| d.code != code::UNSUPPORTED).map(|d| format!("{} {}", d.code, d.path)).collect();
     assert_eq!(found, ["NK0305 nodes[0].os.snippets[1]", "NK0901 nodes[0].os.snippets[2]"]);
 }
+
+/// What a snippet cannot say on its node's system.
+#[test]
+fn snippets_that_a_node_cannot_take() {
+    let ignition = |rest: &str| format!("{{\"ignition\": {{\"version\": \"3.3.0\"}}{rest}}}");
+    let files = |path: &str| ignition(&format!(", \"storage\": {{\"files\": [{{\"path\": \"{path}\"}}]}}"));
+    for (profile, text, due) in [
+        ("flatcar", ignition(""), &[][..]),
+        ("flatcar", files("/etc/mine"), &[]),
+        ("cloud-init", "#cloud-config\npackages: [jq]\n".to_owned(), &[]),
+        ("flatcar", "{".to_owned(), &["NK0906 os.snippets[0]"]),
+        ("flatcar", ignition("").replace("3.3", "3.4"), &["NK0906 os.snippets[0]"]),
+        ("flatcar, ignitionVersion: 3.4.0", ignition("").replace("3.3", "3.4"), &[]),
+        ("flatcar", "#cloud-config\npackages: [jq]\n".to_owned(), &["NK0906 os.snippets[0]"]),
+        ("cloud-init", ignition(""), &["NK0906 os.snippets[0]"]),
+        ("cloud-init", "#cloud-config\nfqdn: a.b\n".to_owned(), &["NK0906 os.snippets[0]"]),
+    ] {
+        assert_eq!(snippet_findings(profile, &text), due, "{profile}: {text}");
+    }
+    let reserved = format!("{} os.snippets[0]", code::RESERVED);
+    for path in ["/etc/kubernetes/pki/ca.crt", "/etc/hostname", "/var/lib/nodekiln/plan.json"] {
+        assert_eq!(snippet_findings("flatcar", &files(path)), [reserved.as_str()], "{path}");
+    }
+}
+
+fn snippet_findings(profile: &str, text: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), text).unwrap();
+    let node = "nodes: [{name: a, role: control-plane, address: 192.0.2.1}]\n";
+    let cluster = format!("{HEAD}os: {{profile: {profile}, snippets: [a]}}\n{node}");
+    match load_str("cluster.yaml", &cluster, Some(folder.path())) {
+        Ok(_) => Vec::new(),
+        Err(Failure::Findings(found)) => found.iter().map(|d| format!("{} {}", d.code, d.path)).collect(),
+        Err(error) => panic!("{error}"),
+    }
+}

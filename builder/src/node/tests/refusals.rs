@@ -200,3 +200,55 @@ fn a_volume_may_be_replaced() {
     cluster.api_server.extra_volumes = vec![volume("ca-certs", "/etc/ssl/certs")];
     assert!(plan(&cluster, &cluster.nodes[0], &sources()).is_ok());
 }
+
+/// A snippet may set nothing that is set otherwise, nor lie in its way.
+#[test]
+fn snippets_against_the_plan() {
+    let ignition = |rest: &str| format!("{{\"ignition\": {{\"version\": \"3.3.0\"}}, {rest}}}");
+    let storage = |kind: &str, path: &str| {
+        let target = if kind == "links" { ", \"target\": \"/x\"" } else { "" };
+        ignition(&format!("\"storage\": {{\"{kind}\": [{{\"path\": \"{path}\"{target}}}]}}"))
+    };
+    let unit = |name: &str| ignition(&format!("\"systemd\": {{\"units\": [{{\"name\": \"{name}\"}}]}}"));
+    let user = |name: &str| ignition(&format!("\"passwd\": {{\"users\": [{{\"name\": \"{name}\"}}]}}"));
+    for (text, due) in [
+        (storage("files", "/etc/mine"), None),
+        (storage("directories", "/data"), None),
+        // A folder that ours lie in may be said, a link in its place may not.
+        (storage("directories", "/etc"), None),
+        (storage("links", "/etc"), Some("a: /etc is nodekiln's own")),
+        (storage("links", "/etc/sysctl.d"), Some("a: /etc/sysctl.d would have to be a folder")),
+        (storage("files", "/etc/hostname"), Some("a: /etc/hostname is set by nodekiln too")),
+        (storage("files", "/etc/hostname/x"), Some("a: /etc/hostname/x lies below a file of nodekiln")),
+        (storage("files", "/etc/users-own"), Some("a: /etc/users-own is set by `os.files` too")),
+        (storage("directories", "/var/lib/etcd"), Some("a: /var/lib/etcd is nodekiln's own")),
+        (storage("directories", "/var/lib/nodekiln/x"), Some("a: /var/lib/nodekiln/x is nodekiln's own")),
+        (unit("data.mount"), None),
+        (unit("kubelet.service"), Some("a: the unit kubelet.service is set by nodekiln, or by `os.units`, too")),
+        (unit("users-own.service"), Some("a: the unit users-own.service is set by nodekiln, or by `os.units`, too")),
+        (user("other"), None),
+        (user("ops"), Some("a: the account ops is set by `os.users` too")),
+        ("{".to_owned(), Some("a: does not parse as an Ignition configuration: line 1, column 1")),
+    ] {
+        let mut cluster = plain();
+        let os = &mut cluster.nodes[0].os;
+        os.files = vec![os_file("/etc/users-own")];
+        os.units = vec![os_unit("users-own.service", Some("[Service]\nExecStart=true\n"), None)];
+        os.users = vec![crate::config::User {
+            name: "ops".to_owned(),
+            ssh_authorized_keys: vec![],
+            password_hash: None,
+            groups: vec![],
+        }];
+        os.snippets = vec![crate::node::fixture::input("a", text.as_bytes())];
+        let found = plan(&cluster, &cluster.nodes[0], &sources()).err().unwrap_or_default();
+        let found: Vec<_> = found.iter().map(|refusal| (refusal.field.as_str(), refusal.message.as_str())).collect();
+        match due {
+            None => assert!(found.is_empty(), "{text}: {found:?}"),
+            Some(due) => {
+                assert_eq!(found.len(), 1, "{text}: {found:?}");
+                assert!(found[0].0 == "os.snippets" && found[0].1.starts_with(due), "{text}: {found:?}");
+            }
+        }
+    }
+}

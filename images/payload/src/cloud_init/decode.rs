@@ -3,10 +3,12 @@
 //! Strict, as for Ignition: a key, an argument or a script that the encoder does not write is refused.
 
 use super::{
-    FETCH, FINISH, HEADER, INTERFACE, META_DATA, NETWORK_CONFIG, PREPARE, RESTART, USER_DATA, has_text, instance_id,
+    FETCH, FINISH, INTERFACE, META_DATA, NETWORK_CONFIG, PREPARE, RESTART, USER_DATA, has_text, instance_id,
     is_exposed,
     model::{Encoding, Ethernet, MetaData, NetworkConfig, User, UserData, WriteFile},
-    render, sudo, word, written,
+    render, sudo,
+    theirs::Theirs,
+    word, written,
 };
 use crate::{
     codec::{Codec, Contents},
@@ -14,6 +16,7 @@ use crate::{
     error::DecodeError,
     laid,
     profile::{Format, Profile},
+    snippet::owned_key,
     tree::{
         Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
     },
@@ -27,8 +30,11 @@ use std::{collections::BTreeMap, str::FromStr};
 pub(crate) fn decode(codec: &Codec, artifacts: &[Artifact], profile: &Profile) -> Result<NodeTree, DecodeError> {
     let find = |name| artifacts.iter().find(|artifact| artifact.name == name);
     let text = find(USER_DATA).ok_or(DecodeError::Missing(USER_DATA))?.bytes.expose();
-    let text = text.strip_prefix(HEADER.as_bytes()).ok_or_else(|| unexpected("the first line"))?;
-    let mut data: UserData = parse(USER_DATA, text)?;
+    let (theirs, text) = Theirs::split(text).ok_or_else(|| unexpected("the first line"))?;
+    if let Some(key) = owned_key(&theirs.other) {
+        return Err(unexpected(key));
+    }
+    let mut data: UserData = parse(USER_DATA, &text)?;
     let meta_data = find(META_DATA).ok_or(DecodeError::Missing(META_DATA))?;
     let meta_data: MetaData = parse(META_DATA, meta_data.bytes.expose())?;
 
@@ -39,7 +45,7 @@ pub(crate) fn decode(codec: &Codec, artifacts: &[Artifact], profile: &Profile) -
     {
         return Err(DecodeError::Hostname);
     }
-    let digest = take_digest(&mut data)?;
+    let digest = take_digest(&mut data, &theirs)?;
     if meta_data.instance_id != instance_id(&digest) {
         return Err(unexpected("instance-id"));
     }
@@ -56,6 +62,7 @@ pub(crate) fn decode(codec: &Codec, artifacts: &[Artifact], profile: &Profile) -
         fetches: finished.fetches,
         fetch_ca: None,
         network: None,
+        snippets: theirs.snippet().into_iter().collect(),
         time_servers: data.ntp.map(|ntp| if ntp.enabled { ntp.servers } else { Vec::new() }).unwrap_or_default(),
     };
     if let Some(index) = tree.files.iter().position(|file| file.path.as_str() == laid::FETCH_CA) {
@@ -74,8 +81,8 @@ pub(crate) fn decode(codec: &Codec, artifacts: &[Artifact], profile: &Profile) -
 
 /// The `meta-data` that this `user-data` goes with: all of it follows from there.
 pub(crate) fn implied_meta_data(user_data: &[u8]) -> Result<Artifact, DecodeError> {
-    let text = user_data.strip_prefix(HEADER.as_bytes()).ok_or_else(|| unexpected("the first line"))?;
-    let data: UserData = parse(USER_DATA, text)?;
+    let (_, text) = Theirs::split(user_data).ok_or_else(|| unexpected("the first line"))?;
+    let data: UserData = parse(USER_DATA, &text)?;
     let digest = data.write_files.last().map(|file| file.content.as_str());
     let digest = digest.filter(|digest| is_hex(digest, 64)).ok_or_else(|| unexpected("the last of write_files"))?;
     let meta_data = MetaData { instance_id: instance_id(digest), local_hostname: data.hostname };
@@ -96,7 +103,7 @@ fn value<T: FromStr>(text: &str) -> Result<T, DecodeError> {
 }
 
 /// Takes the digest out of its three places and sees that it is the rest's.
-fn take_digest(data: &mut UserData) -> Result<String, DecodeError> {
+fn take_digest(data: &mut UserData, theirs: &Theirs) -> Result<String, DecodeError> {
     let last = data.write_files.pop().ok_or_else(|| unexpected("write_files"))?;
     let digest = last.content.clone();
     if !is_hex(&digest, 64) || last != written(&digest) {
@@ -108,7 +115,7 @@ fn take_digest(data: &mut UserData) -> Result<String, DecodeError> {
             _ => return Err(unexpected("the digest of bootcmd or runcmd")),
         }
     }
-    let text = render(data).map_err(|_| unexpected("the data"))?;
+    let text = render(data, theirs).map_err(|_| unexpected("the data"))?;
     if Sha256::of(text.as_bytes()).to_string() != digest {
         return Err(unexpected("the digest"));
     }

@@ -17,6 +17,7 @@
 
 mod decode;
 mod model;
+mod theirs;
 
 pub(crate) use decode::{decode, implied_meta_data};
 
@@ -36,6 +37,7 @@ use model::{
 use nodekiln_plan::{AbsPath, Mode, Secret, Sha256, paths};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
+use theirs::Theirs;
 
 /// Names of the artifacts.
 pub(crate) const USER_DATA: &str = "user-data";
@@ -96,6 +98,10 @@ fn user_data(
     profile: &Profile,
     options: &EncodeOptions,
 ) -> Result<(Secret, String), EncodeError> {
+    let theirs = tree.snippets.first().map(Theirs::of).unwrap_or_default();
+    if tree.snippets.len() > 1 {
+        return Err(EncodeError::Internal("snippets of cloud-init that are not merged"));
+    }
     let mut data = UserData {
         hostname: host_name(tree),
         fqdn: host_name(tree).filter(|name| name.contains('.')),
@@ -108,11 +114,11 @@ fn user_data(
         runcmd: vec![finish(tree, profile, "")],
     };
     // Of everything but itself.
-    let digest = Sha256::of(render(&data)?.as_bytes()).to_string();
+    let digest = Sha256::of(render(&data, &theirs)?.as_bytes()).to_string();
     data.bootcmd = vec![prepare(tree, &digest)];
     data.write_files.push(written(&digest));
     data.runcmd = vec![finish(tree, profile, &digest)];
-    let text = render(&data)?;
+    let text = render(&data, &theirs)?;
     // cloud-init takes data with these words near its beginning for a MIME message (user_data.py, convert_string).
     let head = &text.as_bytes()[..text.len().min(4096)];
     if contains_mime_version(head) {
@@ -137,9 +143,9 @@ fn contains_mime_version(bytes: &[u8]) -> bool {
     bytes.windows(WORDS.len()).any(|window| window.eq_ignore_ascii_case(WORDS))
 }
 
-/// A key a line, and an item of a list a line: the same value as any other JSON, and a diff of it can be read.
-fn render(data: &UserData) -> Result<String, EncodeError> {
-    let no_json = |_| EncodeError::Internal("cloud-init's data is no JSON");
+/// A key a line, and an item of a list a line: the same value as any other JSON, and a diff of it can be read. Lists
+/// hold what is theirs before what is ours.
+fn render(data: &UserData, theirs: &Theirs) -> Result<String, EncodeError> {
     // Through its fields, so that their order is the struct's.
     let UserData { hostname, fqdn, preserve_hostname, manage_etc_hosts, users, ntp, bootcmd, write_files, runcmd } =
         data;
@@ -147,23 +153,29 @@ fn render(data: &UserData) -> Result<String, EncodeError> {
     lines.extend(fqdn.as_ref().map(|fqdn| json(fqdn).map(|text| ("fqdn", text))).transpose()?);
     lines.push(("preserve_hostname", json(preserve_hostname)?));
     lines.push(("manage_etc_hosts", json(manage_etc_hosts)?));
-    lines.extend(users.as_ref().map(|users| list(users).map(|text| ("users", text))).transpose().map_err(no_json)?);
+    if users.is_some() || !theirs.users.is_empty() {
+        lines.push(("users", list(&theirs.users, users.as_deref().unwrap_or_default())?));
+    }
     lines.extend(ntp.as_ref().map(|ntp| json(ntp).map(|text| ("ntp", text))).transpose()?);
-    lines.push(("bootcmd", list(bootcmd).map_err(no_json)?));
-    lines.push(("write_files", list(write_files).map_err(no_json)?));
-    lines.push(("runcmd", list(runcmd).map_err(no_json)?));
+    lines.push(("bootcmd", list(&theirs.bootcmd, bootcmd)?));
+    lines.push(("write_files", list(&theirs.write_files, write_files)?));
+    lines.push(("runcmd", list(&theirs.runcmd, runcmd)?));
+    let other = theirs.other.iter().map(|(key, value)| Ok((key.as_str(), json(value)?)));
+    lines.extend(other.collect::<Result<Vec<_>, EncodeError>>()?);
     let mut text = String::from(HEADER);
+    text.push_str(&theirs.line());
     for (index, (key, value)) in lines.iter().enumerate() {
         let open = if index == 0 { "{" } else { ",\n" };
         // A String takes every write.
-        let _ = write!(text, "{open}\"{key}\": {value}");
+        let _ = write!(text, "{open}{}: {value}", json(key)?);
     }
     text.push_str("}\n");
     Ok(text)
 }
 
-fn list(items: &[impl Serialize]) -> serde_json::Result<String> {
-    let items: Vec<_> = items.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+fn list(theirs: &[serde_json::Value], ours: &[impl Serialize]) -> Result<String, EncodeError> {
+    let theirs = theirs.iter().map(|item| json(item));
+    let items: Vec<_> = theirs.chain(ours.iter().map(|item| json(item))).collect::<Result<_, _>>()?;
     Ok(format!("[\n{}\n]", items.join(",\n")))
 }
 

@@ -9,6 +9,8 @@ use crate::{
     error::DecodeError,
     laid,
     options::IgnitionVersion,
+    profile::Format,
+    snippet::Snippet,
     tree::{Account, Dropin, Fetch, FetchInto, Link, NodeTree, TreeFile, Unit, UnitState, Verification},
     validate::is_hex,
 };
@@ -38,8 +40,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<spec::Config, DecodeError> {
 pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeError> {
     let config: model::Config<'_> =
         serde_json::from_slice(bytes).map_err(|e| DecodeError::syntax(super::CONFIG, &e))?;
-    let model::Ignition { security, version } = config.ignition;
-    version.parse::<IgnitionVersion>().map_err(|_| DecodeError::Version)?;
+    let model::Ignition { config: children, security, version } = config.ignition;
+    let version = version.parse::<IgnitionVersion>().map_err(|_| DecodeError::Version)?;
+    let children = children.map(|children| children.merge).unwrap_or_default();
+    let snippets = children.into_iter().map(|child| snippet(&child, version)).collect::<Result<_, _>>()?;
     let fetch_ca = security.map(|security| bundle(&security)).transpose()?.map(Into::into);
     let storage = config.storage.ok_or_else(|| DecodeError::unexpected("", "storage"))?;
 
@@ -67,7 +71,16 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeErro
         fetch_ca,
         network: None,
         time_servers: Vec::new(),
+        snippets,
     })
+}
+
+/// A configuration of the user's: one that the encoder would take.
+fn snippet(child: &model::Resource<'_>, version: IgnitionVersion) -> Result<Snippet, DecodeError> {
+    let fault = || DecodeError::unexpected("", "ignition.config.merge");
+    let model::Resource { compression, source, verification: None } = child else { return Err(fault()) };
+    let bytes = DataUrl::decode(source, compression.as_deref()).ok_or_else(fault)?;
+    Snippet::parse(&bytes, Format::Ignition, version).map_err(|_| fault())
 }
 
 /// The one bundle of authorities.

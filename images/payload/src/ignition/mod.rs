@@ -6,6 +6,8 @@
 //! - Files and links overwrite what is there: without it a second run, or an image that has the file, ends the boot.
 //!   Directories never do: overwriting one removes what is in it, an etcd database for instance.
 //! - Units are enabled by preset, which systemd applies on a boot without machine-id.
+//! - Snippets of the user's are merged by Ignition itself (`ignition.config.merge`). That its rules let a child win says
+//!   nothing here: no snippet may touch what is ours.
 //! - Of a resource only the hash of the *fetched* bytes is verified; contents in the payload need none.
 
 mod decode;
@@ -21,6 +23,7 @@ use crate::{
     laid,
     options::EncodeOptions,
     profile::Format,
+    snippet::Snippet,
     tree::{Account, Artifact, Dropin, Fetch, Link, NodeTree, Unit, UnitState, Verification},
 };
 use ignition_config::{Config as SpecConfig, v3_4 as spec};
@@ -45,8 +48,15 @@ pub(crate) fn encode(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) ->
     });
     let units: Vec<_> = sorted(&tree.units, |unit| unit.name.as_str()).map(unit).collect();
     let users: Vec<_> = sorted(&tree.accounts, |account| account.name.as_str()).map(user).collect();
+    let snippets: Vec<_> = tree.snippets.iter().map(|snippet| child(snippet, options)).collect::<Result<_, _>>()?;
+    let merge = snippets.iter().map(|url| model::Resource {
+        compression: url.gzip.then(|| Text::new("gzip")),
+        source: Text::new(&url.source),
+        verification: None,
+    });
+    let children = (!snippets.is_empty()).then(|| model::Children { merge: merge.collect() });
     let config = model::Config {
-        ignition: model::Ignition { security, version: Text::new(options.ignition_version.as_str()) },
+        ignition: model::Ignition { config: children, security, version: Text::new(options.ignition_version.as_str()) },
         passwd: (!users.is_empty()).then_some(model::Passwd { users }),
         storage: Some(storage),
         systemd: (!units.is_empty()).then_some(model::Systemd { units }),
@@ -55,6 +65,12 @@ pub(crate) fn encode(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) ->
     serde_json::to_writer(&mut bytes, &config).map_err(|_| EncodeError::Internal("the configuration is no JSON"))?;
     bytes.push(b'\n');
     Ok(Artifact { name: CONFIG, bytes: Secret::new(bytes) })
+}
+
+/// A snippet as a resource.
+fn child(snippet: &Snippet, options: &EncodeOptions) -> Result<DataUrl, EncodeError> {
+    let text = serde_json::to_vec(snippet.map()).map_err(|_| EncodeError::Internal("a snippet is no JSON"))?;
+    Ok(DataUrl::of(&text, options.gzip))
 }
 
 /// Trust in a PEM bundle, for Ignition's own fetches, beside what the initramfs trusts.

@@ -66,11 +66,21 @@ pub(crate) struct Config<'a> {
     pub systemd: Option<Systemd<'a>>,
 }
 
+/// Configurations of the user's, merged by Ignition.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Children<'a> {
+    #[serde(borrow)]
+    pub merge: Vec<Resource<'a>>,
+}
+
 /// Version, and whom to trust when fetching.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ignition<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Children<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security<'a>>,
     pub version: Text<'a>,
 }
