@@ -230,7 +230,7 @@ fn snippets_against_the_plan() {
         (user("ops"), Some("a: the account ops is set by `os.users` too")),
         ("{".to_owned(), Some("a: does not parse as an Ignition configuration: line 1, column 1")),
     ] {
-        let mut cluster = plain();
+        let mut cluster = crate::node::fixture::cluster("flatcar", &["cp1"]);
         let os = &mut cluster.nodes[0].os;
         os.files = vec![os_file("/etc/users-own")];
         os.units = vec![os_unit("users-own.service", Some("[Service]\nExecStart=true\n"), None)];

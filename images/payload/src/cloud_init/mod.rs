@@ -174,7 +174,7 @@ fn render(data: &UserData, theirs: &Theirs) -> Result<String, EncodeError> {
 }
 
 fn list(theirs: &[serde_json::Value], ours: &[impl Serialize]) -> Result<String, EncodeError> {
-    let theirs = theirs.iter().map(|item| json(item));
+    let theirs = theirs.iter().map(json);
     let items: Vec<_> = theirs.chain(ours.iter().map(|item| json(item))).collect::<Result<_, _>>()?;
     Ok(format!("[\n{}\n]", items.join(",\n")))
 }
