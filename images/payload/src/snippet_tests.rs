@@ -54,7 +54,10 @@ fn what_is_no_ignition_snippet() {
             "is of Ignition's specification 3.4.0, the payload of 3.3.0",
         ),
         (r#"{"ignition": {"version": "3.6.0"}}"#.to_owned(), "is of Ignition's specification 3.6.0"),
-        (r#"{"ignition": {"version": "3.2.0"}, "kernelArguments": {}}"#.to_owned(), "Ignition would ignore kernelArg"),
+        (
+            r#"{"ignition": {"version": "3.2.0"}, "kernelArguments": {}}"#.to_owned(),
+            "Ignition would ignore unused key: $.kernelArg",
+        ),
         (of(r#""storage": {"disks": 1}"#), "does not parse"),
         (r#"{"ignition": {"version": "3.3.0", "config": {"replace": {"source": "http://a/"}}}}"#.to_owned(), "replace"),
         (r#"{"ignition": {"version": "3.3.0", "config": {"merge": [{"source": "http://a/"}]}}}"#.to_owned(), "merge"),
