@@ -35,8 +35,8 @@ pub enum OpenError {
         /// Why.
         error: CaError,
     },
-    /// certificateValidityPeriod leads past what a certificate can say.
-    #[error("certificateValidityPeriod: leaves would end past the year 9999")]
+    /// certificateValidityPeriod leads past what a certificate can say, or not up to the CA.
+    #[error("certificateValidityPeriod: leaves would end past the year 9999, or before their CA begins")]
     Validity,
     /// Leaves that nobody would trust to their end.
     #[error(
@@ -244,6 +244,9 @@ impl Authority {
             };
             let signer = Signer::open(&first.certificate, key.clone()).map_err(|error| OpenError::Ca { ca, error })?;
             let end = signer.validity().not_after;
+            if validity.not_after <= signer.validity().not_before {
+                return Err(OpenError::Validity);
+            }
             if validity.not_after > end {
                 return Err(OpenError::OutlivesCa { ca, start: secrets.renewed_at, leaf: validity.not_after, end });
             }
@@ -502,13 +505,15 @@ impl Authority {
         let signer = self.signers.get(&spec.issuer).ok_or(IssueError::Unused(spec.name))?;
         let subject =
             Subject { common_name: &common_name, organization: spec.organization, sans: &leaf.sans, usage: spec.usage };
-        let der =
-            signer.issue(&subject, &key, self.validity).map_err(|error| IssueError::Certificate(spec.name, error))?;
+        // Not before its CA: one that is imported may be younger than the leaves are backdated.
+        let not_before = self.validity.not_before.max(signer.validity().not_before);
+        let validity = Validity { not_before, ..self.validity };
+        let der = signer.issue(&subject, &key, validity).map_err(|error| IssueError::Certificate(spec.name, error))?;
         Ok(Issued {
             certificate: Value::new(pem::encode_secret(pem::CERTIFICATE, &der)),
             key: Value::new(key.private_pem()),
             spki: key.spki_sha256(),
-            validity: self.validity,
+            validity,
         })
     }
 

@@ -104,6 +104,8 @@ impl Folder {
             let ca = pem::blocks(&self.text(file)).unwrap();
             let (_, ca) = X509Certificate::from_der(&ca[0].1).unwrap();
             assert_eq!(leaf.issuer().as_raw(), ca.subject().as_raw());
+            // This CA is younger than leaves are backdated.
+            assert!(leaf.validity().not_before >= ca.validity().not_before);
         }
     }
 }
