@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nodekiln_plan::{AbsPath, ApiStep, NodeName, paths};
+use nodekiln_plan::{AbsPath, ApiStep, MANAGED_BY, NodeName, TOKEN_OWNER, paths};
 use serde_json::{Value, json};
 
 /// Whether any node of the cluster comes by token.
@@ -54,7 +54,13 @@ fn secret(owner: &NodeName, ends: bool) -> DraftStep {
     let object = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": format!("bootstrap-token-{NAME}"), "namespace": NAMESPACE},
+        "metadata": {
+            "name": format!("bootstrap-token-{NAME}"),
+            "namespace": NAMESPACE,
+            // By these firstboot finds the tokens of who is not planned any more.
+            "labels": {MANAGED_BY.0: MANAGED_BY.1},
+            "annotations": {TOKEN_OWNER: owner},
+        },
         "type": "bootstrap.kubernetes.io/token",
         "data": data,
     });

@@ -16,8 +16,9 @@ pub(crate) const CONFLIST: &str = "/etc/cni/net.d/10-nodekiln.conflist";
 pub(crate) const MASQUERADE: &str = "/etc/nodekiln/masquerade.nft";
 /// The unit that lays both.
 pub(crate) const UNIT: &str = "nodekiln-network.service";
-/// Plugins that the configuration names.
-const PLUGINS: [&str; 3] = ["bridge", "host-local", "portmap"];
+/// Plugins that the configuration names, and the one that containerd sets up every pod's `lo` with. flannel's, too, hands
+/// its work to `bridge`, which has its addresses from `host-local`; flannel's daemon brings its own.
+const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 
 /// The configuration list for the plugins.
 ///

@@ -1,12 +1,12 @@
 //! etcd: the static pod, a template that firstboot completes, and what firstboot knows of the members.
 
 use super::{
-    MANIFESTS_DIR, Site, arg, constant, image, mount,
+    MANIFESTS_DIR, Site, apiserver, arg, constant, image, mount,
     static_pod::{Probes, StaticPod, host_path, volumes},
     url,
 };
-use crate::config::Node;
-use nodekiln_plan::{EtcdMember, EtcdPlan};
+use crate::config::{LoadBalancer, Node};
+use nodekiln_plan::{Endpoint, EtcdMember, EtcdPlan, Role};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -97,6 +97,18 @@ fn metrics_url(urls: &str) -> Option<(&'static str, String, u16)> {
     Some((scheme, host.to_string(), port.unwrap_or(METRICS_PORT)))
 }
 
+/// Where this cluster's API servers answer. A balancer of each node's own does not run yet when firstboot asks.
+fn api_servers(site: &Site) -> Vec<Endpoint> {
+    match site.cluster.load_balancer {
+        LoadBalancer::Local => site
+            .cluster
+            .with_role(Role::ControlPlane)
+            .map(|node| Endpoint::at(node.address(), apiserver::PORT))
+            .collect(),
+        LoadBalancer::External | LoadBalancer::None | LoadBalancer::KubeVip(_) => vec![site.cluster.endpoint.clone()],
+    }
+}
+
 /// What firstboot knows of etcd.
 pub(crate) fn plan(site: &Site) -> EtcdPlan {
     let member = |node: &Node| EtcdMember { name: node.name.clone(), address: node.address() };
@@ -112,6 +124,8 @@ pub(crate) fn plan(site: &Site) -> EtcdPlan {
         peer_key: site.pki("etcd/peer.key"),
         client_cert: site.pki("etcd/healthcheck-client.crt"),
         client_key: site.pki("etcd/healthcheck-client.key"),
+        api_servers: api_servers(site),
+        api_ca: site.pki("ca.crt"),
         replaces: site
             .node
             .replaces

@@ -2,7 +2,7 @@
 
 use super::{Site, arg, etcd, static_pod::host_path, url};
 use crate::config::{ExternalEtcd, InputFile, NodeFile, Volume};
-use nodekiln_plan::{AbsPath, Mode, Role};
+use nodekiln_plan::{AbsPath, EtcdServer, ExternalEtcdPlan, Mode, Role};
 
 /// What kube-apiserver is told.
 pub(crate) struct Access {
@@ -73,6 +73,17 @@ pub(crate) fn files<'a>(site: &Site, external: &'a ExternalEtcd) -> [Option<Clie
 pub(crate) fn in_image(site: &Site) -> Vec<AbsPath> {
     let Some(external) = &site.cluster.external_etcd else { return Vec::new() };
     files(site, external).into_iter().flatten().filter(|file| file.input.is_none()).map(|file| file.path).collect()
+}
+
+/// What firstboot asks an etcd that somebody else runs by.
+pub(crate) fn external(site: &Site) -> Option<ExternalEtcdPlan> {
+    let external = site.cluster.external_etcd.as_ref()?;
+    let server = |url: &String| {
+        let (scheme, rest) = url.split_once("://")?;
+        Some(EtcdServer { endpoint: rest.parse().ok()?, tls: scheme == "https" })
+    };
+    let [ca, cert, key] = files(site, external).map(|file| file.map(|file| file.path));
+    Some(ExternalEtcdPlan { servers: external.endpoints.iter().filter_map(server).collect(), ca, cert, key })
 }
 
 /// Folders of those files, for kube-apiserver to see them: `etcd-certs-0` and so on, without those that lie in one that is

@@ -2,12 +2,16 @@
 
 use super::tree::Tree;
 use crate::{
-    component::{Site, bootstrap, coredns, flannel, kube_proxy, kube_vip, kubeadm_config, kubelet, rbac},
+    component::{
+        Site, bootstrap, containerd, coredns, feature_gates, flannel, kube_proxy, kube_vip, kubeadm_config, kubelet,
+        rbac,
+    },
     config::{Cni, LoadBalancer, PatchTarget},
     draft::DraftStep,
 };
 use nodekiln_plan::{ApiStep, NodeStep, Role};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// All steps. Every control plane has the same, so any of them may do them.
 pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
@@ -46,12 +50,22 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
         steps.push(DraftStep::Step(ApiStep::Node(NodeStep {
             name: node.name.clone(),
             labels: kubelet::api_labels(&site),
+            annotations: annotations(&site),
             taints: node.taints.clone(),
             // Otherwise kube-controller-manager gives them out.
             pod_cidrs: if site.cluster.cni == Cni::Bridge { node.pod_cidrs.clone() } else { Vec::new() },
         })));
     }
     steps
+}
+
+/// Without instance-config.yaml kubeadm's tools read the runtime's socket off the Node (kubeadm's `AnnotateCRISocket`).
+fn annotations(site: &Site) -> BTreeMap<String, String> {
+    const CRI_SOCKET: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
+    match feature_gates::instance_config(site) {
+        true => BTreeMap::new(),
+        false => [(CRI_SOCKET.to_owned(), containerd::ENDPOINT.to_owned())].into(),
+    }
 }
 
 fn apply(object: Value) -> DraftStep {

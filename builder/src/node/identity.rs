@@ -14,8 +14,9 @@ use nodekiln_plan::{AbsPath, FileKind, Mode, Role, paths};
 
 /// Lays down all that identifies this node.
 pub(super) fn lay(site: &Site, tree: &mut Tree) {
+    // Where etcd runs alone, firstboot knows the cluster's API servers by it.
+    shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);
     if site.is_node() {
-        shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);
         if site.is_baked() { kubelet(site, tree) } else { token(tree, site) }
     }
     if site.node.role == Role::ControlPlane {

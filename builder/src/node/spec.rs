@@ -6,7 +6,7 @@ use crate::{
         NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, etcd_access,
         haproxy, kubelet, scheduler, system,
     },
-    config::{Binary, LoadBalancer},
+    config::{Binary, Cni, LoadBalancer},
 };
 use nodekiln_plan::{
     AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, Mode, NodeSpec, PreflightPlan, Role, paths,
@@ -35,7 +35,6 @@ pub(super) fn spec(site: &Site, kubelet_config: &Value, archives: Vec<Archive>) 
         kubelet: kubelet::plan(site, kubelet_config),
         api: control_plane.then(|| ApiPlan {
             server: site.own_server(),
-            control_plane_endpoint: site.public_endpoint(),
             credential: constant(paths::API_CREDENTIAL),
             lease_credential: constant(paths::LEASE_CREDENTIAL),
             lease: state.clone(),
@@ -62,8 +61,9 @@ fn directories(site: &Site) -> Vec<DirectoryEntry> {
 }
 
 fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
+    let control_plane = site.node.role == Role::ControlPlane;
     let mut ports = vec![kubelet::port(kubelet_config)];
-    if site.node.role == Role::ControlPlane {
+    if control_plane {
         ports.extend([apiserver::PORT, controller_manager::PORT, scheduler::PORT]);
     }
     if site.is_member() {
@@ -76,7 +76,7 @@ fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
     ports.dedup();
     // Plugins that come in an archive are not there yet when preflight looks.
     let mut programs = vec![kubelet::binary(site)];
-    if site.has_bridge() && matches!(site.node.binaries.cni_plugins, Binary::Path(_)) {
+    if site.is_node() && site.cluster.cni != Cni::None && matches!(site.node.binaries.cni_plugins, Binary::Path(_)) {
         programs.extend(cni::programs(site));
     }
     let (ipv4, ipv6) = system::forwarding(site);
@@ -84,7 +84,8 @@ fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
         ignore: site.node.ignore_preflight_errors.clone(),
         ports,
         programs,
-        etcd_client_files: if site.node.role == Role::ControlPlane { etcd_access::in_image(site) } else { Vec::new() },
+        etcd_client_files: if control_plane { etcd_access::in_image(site) } else { Vec::new() },
+        external_etcd: control_plane.then(|| etcd_access::external(site)).flatten(),
         runtime_endpoint: containerd::ENDPOINT.to_owned(),
         ipv4,
         ipv6,

@@ -267,6 +267,8 @@ fn spec(cluster: &Cluster, node: &Node) -> NodeSpec {
         peer_key: path("/etc/kubernetes/pki/etcd/peer.key"),
         client_cert: path("/etc/kubernetes/pki/etcd/healthcheck-client.crt"),
         client_key: path("/etc/kubernetes/pki/etcd/healthcheck-client.key"),
+        api_servers: vec![],
+        api_ca: path("/etc/kubernetes/pki/ca.crt"),
         replaces: None,
         mount: None,
     });
@@ -283,6 +285,7 @@ fn spec(cluster: &Cluster, node: &Node) -> NodeSpec {
             ports: vec![],
             programs: vec![],
             etcd_client_files: vec![],
+            external_etcd: None,
             runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
             ipv4: true,
             ipv6: true,

@@ -8,6 +8,7 @@ mod client;
 mod done;
 pub mod lease;
 mod node;
+mod tokens;
 
 use crate::stage::Context;
 use anyhow::Context as _;
@@ -15,6 +16,7 @@ use client::Server;
 pub use client::connect;
 use nodekiln_plan::{ApiPlan, ApiStep, Sha256, paths};
 use std::{
+    collections::BTreeSet,
     io::{BufRead as _, BufReader},
     path::Path,
     time::Duration,
@@ -34,7 +36,8 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
             if done::read(&server, &plan.done).await?.is_some_and(|done| done.generation >= own.generation) {
                 return Ok(());
             }
-            let count = apply_objects(c, &server).await?;
+            let (count, owners) = apply_objects(c, &server).await?;
+            tokens::prune(c, &server, &owners).await?;
             done::write(&server, &plan.done, &own).await?;
             c.fact(format!("api: {count} objects applied, generation {}", own.generation));
             Ok(())
@@ -64,16 +67,18 @@ pub async fn stage(c: &Context<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn apply_objects(c: &Context<'_>, server: &Server<'_>) -> anyhow::Result<usize> {
+/// How many there were, and who comes by bootstrap token.
+async fn apply_objects(c: &Context<'_>, server: &Server<'_>) -> anyhow::Result<(usize, BTreeSet<String>)> {
     let mut applier = apply::Applier::new(server);
-    let mut count = 0;
+    let (mut count, mut owners) = (0, BTreeSet::new());
     for step in steps(c)? {
         if let ApiStep::Apply(object) = step? {
+            owners.extend(tokens::owner(&object).map(str::to_owned));
             applier.apply(c, object).await?;
             count += 1;
         }
     }
-    Ok(count)
+    Ok((count, owners))
 }
 
 /// The steps, read one line at a time.

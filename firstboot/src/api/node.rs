@@ -9,6 +9,7 @@ use kube::{
 };
 use nodekiln_plan::NodeStep;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Makes the Node, or adds what it lacks.
 pub(super) async fn bring(server: &Server<'_>, step: &NodeStep) -> anyhow::Result<()> {
@@ -49,20 +50,28 @@ fn new(step: &NodeStep) -> Value {
     }
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": step.name, "labels": step.labels},
+        "metadata": {"name": step.name, "labels": step.labels, "annotations": step.annotations},
         "spec": spec,
     })
+}
+
+/// Those of `wanted` that the metadata's map `field` lacks, or has otherwise.
+fn missing(found: &Value, field: &str, wanted: &BTreeMap<String, String>) -> Option<Value> {
+    let missing: Map<String, Value> = wanted
+        .iter()
+        .filter(|(key, value)| found["metadata"][field][key.as_str()].as_str() != Some(value.as_str()))
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect();
+    (!missing.is_empty()).then_some(Value::Object(missing))
 }
 
 /// A merge patch of what is missing; `None` if nothing is. `spec.taints` is one atomic list, so the patch carries the
 /// resourceVersion that it was computed from.
 fn change(found: &Value, step: &NodeStep) -> Option<Value> {
-    let labels: Map<String, Value> = step
-        .labels
-        .iter()
-        .filter(|(key, value)| found["metadata"]["labels"][key.as_str()].as_str() != Some(value.as_str()))
-        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
-        .collect();
+    let mut metadata = Map::new();
+    for (field, wanted) in [("labels", &step.labels), ("annotations", &step.annotations)] {
+        metadata.extend(missing(found, field, wanted).map(|values| (field.to_owned(), values)));
+    }
     let mut spec = Map::new();
     let mut taints = found["spec"]["taints"].as_array().cloned().unwrap_or_default();
     let before = taints.len();
@@ -80,12 +89,8 @@ fn change(found: &Value, step: &NodeStep) -> Option<Value> {
         spec.insert("podCIDR".to_owned(), json!(first));
         spec.insert("podCIDRs".to_owned(), json!(step.pod_cidrs));
     }
-    if labels.is_empty() && spec.is_empty() {
+    if metadata.is_empty() && spec.is_empty() {
         return None;
-    }
-    let mut metadata = Map::new();
-    if !labels.is_empty() {
-        metadata.insert("labels".to_owned(), Value::Object(labels));
     }
     let mut patch = Map::new();
     if !spec.is_empty() {
@@ -104,6 +109,7 @@ mod tests {
         serde_json::from_value(json!({
             "name": "n1",
             "labels": {"a": "1"},
+            "annotations": {"example.org/c": "3"},
             "taints": [{"key": "k", "effect": "NoSchedule"}],
             "podCidrs": ["10.0.0.0/24"],
         }))
@@ -120,7 +126,8 @@ mod tests {
         assert_eq!(
             patch,
             json!({
-                "metadata": {"labels": {"a": "1"}, "resourceVersion": "7"},
+                "metadata":
+                    {"labels": {"a": "1"}, "annotations": {"example.org/c": "3"}, "resourceVersion": "7"},
                 "spec": {"taints": [{"key": "other", "effect": "NoExecute"}, {"key": "k", "effect": "NoSchedule"}]},
             })
         );
@@ -132,6 +139,8 @@ mod tests {
         assert_eq!(change(&found, &step()), None);
         found["spec"]["taints"][0]["value"] = "changed by somebody".into();
         assert_eq!(change(&found, &step()), None);
+        found["metadata"]["annotations"]["example.org/c"] = "4".into();
+        assert_eq!(change(&found, &step()).unwrap(), json!({"metadata": {"annotations": {"example.org/c": "3"}}}));
         let bare = json!({"metadata": {"resourceVersion": "1"}});
         assert_eq!(change(&bare, &step()).unwrap()["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
     }

@@ -85,7 +85,7 @@ mod tests {
             "dataDir": "/var/lib/etcd", "manifest": "/etc/kubernetes/manifests/etcd.yaml",
             "clientPort": 2379, "peerPort": 2380, "statementPort": 2382,
             "ca": "/p/ca.crt", "peerCert": "/p/peer.crt", "peerKey": "/p/peer.key",
-            "clientCert": "/p/c.crt", "clientKey": "/p/c.key"
+            "clientCert": "/p/c.crt", "clientKey": "/p/c.key", "apiServers": [], "apiCa": "/p/ca.crt"
         }))
         .unwrap()
     }

@@ -120,7 +120,7 @@ async fn found(
                 first = Some(all);
                 continue;
             }
-            Decision::New(map) => match api_in_the_way(c).await? {
+            Decision::New(map) => match api_in_the_way(c, plan).await? {
                 None => {
                     c.status.arrived();
                     return lost.map_or_else(|| Ok(with_names(map)), |lost| Err(lost.into()));
@@ -233,14 +233,13 @@ fn lost(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<Option<Refused>> {
     Ok(Some(Refused::new("EtcdDataLost", what, hint)))
 }
 
-/// An API server with our CA behind controlPlaneEndpoint forbids to found.
-async fn api_in_the_way(c: &Context<'_>) -> anyhow::Result<Option<String>> {
-    let Some(api) = &c.plan.spec.api else { return Ok(None) };
-    let ca = &c.plan.spec.kubelet.ca;
-    let ca_bytes = c.host.read(ca.as_path()).with_context(|| format!("reading {ca}"))?;
-    let endpoint = &api.control_plane_endpoint;
-    let answers = peers::api_answers(c.host, endpoint, &ca_bytes).await.with_context(|| format!("using {ca}"))?;
-    Ok(answers.then(|| endpoint.to_string()))
+/// An API server with our CA forbids to found.
+async fn api_in_the_way(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<Option<String>> {
+    let ca = &plan.api_ca;
+    let bytes = c.host.read(ca.as_path()).with_context(|| format!("reading {ca}"))?;
+    let answering =
+        peers::api_answers(c.host, &plan.api_servers, &bytes).await.with_context(|| format!("using {ca}"))?;
+    Ok(answering.map(ToString::to_string))
 }
 
 /// Writes the manifest, if it is not there as wanted.

@@ -11,7 +11,7 @@ use crate::{
     tls,
 };
 use nodekiln_plan::{Endpoint, EtcdMember, EtcdPlan};
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 /// For connecting to a peer, and for its answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -105,21 +105,33 @@ pub async fn without_peer_port(c: &Context<'_>, plan: &EtcdPlan, members: &[usiz
     all(asked).await.into_iter().flatten().collect()
 }
 
-/// How often a control-plane endpoint that says nothing is asked, and until when it is asked again.
+/// How often an API server that says nothing is asked, and until when it is asked again.
 const TRIES: (u32, Duration) = (3, Duration::from_secs(4));
 
-/// Whether a server whose certificate `ca` has signed answers at the control-plane endpoint. An expired certificate, or
-/// one for other names, is of this cluster all the same.
+/// The first of `endpoints` at which a server answers whose certificate `ca` has signed. An expired certificate, or one
+/// for other names, is of this cluster all the same.
 ///
 /// # Errors
 /// `ca` is no PEM.
-pub async fn api_answers(host: &dyn Host, endpoint: &Endpoint, ca: &[u8]) -> anyhow::Result<bool> {
-    let request = HttpRequest::get(endpoint.clone(), "/readyz", Some(tls::client_of_any_age(ca)?), PATIENCE);
+pub async fn api_answers<'e>(
+    host: &dyn Host,
+    endpoints: &'e [Endpoint],
+    ca: &[u8],
+) -> anyhow::Result<Option<&'e Endpoint>> {
+    let tls = tls::client_of_any_age(ca)?;
+    let asked = endpoints.iter().map(|endpoint| (endpoint, Arc::clone(&tls))).map(|(endpoint, tls)| async move {
+        let request = HttpRequest::get(endpoint.clone(), "/readyz", Some(tls), PATIENCE);
+        answers(host, &request).await.then_some(endpoint)
+    });
+    Ok(all(asked).await.into_iter().flatten().next())
+}
+
+async fn answers(host: &dyn Host, request: &HttpRequest) -> bool {
     let start = host.monotonic();
     for _ in 0..TRIES.0 {
-        match host.http(&request).await {
-            Ok(_) | Err(HttpError::Exchange(_)) => return Ok(true),
-            Err(HttpError::Connect(_) | HttpError::Tls(_)) => return Ok(false),
+        match host.http(request).await {
+            Ok(_) | Err(HttpError::Exchange(_)) => return true,
+            Err(HttpError::Connect(_) | HttpError::Tls(_)) => return false,
             // A machine under load, or one that drops what it is asked.
             Err(HttpError::Timeout(_)) => {}
         }
@@ -127,7 +139,7 @@ pub async fn api_answers(host: &dyn Host, endpoint: &Endpoint, ca: &[u8]) -> any
             break;
         }
     }
-    Ok(false)
+    false
 }
 
 /// Runs futures side by side and gives their results in order.

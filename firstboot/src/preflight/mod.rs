@@ -5,6 +5,7 @@
 //! of one moment come at once.
 
 mod checks;
+mod external_etcd;
 mod system;
 
 pub use system::restore_labels;
@@ -68,7 +69,8 @@ const RUNTIME: Duration = Duration::from_secs(120);
 pub async fn preflight(c: &Context<'_>) -> anyhow::Result<()> {
     clock(c).await?;
     addresses(c).await?;
-    at(c, Moment::First)
+    at(c, Moment::First)?;
+    external_etcd::version(c).await
 }
 
 /// Makes the checks of one moment: tells all findings, then refuses if one of them is an error.

@@ -57,7 +57,7 @@ pub fn start(pki: &Pki) -> (SocketAddr, Shared) {
                         async move {
                             let (parts, body) = request.into_parts();
                             let body = body.collect().await.unwrap().to_bytes();
-                            let (code, value) = answer(&shared, &parts.method, parts.uri.path(), &body);
+                            let (code, value) = answer(&shared, &parts.method, &parts.uri, &body);
                             let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
                             *response.status_mut() = StatusCode::from_u16(code).unwrap();
                             Ok::<_, Infallible>(response)
@@ -93,7 +93,10 @@ fn kinds(path: &str) -> Option<Value> {
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources})
     };
     match path {
-        "/api/v1" => Some(list("v1", &[("configmaps", "ConfigMap", true), ("nodes", "Node", false)])),
+        "/api/v1" => Some(list(
+            "v1",
+            &[("configmaps", "ConfigMap", true), ("nodes", "Node", false), ("secrets", "Secret", true)],
+        )),
         "/apis/rbac.authorization.k8s.io/v1" => {
             Some(list("rbac.authorization.k8s.io/v1", &[("clusterroles", "ClusterRole", false)]))
         }
@@ -116,7 +119,24 @@ fn late_kinds(asked: u32) -> (u16, Value) {
     )
 }
 
-fn answer(store: &Shared, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+/// The Secrets that a list asks for by label and type.
+fn secrets(store: &Store, query: &str) -> Value {
+    assert_eq!(
+        query,
+        "&fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken&labelSelector=app.kubernetes.io%2Fmanaged-by%3Dnodekiln"
+    );
+    let is_listed = |object: &&Value| {
+        object["kind"] == "Secret"
+            && object["type"] == "bootstrap.kubernetes.io/token"
+            && object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "nodekiln"
+    };
+    let items: Vec<_> =
+        store.objects.values().filter(is_listed).map(|found| json!({"metadata": found["metadata"]})).collect();
+    json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
+}
+
+fn answer(store: &Shared, method: &Method, uri: &http::Uri, body: &[u8]) -> (u16, Value) {
+    let path = uri.path();
     let mut store = store.lock().unwrap();
     if let Some(kinds) = kinds(path) {
         return (200, kinds);
@@ -124,6 +144,9 @@ fn answer(store: &Shared, method: &Method, path: &str, body: &[u8]) -> (u16, Val
     if path == "/apis/example.com/v1" {
         store.asked += 1;
         return late_kinds(store.asked);
+    }
+    if *method == Method::GET && path == "/api/v1/namespaces/kube-system/secrets" {
+        return (200, secrets(&store, uri.query().unwrap_or_default()));
     }
     if *method == Method::GET {
         return store.objects.get(path).map_or_else(|| failure(404, "NotFound"), |object| (200, object.clone()));
@@ -138,6 +161,15 @@ fn answer(store: &Shared, method: &Method, path: &str, body: &[u8]) -> (u16, Val
         return failure(409, "Conflict");
     }
     let sent: Value = serde_json::from_slice(body).unwrap();
+    if *method == Method::DELETE {
+        let Some(known) = store.objects.get(path) else { return failure(404, "NotFound") };
+        if sent["preconditions"]["uid"] != known["metadata"]["uid"] {
+            return failure(409, "Conflict");
+        }
+        store.objects.remove(path);
+        store.log.push(format!("{method} {path}"));
+        return (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}}));
+    }
     let name = sent["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = if *method == Method::POST { format!("{path}/{name}") } else { path.to_owned() };
     let known = store.objects.get(&key).cloned();
@@ -158,6 +190,13 @@ fn answer(store: &Shared, method: &Method, path: &str, body: &[u8]) -> (u16, Val
         merge(&mut object, &sent)
     }
     object["metadata"]["resourceVersion"] = json!(store.version.to_string());
+    if let Some(manager) = uri.query().and_then(|query| query.split('&').find_map(|q| q.strip_prefix("fieldManager=")))
+    {
+        object["metadata"]["managedFields"] = json!([{"manager": manager, "operation": "Apply"}]);
+    }
+    if object["metadata"]["uid"].is_null() {
+        object["metadata"]["uid"] = json!(format!("uid-{}", store.version));
+    }
     store.objects.insert(key, object.clone());
     (if *method == Method::POST { 201 } else { 200 }, object)
 }

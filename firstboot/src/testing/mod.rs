@@ -7,10 +7,14 @@ pub mod pki;
 mod steps;
 mod trio;
 
-use crate::host::{HttpError, HttpRequest, HttpResponse, Output, fake::Fake};
+use crate::{
+    host::{HttpError, HttpRequest, HttpResponse, Output, fake::Fake},
+    stage::{Context, boot_id},
+    status::Status,
+};
 use nodekiln_plan::{FileEntry, FileKind, NodePlan, Sha256, paths};
 use serde_json::json;
-use std::{io, path::Path};
+use std::{cell::RefCell, io, path::Path};
 
 /// A single node whose kubelet knows of no API server, though one runs beside etcd: every stage but the API-side steps has work.
 pub fn etcd_node() -> (Fake, NodePlan) {
@@ -37,7 +41,8 @@ pub fn etcd_node() -> (Fake, NodePlan) {
                 "manifest": "/etc/kubernetes/manifests/etcd.yaml",
                 "clientPort": 2379, "peerPort": 2380, "statementPort": 2382,
                 "ca": "/pki/ca.crt", "peerCert": "/pki/peer.crt", "peerKey": "/pki/peer.key",
-                "clientCert": "/pki/peer.crt", "clientKey": "/pki/peer.key"
+                "clientCert": "/pki/peer.crt", "clientKey": "/pki/peer.key",
+                "apiServers": ["10.0.0.1:6443"], "apiCa": "/pki/ca.crt"
             },
             "kubelet": {
                 "unit": "kubelet.service", "binary": "/usr/bin/kubelet", "after": ["containerd.service"],
@@ -108,6 +113,19 @@ pub fn lay(fake: &Fake, plan: &mut NodePlan, kind: FileKind, path: &str, mode: &
 /// Writes plan.json.
 pub fn ship(fake: &Fake, plan: &NodePlan) {
     fake.put(paths::PLAN, std::str::from_utf8(&plan.to_vec().unwrap()).unwrap());
+}
+
+/// Does `work` as a stage of this plan.
+pub fn stage<T>(
+    fake: &Fake,
+    plan: &NodePlan,
+    work: impl AsyncFnOnce(&Context<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let status = Status::new(fake, plan.spec.node.clone(), Sha256::of(b""), "boot");
+    let boot = boot_id(fake).unwrap();
+    let notes = RefCell::default();
+    let context = Context { host: fake, plan, digest: Sha256::of(b""), boot, status: &status, notes };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&context))
 }
 
 /// One run of `run`, with a machine that answers as a real one: the kubelet starts etcd, which writes a log.

@@ -1,31 +1,18 @@
 //! Single stages on the fake machine: archives, what is left of an etcd, modules, workers.
 
-use super::{etcd_node, pki, run, ship};
+use super::{etcd_node, pki, run, ship, stage};
 use crate::{
     etcd::{machine::Answer, peers, state, statement::Identity},
     exit,
     files::files,
     host::{HttpError, HttpResponse, Output, fake::Fake},
     kernel::kernel,
-    stage::{Context, Marker, boot_id, mark},
-    status::Status,
+    stage::{Marker, mark},
     wait::wait,
 };
 use flate2::{Compression, write::GzEncoder};
-use nodekiln_plan::{ApiPlan, Archive, NodePlan, Role, Sha256, paths};
-use std::{cell::Cell, cell::RefCell, io, path::PathBuf, rc::Rc, time::Duration};
-
-fn stage<T>(
-    fake: &Fake,
-    plan: &NodePlan,
-    work: impl AsyncFnOnce(&Context<'_>) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let status = Status::new(fake, plan.spec.node.clone(), Sha256::of(b""), "boot");
-    let boot = boot_id(fake).unwrap();
-    let notes = RefCell::default();
-    let context = Context { host: fake, plan, digest: Sha256::of(b""), boot, status: &status, notes };
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&context))
-}
+use nodekiln_plan::{ApiPlan, Archive, Role, Sha256, paths};
+use std::{cell::Cell, io, path::PathBuf, rc::Rc, time::Duration};
 
 fn tar_of(build: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
@@ -262,7 +249,6 @@ fn a_founding_after_a_lost_one_does_the_api_steps_again() {
         let path = if credential { paths::API_CREDENTIAL } else { "/none" };
         plan.spec.api = Some(ApiPlan {
             server: "10.0.0.1:6443".parse().unwrap(),
-            control_plane_endpoint: "10.0.0.1:6443".parse().unwrap(),
             credential: path.parse().unwrap(),
             lease_credential: path.parse().unwrap(),
             lease: "kube-system/nodekiln".to_owned(),
@@ -298,6 +284,30 @@ fn a_node_that_is_never_ready_is_waited_for_a_short_while() {
     }
 }
 
+/// An etcd node has no API server of its own, and may not found beside one of its cluster either.
+#[test]
+fn an_api_server_of_the_cluster_keeps_an_etcd_node_from_founding() {
+    let (fake, mut plan) = etcd_node();
+    plan.spec.etcd.as_mut().unwrap().api_servers =
+        ["10.0.0.8:6443", "10.0.0.9:6443"].map(|at| at.parse().unwrap()).into();
+    let asked = Rc::new(Cell::new(0u32));
+    let count = Rc::clone(&asked);
+    *fake.web.borrow_mut() = Box::new(move |request| {
+        if request.endpoint.to_string() == "10.0.0.9:6443" {
+            count.set(count.get() + 1);
+            if count.get() <= 40 {
+                return Ok(HttpResponse { status: 500, body: Vec::new() });
+            }
+        }
+        Err(HttpError::Connect(io::ErrorKind::ConnectionRefused.into()))
+    });
+    stage(&fake, &plan, async |c| crate::etcd::stage(c).await).unwrap();
+    assert_eq!(asked.get(), 41, "it founded while the API server answered");
+    let said = fake.said.borrow();
+    assert!(said.iter().any(|line| line.contains("the API server at 10.0.0.9:6443 to go away")), "{said:?}");
+    assert!(fake.text("/etc/kubernetes/manifests/etcd.yaml").unwrap().contains("--initial-cluster-state=new"));
+}
+
 /// An API server under load, or a balancer before one, may be slow to take a session; one that never does is nobody.
 #[test]
 fn a_silent_endpoint_is_asked_again() {
@@ -313,8 +323,9 @@ fn a_silent_endpoint_is_asked_again() {
             }
             Ok(HttpResponse { status: 200, body: Vec::new() })
         });
-        let endpoint = "10.0.0.9:6443".parse().unwrap();
-        let found = stage(&fake, &plan, async |c| peers::api_answers(c.host, &endpoint, ca.as_bytes()).await);
+        let endpoint = ["10.0.0.9:6443".parse().unwrap()];
+        let found =
+            stage(&fake, &plan, async |c| Ok(peers::api_answers(c.host, &endpoint, ca.as_bytes()).await?.is_some()));
         assert_eq!(found.unwrap(), answers, "after {silent}");
         assert!(asked.get() <= 3);
     }

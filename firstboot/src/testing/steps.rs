@@ -34,7 +34,6 @@ fn node(server: &(SocketAddr, Pki), name: &str, generation: u64) -> (Fake, NodeP
     plan.identity.generation = generation;
     plan.spec.api = Some(ApiPlan {
         server: address.to_string().parse().unwrap(),
-        control_plane_endpoint: address.to_string().parse().unwrap(),
         credential: "/etc/lease.conf".parse().unwrap(),
         lease_credential: "/etc/lease.conf".parse().unwrap(),
         lease: "kube-system/nodekiln".to_owned(),
@@ -148,6 +147,83 @@ fn a_kind_that_is_never_served_is_named() {
     assert!((fake.clock.get() - before).as_secs() >= 5);
 }
 
+fn token(id: &str, owner: &str) -> String {
+    let secret = json!({"apply": {
+        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {
+            "name": format!("bootstrap-token-{id}"), "namespace": "kube-system",
+            "labels": {"app.kubernetes.io/managed-by": "nodekiln"}, "annotations": {"nodekiln/token-owner": owner},
+        },
+    }});
+    format!("{secret}\n")
+}
+
+/// The Secrets of tokens that are there.
+fn tokens(store: &Shared) -> Vec<String> {
+    let store = store.lock().unwrap();
+    let names = store.objects.keys().filter_map(|path| path.split_once("/secrets/bootstrap-token-"));
+    names.map(|(_, id)| id.to_owned()).collect()
+}
+
+/// Who is not planned any more loses his token when a later generation is applied; what others made is left alone, and
+/// so is a token from before a renewal.
+#[test]
+fn tokens_of_who_is_not_planned_are_deleted() {
+    let (server, store) = new_server();
+    let (fake, plan) = node(&server, "n1", 1);
+    fake.put(paths::API_OBJECTS, &(token("aaaaaa", "pool-a") + &token("bbbbbb", "pool-b")));
+    stage(&fake, &plan).unwrap();
+    for (id, label, annotation, manager) in [
+        // By hand, with our label.
+        ("cccccc", "nodekiln", Some("pool-a"), ("kubectl", "Update")),
+        ("dddddd", "nodekiln", None, ("nodekiln", "Apply")),
+        ("eeeeee", "kubeadm", Some("pool-a"), ("nodekiln", "Apply")),
+    ] {
+        let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{id}");
+        let mut object = json!({
+            "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+            "metadata": {
+                "name": format!("bootstrap-token-{id}"), "namespace": "kube-system", "uid": id,
+                "labels": {"app.kubernetes.io/managed-by": label},
+                "managedFields": [{"manager": manager.0, "operation": manager.1}],
+            },
+        });
+        if let Some(owner) = annotation {
+            object["metadata"]["annotations"] = json!({"nodekiln/token-owner": owner});
+        }
+        store.lock().unwrap().objects.insert(path, object);
+    }
+    // Without a higher generation nothing is applied, and nothing deleted.
+    let (fake, same) = node(&server, "n2", 1);
+    fake.put(paths::API_OBJECTS, &token("bbbbbb", "pool-b"));
+    stage(&fake, &same).unwrap();
+    assert_eq!(tokens(&store), ["aaaaaa", "bbbbbb", "cccccc", "dddddd", "eeeeee"]);
+    // Renewed: the pool that stays has a new token, and its old one.
+    changes(&store);
+    let (fake, new) = node(&server, "n2", 2);
+    fake.put(paths::API_OBJECTS, &token("ffffff", "pool-b"));
+    stage(&fake, &new).unwrap();
+    assert_eq!(tokens(&store), ["bbbbbb", "cccccc", "dddddd", "eeeeee", "ffffff"]);
+    assert_eq!(
+        changes(&store),
+        [
+            "PATCH /api/v1/namespaces/kube-system/secrets/bootstrap-token-ffffff",
+            "DELETE /api/v1/namespaces/kube-system/secrets/bootstrap-token-aaaaaa",
+            "PATCH /api/v1/namespaces/kube-system/configmaps/nodekiln",
+        ]
+    );
+    // Nobody comes by token any more; killed before the deletion, it is done by the next run.
+    let (fake, last) = node(&server, "n1", 3);
+    fake.put(paths::API_OBJECTS, "\n");
+    // The Lease is taken by an update of one that exists.
+    store.lock().unwrap().lives = Some(1);
+    stage(&fake, &last).unwrap_err();
+    assert!(tokens(&store).contains(&"bbbbbb".to_owned()));
+    store.lock().unwrap().lives = None;
+    stage(&fake, &last).unwrap();
+    assert_eq!(tokens(&store), ["cccccc", "dddddd", "eeeeee"]);
+}
+
 #[test]
 fn steps_that_are_killed_at_any_write_end_the_same() {
     let objects = |store: &Shared| {
@@ -157,6 +233,7 @@ fn steps_that_are_killed_at_any_write_end_the_same() {
             .filter(|(path, _)| !path.contains("/leases"))
             .map(|(path, mut object)| {
                 object["metadata"]["resourceVersion"] = json!(null);
+                object["metadata"]["uid"] = json!(null);
                 (path, object)
             })
             .collect::<Vec<_>>()

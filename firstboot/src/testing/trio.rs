@@ -164,6 +164,7 @@ fn an_api_server_of_ours_is_in_the_way_whatever_its_certificate_says() {
     let expired = pki::until(&[&["127.0.0.1"]], 2001).remove(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let host = Real::new(Path::new("/"));
+    let endpoint = |port: u16| format!("127.0.0.1:{port}").parse().unwrap();
     runtime.block_on(async {
         for (server, ours) in [(&good, true), (&other_name, true), (&expired, true), (&good, false), (&expired, false)]
         {
@@ -173,13 +174,15 @@ fn an_api_server_of_ours_is_in_the_way_whatever_its_certificate_says() {
             host.serve(address, config, Arc::new(|_| Some(Vec::new()))).unwrap();
             let foreign = pki::pki(&["127.0.0.1"]).ca;
             let ca = if ours { &server.ca } else { &foreign };
-            let endpoint = address.to_string().parse().unwrap();
-            assert_eq!(peers::api_answers(&host, &endpoint, ca.as_bytes()).await.unwrap(), ours);
+            // The second of two: the first is nobody.
+            let endpoints = [endpoint(free_port()), endpoint(port)];
+            let found = peers::api_answers(&host, &endpoints, ca.as_bytes()).await.unwrap();
+            assert_eq!(found, ours.then_some(&endpoints[1]));
         }
         // Nobody, at once.
         let start = Instant::now();
-        let endpoint = format!("127.0.0.1:{}", free_port()).parse().unwrap();
-        assert!(!peers::api_answers(&host, &endpoint, good.ca.as_bytes()).await.unwrap());
+        let nobody = [endpoint(free_port())];
+        assert_eq!(peers::api_answers(&host, &nobody, good.ca.as_bytes()).await.unwrap(), None);
         assert!(start.elapsed() < Duration::from_secs(1));
     });
 }

@@ -4,6 +4,13 @@ use crate::{name::NodeName, net::Cidr};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+/// Label and value of objects that firstboot deletes once a later generation has no such object: bootstrap tokens.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "nodekiln");
+
+/// Annotation of a bootstrap token's Secret: the pool or node whose machines come by it. A renewal makes a new token, and
+/// the old one stays good until its own end: a Secret goes when nobody of this name comes by token any more.
+pub const TOKEN_OWNER: &str = "nodekiln/token-owner";
+
 /// One step, one line of `api.ndjson`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -33,6 +40,9 @@ pub struct NodeStep {
     /// Labels that are set; others stay.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Annotations that are set; others stay.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Taints that are added when missing; others stay. `spec.taints` is one atomic list for the API server, so this
     /// is read, merged and written with the resourceVersion read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -126,6 +136,7 @@ mod tests {
         let step = ApiStep::Node(NodeStep {
             name: "n1".parse().unwrap(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             taints: vec!["a:NoSchedule".parse().unwrap()],
             pod_cidrs: vec![],
         });

@@ -1,6 +1,6 @@
 //! What a node with an etcd member knows of its cluster.
 
-use crate::{file::AbsPath, name::NodeName};
+use crate::{file::AbsPath, name::NodeName, net::Endpoint};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -40,6 +40,10 @@ pub struct EtcdPlan {
     pub client_cert: AbsPath,
     /// Its key.
     pub client_key: AbsPath,
+    /// Where the cluster's API servers answer: one with a certificate by `api_ca` forbids to found a new cluster.
+    pub api_servers: Vec<Endpoint>,
+    /// CA bundle of the API servers.
+    pub api_ca: AbsPath,
     /// The dead member whose place this one takes: it is none of `members`. Its address is this member's own where that is
     /// taken over too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,4 +52,31 @@ pub struct EtcdPlan {
     /// is not empty but missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<AbsPath>,
+}
+
+/// A server of an etcd that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtcdServer {
+    /// Its client port.
+    pub endpoint: Endpoint,
+    /// https, or else http.
+    pub tls: bool,
+}
+
+/// An etcd that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExternalEtcdPlan {
+    /// Its servers, in the order of cluster.yaml.
+    pub servers: Vec<EtcdServer>,
+    /// CA bundle of its servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<AbsPath>,
+    /// Client certificate; with `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert: Option<AbsPath>,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<AbsPath>,
 }

@@ -13,8 +13,8 @@ mod plan;
 mod secret;
 mod version;
 
-pub use api::{ApiStep, NodeStep, Taint, TaintEffect, TaintError};
-pub use etcd::{EtcdMember, EtcdPlan};
+pub use api::{ApiStep, MANAGED_BY, NodeStep, TOKEN_OWNER, Taint, TaintEffect, TaintError};
+pub use etcd::{EtcdMember, EtcdPlan, EtcdServer, ExternalEtcdPlan};
 pub use file::{AbsPath, Archive, DirectoryEntry, FileEntry, FileKind, Mode, ModeError, PathError};
 pub use hash::{HashError, Sha256};
 pub use name::{ClusterName, DnsName, ModuleName, NameError, NodeName, SysctlKey, UnitName};

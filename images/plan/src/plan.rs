@@ -1,7 +1,7 @@
 //! [`NodePlan`]: all that firstboot knows about its node.
 
 use crate::{
-    etcd::EtcdPlan,
+    etcd::{EtcdPlan, ExternalEtcdPlan},
     file::{AbsPath, Archive, DirectoryEntry, FileEntry},
     hash::Sha256,
     name::{ClusterName, ModuleName, NodeName, SysctlKey, UnitName},
@@ -168,6 +168,9 @@ pub struct PreflightPlan {
     /// `ExternalEtcdClientCertificates`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub etcd_client_files: Vec<AbsPath>,
+    /// An etcd that somebody else runs, whose version is asked (kubeadm's check `ExternalEtcdVersion`). On control planes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_etcd: Option<ExternalEtcdPlan>,
     /// The container runtime's socket, `unix:///...`.
     pub runtime_endpoint: String,
     /// Whether IPv4 and IPv6 forwarding must be on after the stage `kernel`.
@@ -233,8 +236,6 @@ pub struct KubeletPlan {
 pub struct ApiPlan {
     /// This node's own API server.
     pub server: Endpoint,
-    /// controlPlaneEndpoint: an API server with our CA behind it forbids to found a new etcd cluster.
-    pub control_plane_endpoint: Endpoint,
     /// The staged kubeconfig in `system:masters`.
     pub credential: AbsPath,
     /// Kubeconfig whose rights end at the Lease.

@@ -322,6 +322,14 @@ fn the_sockets_place_follows_release_and_gate() {
         cluster.version = version.parse().unwrap();
         cluster.nodes.iter_mut().for_each(|node| node.version = cluster.version);
         cluster.feature_gates = gate.map(|gate| ("NodeLocalCRISocket".to_owned(), gate)).into_iter().collect();
+        // Where no file has it, kubeadm's tools look for it on the Node.
+        let marks = draft(&cluster, "cp1").api.into_iter().filter_map(|step| match step {
+            DraftStep::Step(ApiStep::Node(step)) => Some(step.annotations),
+            _ => None,
+        });
+        let socket = ("kubeadm.alpha.kubernetes.io/cri-socket", "unix:///run/containerd/containerd.sock");
+        let wanted = if in_file { json!({}) } else { json!({socket.0: socket.1}) };
+        assert_eq!(json!(marks.collect::<Vec<_>>()), json!([wanted, wanted]), "{version} {gate:?}");
         let draft = draft(&cluster, "w1");
         let has = draft.files.iter().any(|file| file.path.as_str() == "/var/lib/kubelet/instance-config.yaml");
         let config = json_file(&draft, "/var/lib/kubelet/config.yaml");

@@ -142,7 +142,8 @@ fn nodes_that_run_etcd_alone() {
         let line = kubelet.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
         assert!(!line.contains("kubeconfig") && line.contains(" --config=/var/lib/kubelet/config.yaml"), "{line}");
     }
-    // Its certificates are etcd's, and no other: no CA of the cluster's, no kubeconfig, nothing to sign in with.
+    // Its keys are etcd's, and no other: no kubeconfig, nothing to sign in with. By the CA's certificate it knows an API
+    // server of the cluster, beside which it may not found.
     let below: Vec<_> = paths(&draft(&cluster, "e1"))
         .into_iter()
         .filter(|path| path.starts_with("/etc/kubernetes/"))
@@ -152,6 +153,7 @@ fn nodes_that_run_etcd_alone() {
         below,
         [
             "/etc/kubernetes/manifests/etcd.yaml",
+            "/etc/kubernetes/pki/ca.crt",
             "/etc/kubernetes/pki/etcd/ca.crt",
             "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
             "/etc/kubernetes/pki/etcd/healthcheck-client.key",
@@ -161,6 +163,22 @@ fn nodes_that_run_etcd_alone() {
             "/etc/kubernetes/pki/etcd/server.key",
         ]
     );
+}
+
+/// Whom a member asks before it founds: controlPlaneEndpoint, or all API servers where each node has a balancer of its
+/// own, which does not run then.
+#[test]
+fn api_servers_that_forbid_to_found() {
+    let told = |cluster: &Cluster, node: &str| {
+        let etcd = draft(cluster, node).spec.etcd.unwrap();
+        assert_eq!(etcd.api_ca.as_str(), "/etc/kubernetes/pki/ca.crt");
+        etcd.api_servers.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let mut cluster = etcd_nodes();
+    assert_eq!(told(&cluster, "e1"), ["10.0.0.10:6443"]);
+    assert_eq!(told(&five(), "cp1"), ["10.0.0.10:6443"]);
+    cluster.load_balancer = LoadBalancer::Local;
+    assert_eq!(told(&cluster, "e3"), ["10.0.0.11:6443", "10.0.0.12:6443"]);
 }
 
 #[test]
@@ -214,6 +232,15 @@ fn control_planes_beside_etcd_nodes() {
 #[test]
 fn no_bridge_where_no_pods_are() {
     let mut cluster = etcd_nodes();
+    // flannel's plugin hands its work to the same programs.
+    for (cni, wanted) in [(Cni::None, 0), (Cni::Bridge, 4), (Cni::Flannel, 4)] {
+        cluster.cni = cni;
+        let plugins = |node: &str| {
+            let programs = draft(&cluster, node).spec.preflight.programs;
+            programs.iter().filter(|program| program.as_str().starts_with("/opt/cni/bin/")).count()
+        };
+        assert_eq!((plugins("cp1"), plugins("w1"), plugins("e1")), (wanted, wanted, 0), "{cni:?}");
+    }
     cluster.cni = Cni::Bridge;
     let etcd = draft(&cluster, "e1");
     assert!(!etcd.units.iter().any(|unit| unit.name.as_str() == "nodekiln-network.service"));
@@ -298,8 +325,20 @@ fn an_etcd_that_somebody_else_runs() {
     let text = render(&draft);
     assert!(!text.contains("Etcd certificate") && !text.contains("<EtcdCa>") && !text.contains("EtcdClient"), "{text}");
     assert!(!paths(&draft).contains("/etc/kubernetes/manifests/etcd.yaml"));
+    // Its version is asked with the same files.
+    assert_eq!(
+        serde_json::to_value(&draft.spec.preflight.external_etcd).unwrap(),
+        json!({
+            "servers":
+                [{"endpoint": "10.9.0.1:2379", "tls": true}, {"endpoint": "10.9.0.2:2379", "tls": true}],
+            "ca": "/etc/kubernetes/pki/etcd/ca.crt",
+            "cert": "/etc/etcd-client/tls.crt",
+            "key": "/etc/etcd-client/private/tls.key",
+        })
+    );
     // Workers do not know of it.
-    assert!(super::draft(&cluster, "w1").spec.preflight.etcd_client_files.is_empty());
+    let worker = super::draft(&cluster, "w1").spec.preflight;
+    assert!(worker.etcd_client_files.is_empty() && worker.external_etcd.is_none());
 }
 
 /// What the build brings lies where kubeadm's guide has it, the key for root alone; what is not given is not named.
@@ -328,6 +367,10 @@ fn files_for_an_external_etcd() {
     let etcd: Vec<_> =
         command(&draft, "kube-apiserver").into_iter().filter(|argument| argument.starts_with("--etcd-")).collect();
     assert_eq!(etcd, ["--etcd-servers=http://10.9.0.1:2379"]);
+    assert_eq!(
+        serde_json::to_value(&draft.spec.preflight.external_etcd).unwrap(),
+        json!({"servers": [{"endpoint": "10.9.0.1:2379", "tls": false}]})
+    );
     assert!(!draft.spec.directories.iter().any(|folder| folder.path.as_str().ends_with("/etcd")));
 }
 
@@ -466,7 +509,12 @@ fn control_planes_of_pools() {
     let mut ending = vec!["auth-extra-groups", "description", "expiration"];
     ending.extend(&common[2..]);
     assert_eq!(keys(secrets[1]), ending);
+    // By these firstboot deletes those whose owner is gone.
+    let owners: Vec<_> =
+        secrets.iter().map(|secret| &secret["metadata"]["annotations"]["nodekiln/token-owner"]).collect();
+    assert_eq!(owners, ["w1", "edge"]);
     for secret in secrets {
+        assert_eq!(secret["metadata"]["labels"], json!({"app.kubernetes.io/managed-by": "nodekiln"}));
         assert_eq!(secret["type"], "bootstrap.kubernetes.io/token");
         assert_eq!(
             (&secret["metadata"]["namespace"], &secret["metadata"]["name"]),

@@ -306,7 +306,13 @@ fn units_are_in_the_plan_but_not_among_the_files() {
 fn api_steps() {
     let mut draft = fixture::draft(&fixture::cluster(), "cp1");
     assert!(filled("cp1").plan.file(paths::API_OBJECTS).is_none());
-    let step = NodeStep { name: "w1".parse().unwrap(), labels: BTreeMap::new(), taints: vec![], pod_cidrs: vec![] };
+    let step = NodeStep {
+        name: "w1".parse().unwrap(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        taints: vec![],
+        pod_cidrs: vec![],
+    };
     draft.api = vec![
         DraftStep::Step(ApiStep::Node(step.clone())),
         DraftStep::Template(vec![
