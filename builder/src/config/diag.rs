@@ -2,6 +2,7 @@
 
 use super::{
     code::Code,
+    shown::clean,
     source::{Source, Span},
 };
 use annotate_snippets::{AnnotationKind, Element, Level, Renderer, Snippet};
@@ -171,9 +172,14 @@ impl Diagnostics {
         &self.source
     }
 
-    /// Marks bytes that are never shown.
-    pub(super) fn hide(&mut self, span: Span) {
-        Arc::make_mut(&mut self.source).hide(span);
+    /// See [`Source::set_parsed`].
+    pub(super) fn set_parsed(&mut self) {
+        Arc::make_mut(&mut self.source).set_parsed();
+    }
+
+    /// See [`Source::show`].
+    pub(super) fn show(&mut self, span: Span, value: &str) {
+        Arc::make_mut(&mut self.source).show(span, value);
     }
 
     /// Adds an error.
@@ -310,7 +316,9 @@ impl Diagnostics {
         if let Some(hint) = &diagnostic.hint {
             elements.push(Level::HELP.message(hint.clone()).into());
         }
-        renderer.render(&[title.elements(elements)])
+        // Comments have become blanks.
+        let text = renderer.render(&[title.elements(elements)]);
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -338,33 +346,6 @@ type Mark = (Range<usize>, AnnotationKind, Option<String>);
 /// What helps where there is nothing.
 pub(super) const EMPTY: &str = "`nodekiln init` writes a cluster.yaml to start from";
 
-/// Text from the input in a message: one line, no control characters, not without end.
-pub(super) fn clean(text: &str) -> String {
-    const MAX: usize = 600;
-    cut(text, MAX)
-}
-
-/// A value from the input within a message: enough of it to be known again.
-pub(super) fn short(text: &str) -> String {
-    const MAX: usize = 60;
-    cut(text, MAX)
-}
-
-/// How a text is written that was taken for something else.
-pub(super) fn quoted(text: &str) -> String {
-    let short = short(text);
-    // What is cut cannot be copied.
-    if short.ends_with('…') { "quote it".to_owned() } else { format!("quote it: \"{short}\"") }
-}
-
-fn cut(text: &str, most: usize) -> String {
-    let mut out: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(most).is_some() {
-        out.push('…');
-    }
-    out
-}
-
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(Colors::Off))
@@ -389,6 +370,10 @@ mod tests {
             let start = text.find(needle).unwrap();
             Span::new(start..start + needle.len())
         };
+        diagnostics.set_parsed();
+        for part in ["podSubnet", "10.96.0.0/14", "serviceSubnet", "\"10.96.0.0/12\""] {
+            diagnostics.show(at(part), part);
+        }
         let origin = Origin { span: at("\"10.96.0.0/12\""), path: "networking.serviceSubnet".into() };
         let finding = Finding::new(code::OVERLAP, "the networks overlap")
             .second(at("10.96.0.0/14"), "lies inside it")
@@ -403,7 +388,7 @@ mod tests {
 error[NK0402]: the networks overlap
  --> cluster.yaml:3:18
   |
-2 |   podSubnet: 10.96.0.0/14   # é comment
+2 |   podSubnet: 10.96.0.0/14
   |              ------------ lies inside it
 3 |   serviceSubnet: \"10.96.0.0/12\"
   |                  ^^^^^^^^^^^^^^ networking.serviceSubnet

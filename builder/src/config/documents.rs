@@ -7,10 +7,11 @@
 
 use super::{
     InputFile, code,
-    diag::{Diagnostics, Finding, short},
+    diag::{Diagnostics, Finding},
     read::{Place, Reader},
     scalar::is_float,
-    source::{Source, Span},
+    shown::short,
+    source::Source,
     yaml::{self, NodeId, Tree, View},
 };
 use serde_json::{Map, Number, Value};
@@ -43,19 +44,14 @@ pub(super) fn read(
     };
     let mut own = Diagnostics::new(Source::new(name, text));
     match yaml::parse_stream(text, &mut own) {
-        None => {
-            // Where no tree says what is secret, nothing is shown.
-            own.hide(Span::new(0..text.len()));
-        }
+        // Findings say why.
+        None => {}
         Some(tree) => {
-            for key in ["data", "stringData"] {
-                for node in tree.values_of(key) {
-                    own.hide(tree.span(node));
-                }
-            }
+            own.set_parsed();
             for root in &tree.roots {
                 let place = Place { span: tree.span(*root), ..Place::default() };
                 let mut reader = Reader { tree: &tree, found: &mut own };
+                show_names(&mut reader, *root);
                 match json(&mut reader, *root, &place) {
                     None | Some(Value::Null) => {}
                     Some(value) => each(Document { tree: &tree, node: *root, place, value }, &mut own),
@@ -64,6 +60,24 @@ pub(super) fn read(
         }
     }
     found.absorb(own);
+}
+
+/// Marks what an object, or an operation of a patch, is called as fit to be shown: all else may be secret.
+fn show_names(reader: &mut Reader<'_, '_>, node: NodeId) {
+    let tree = reader.tree;
+    match tree.view(node) {
+        View::List(items) => items.iter().for_each(|item| show_names(reader, *item)),
+        View::Map(entries) => {
+            for entry in entries {
+                match &*entry.key {
+                    "apiVersion" | "kind" | "name" | "namespace" | "op" | "path" | "from" => reader.show(entry.value),
+                    "metadata" | "items" => show_names(reader, entry.value),
+                    _ => {}
+                }
+            }
+        }
+        View::Scalar { .. } => {}
+    }
 }
 
 fn single(found: &mut Diagnostics, source: Source, finding: Finding) {
@@ -80,7 +94,7 @@ fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Valu
         View::Scalar { text, .. } => match scalar(text) {
             Ok(value) => Some(value),
             Err(why) => {
-                reader.found.error_at(place, Finding::new(code::VALUE, format!("`{}`: {why}", short(text))));
+                reader.found.error_at(place, Finding::new(code::VALUE, why));
                 None
             }
         },
@@ -96,6 +110,7 @@ fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Valu
             let mut map = Map::new();
             let mut merged = Vec::new();
             for entry in entries {
+                reader.found.show(entry.key_span, &entry.key);
                 let at = reader.place_of(entry.value, entry.key_span, place.path.key(&entry.key));
                 if entry.key == "<<" && entry.key_plain {
                     merged.push((entry.value, at));

@@ -17,6 +17,7 @@ mod read;
 mod resolve;
 mod scalar;
 mod schema;
+mod shown;
 mod source;
 mod yaml;
 
@@ -229,12 +230,7 @@ pub fn load_str(name: &str, text: &str, base_dir: Option<&Path>) -> Result<Loade
 
 fn read_and_resolve(text: &str, found: &mut Diagnostics, inputs: &mut inputs::Inputs) -> Option<(Cluster, Places)> {
     let tree = yaml::parse(text, found)?;
-    // Never shown, whatever else their lines are shown for.
-    for key in ["passwordHash", "content"] {
-        for node in tree.values_of(key) {
-            found.hide(tree.span(node));
-        }
-    }
+    found.set_parsed();
     let top = read::Place { span: tree.span(tree.root), ..read::Place::default() };
     let mut reader = read::Reader { tree: &tree, found: &mut *found };
     if reader.is_null(tree.root) {

@@ -4,7 +4,7 @@ use super::{
     code,
     diag::Finding,
     read::{Place, Read, Reader},
-    scalar::{Plain, ambiguity, ambiguous, kind_of},
+    scalar::{Plain, ambiguous, hidden_ambiguity, kind_of},
     schema::Shapes,
     yaml::{NodeId, Tree, View},
 };
@@ -20,10 +20,12 @@ pub(super) struct Object {
 
 impl Read for Object {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
-        if !matches!(reader.tree.view(node), View::Map(_)) {
+        let View::Map(entries) = reader.tree.view(node) else {
             reader.wrong_type(node, place, "a mapping");
             return None;
-        }
+        };
+        // Values, and keys further down, may be secret: who knows them shows them.
+        entries.iter().for_each(|entry| reader.found.show(entry.key_span, &entry.key));
         match json(reader, node, place)? {
             Value::Object(value) => Some(Self { node, value }),
             _ => None,
@@ -62,7 +64,7 @@ fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Valu
             Plain::Null => Some(Value::Null),
             Plain::Bool(value) => Some(Value::Bool(value)),
             _ if ambiguous(text) => {
-                reader.found.error_at(place, ambiguity(text));
+                reader.found.error_at(place, hidden_ambiguity());
                 None
             }
             Plain::Int(Some(number)) => Some(Value::from(number)),

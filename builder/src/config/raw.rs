@@ -8,7 +8,7 @@ use super::{
     Platform,
     choices::{self, names},
     object::Object,
-    read::{Field, Flags, Hidden, Keys, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Texts, Ttl, Version},
+    read::{Field, Hidden, Keys, Named, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Ttl, Version},
     resolve::LOAD_BALANCERS,
     schema::{Key, Shapes, note},
     yaml::NodeId,
@@ -104,14 +104,14 @@ raw! {
         /// Lifetime of the certificate authorities, counted from the day they were made.
         ca_certificate_validity: String = "caCertificateValidityPeriod" => note().default("87600h").pattern(DURATION),
         /// Feature gates of kubeadm.
-        feature_gates: Flags = "featureGates",
+        feature_gates: Named<bool> = "featureGates",
         /// Folder of patches under kubeadm's file names, relative to cluster.yaml.
         patches: String = "patches",
         /// Fields of KubeletConfiguration (kubelet.config.k8s.io/v1beta1), laid over what nodekiln sets.
         kubelet: Object = "kubelet",
         /// Fields of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), laid over what nodekiln sets.
         kube_proxy: Object = "kubeProxy",
-        /// Flags of the kubelet.
+        /// Named<bool> of the kubelet.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
         /// Checks of firstboot that only warn: kubeadm's names, or `all`.
         ignore_preflight_errors: List<String> = "ignorePreflightErrors",
@@ -156,7 +156,7 @@ raw! {
         /// Name of the flag, without dashes.
         name: String = "name" => note().required(),
         /// Its value. Numbers and booleans are quoted.
-        value: String = "value" => note().required(),
+        value: Hidden = "value" => note().required(),
     } later []
 }
 
@@ -179,7 +179,7 @@ raw! {
 raw! {
     /// apiServer.
     RawApiServer {
-        /// Flags; a name replaces nodekiln's own flag of that name.
+        /// Named<bool>; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
         /// Host paths; a name replaces nodekiln's own volume of that name.
         extra_volumes: List<RawVolume> = "extraVolumes",
@@ -193,7 +193,7 @@ raw! {
 raw! {
     /// controllerManager, scheduler.
     RawComponent {
-        /// Flags; a name replaces nodekiln's own flag of that name.
+        /// Named<bool>; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
         /// Host paths; a name replaces nodekiln's own volume of that name.
         extra_volumes: List<RawVolume> = "extraVolumes",
@@ -231,7 +231,7 @@ raw! {
     RawLocalEtcd {
         /// Folder of etcd's data, on a disk that outlives the operating system.
         data_dir: String = "dataDir" => note().default("/var/lib/etcd"),
-        /// Flags; a name replaces nodekiln's own flag of that name.
+        /// Named<bool>; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
         /// Environment variables (EnvVar of core/v1).
         extra_envs: List<Object> = "extraEnvs",
@@ -298,7 +298,7 @@ raw! {
         /// A static network; DHCP without it.
         network: RawNetwork = "network",
         /// Labels of the Node.
-        labels: Texts = "labels",
+        labels: Named<String> = "labels",
         /// Taints of the Node, `key[=value]:Effect`. Given, they replace the role's default; `[]` is none.
         taints: List<String> = "taints",
         /// How it proves who it is: by certificates in its payload, or by a bootstrap token.
@@ -315,7 +315,7 @@ raw! {
         pod_cidr: String = "podCIDR",
         /// Fields of KubeletConfiguration, over the cluster's.
         kubelet: Object = "kubelet",
-        /// Flags of the kubelet, over the cluster's.
+        /// Named<bool> of the kubelet, over the cluster's.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
         /// Modules, sysctls and swap, over the cluster's.
         kernel: RawKernel = "kernel",
@@ -334,14 +334,14 @@ raw! {
         /// Life of its bootstrap token, from the secrets' creation or last renewal; `0` never ends.
         ttl: Ttl = "ttl" => note().required(),
         /// Labels of its Nodes.
-        labels: Texts = "labels",
+        labels: Named<String> = "labels",
         /// Taints of its Nodes, `key[=value]:Effect`.
         taints: List<String> = "taints",
         /// The kubelet's version, where it is not the cluster's.
         kubernetes_version: Version = "kubernetesVersion" => note().pattern(VERSION),
         /// Fields of KubeletConfiguration, over the cluster's.
         kubelet: Object = "kubelet",
-        /// Flags of the kubelet, over the cluster's.
+        /// Named<bool> of the kubelet, over the cluster's.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
         /// Modules, sysctls and swap, over the cluster's.
         kernel: RawKernel = "kernel",
@@ -356,7 +356,7 @@ raw! {
     /// images.
     RawImages {
         /// Digests to pin, `sha256:...` by image with its tag.
-        digests: Texts = "digests",
+        digests: Named<String> = "digests",
     } later ["preload"]
 }
 
@@ -404,7 +404,7 @@ raw! {
         /// Name of the account.
         name: String = "name" => note().required(),
         /// Public keys, lines of an authorized_keys file.
-        ssh_authorized_keys: List<String> = "sshAuthorizedKeys",
+        ssh_authorized_keys: List<Hidden> = "sshAuthorizedKeys",
         /// Hash of a password as crypt(5) has them.
         password_hash: Hidden = "passwordHash",
         /// Groups. By default the one that may become root.

@@ -4,10 +4,11 @@
 
 use super::{
     code,
-    diag::{Diagnostics, Finding, Origin, Severity, clean, quoted, short},
+    diag::{Diagnostics, Finding, Origin, Severity},
     nearest::nearest,
     scalar::{Plain, ambiguity, ambiguous, kind_of},
     schema::Shapes,
+    shown::{clean, quoted, redacted, short},
     source::Span,
     yaml::{NodeId, Tree, View},
 };
@@ -48,7 +49,7 @@ impl fmt::Display for Path {
                 let simple =
                     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
                 match (segment.parent.0.is_some(), simple) {
-                    (_, false) => write!(f, "[{:?}]", clean(name)),
+                    (_, false) => write!(f, "[{:?}]", clean(&redacted(name))),
                     (true, true) => write!(f, ".{name}"),
                     (false, true) => f.write_str(name),
                 }
@@ -234,6 +235,7 @@ impl<'a, 't> Reader<'a, 't> {
         let mut out = Vec::with_capacity(entries.len());
         for entry in entries {
             let key = entry.key.as_ref();
+            self.found.show(entry.key_span, key);
             let path = place.path.key(key);
             if keys.known.contains(&key) {
                 out.push((key, entry.value, self.place_of(entry.value, entry.key_span, path)));
@@ -253,9 +255,17 @@ impl<'a, 't> Reader<'a, 't> {
         self.found.unknown_key(key, place, all, || format!("known here: {}", keys.known.join(", ")));
     }
 
+    /// Marks the scalar at `node` as fit to be shown in findings: its field holds nothing secret.
+    pub(super) fn show(&mut self, node: NodeId) {
+        if let View::Scalar { text, .. } = self.tree.view(node) {
+            self.found.show(self.tree.span(node), text);
+        }
+    }
+
     /// Reads a field.
     pub(super) fn field<T: Read>(&mut self, node: NodeId, place: Place) -> Field<T> {
         if self.is_null(node) {
+            self.show(node);
             return Field::Null(place);
         }
         match T::read(self, node, &place) {
@@ -294,6 +304,7 @@ pub(super) fn unsupported(what: &str) -> Finding {
 
 impl Read for String {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        reader.show(node);
         match reader.tree.view(node) {
             View::Scalar { text, plain } if !plain || kind_of(text) == Plain::Text => Some(text.to_owned()),
             View::Scalar { text, .. } if kind_of(text) != Plain::Null => {
@@ -326,6 +337,7 @@ impl AsRef<str> for Version {
 
 impl Read for Version {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        reader.show(node);
         match reader.tree.view(node) {
             View::Scalar { text, .. } => Some(Self(text.to_owned())),
             _ => {
@@ -378,6 +390,7 @@ impl Read for bool {
         if let View::Scalar { text, plain: true } = reader.tree.view(node)
             && let Plain::Bool(value) = kind_of(text)
         {
+            reader.show(node);
             return Some(value);
         }
         reader.wrong_type(node, place, "`true` or `false`");
@@ -439,11 +452,25 @@ impl<T: Read> Read for OneOrMany<T> {
     }
 }
 
-/// A mapping from text to text, in the order of the file.
+/// A mapping from names that the user gives to values, in the order of the file.
 #[derive(Debug, Clone)]
-pub(super) struct Texts(pub(super) Vec<(At<String>, At<String>)>);
+pub(super) struct Named<T>(pub(super) Vec<(At<String>, At<T>)>);
 
-impl Read for Texts {
+/// What can stand in a [`Named`].
+pub(super) trait NamedValue: Read {
+    /// What helps where a name has no value: nothing is taken for a default there.
+    const WITHOUT: &'static str;
+}
+
+impl NamedValue for String {
+    const WITHOUT: &'static str = "an empty text is written \"\"";
+}
+
+impl NamedValue for bool {
+    const WITHOUT: &'static str = "write `true` or `false`, or leave the key out";
+}
+
+impl<T: NamedValue> Read for Named<T> {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
         let tree = reader.tree;
         let View::Map(entries) = tree.view(node) else {
@@ -452,15 +479,13 @@ impl Read for Texts {
         };
         let mut out = Vec::with_capacity(entries.len());
         for entry in entries {
+            reader.found.show(entry.key_span, &entry.key);
             let path = place.path.key(&entry.key);
             let at = reader.place_of(entry.value, entry.key_span, path.clone());
             if reader.is_null(entry.value) {
-                let finding =
-                    Finding::new(code::MISSING, "a key without a value").hint("an empty text is written \"\"");
+                let finding = Finding::new(code::MISSING, "a key without a value").hint(T::WITHOUT);
                 reader.found.error_at(&at, finding);
-                continue;
-            }
-            if let Some(value) = String::read(reader, entry.value, &at) {
+            } else if let Some(value) = T::read(reader, entry.value, &at) {
                 let key = At { value: entry.key.clone().into_owned(), place: Place { span: entry.key_span, path } };
                 out.push((key, At { value, place: at }));
             }
@@ -469,35 +494,7 @@ impl Read for Texts {
     }
 
     fn schema(shapes: &mut Shapes) -> Value {
-        json!({"type": "object", "additionalProperties": String::schema(shapes)})
-    }
-}
-
-/// A mapping from text to booleans, in the order of the file.
-#[derive(Debug, Clone)]
-pub(super) struct Flags(pub(super) Vec<(At<String>, At<bool>)>);
-
-impl Read for Flags {
-    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
-        let tree = reader.tree;
-        let View::Map(entries) = tree.view(node) else {
-            reader.wrong_type(node, place, "a mapping");
-            return None;
-        };
-        let mut out = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let path = place.path.key(&entry.key);
-            let at = reader.place_of(entry.value, entry.key_span, path.clone());
-            if let Some(value) = bool::read(reader, entry.value, &at) {
-                let key = At { value: entry.key.clone().into_owned(), place: Place { span: entry.key_span, path } };
-                out.push((key, At { value, place: at }));
-            }
-        }
-        Some(Self(out))
-    }
-
-    fn schema(shapes: &mut Shapes) -> Value {
-        json!({"type": "object", "additionalProperties": bool::schema(shapes)})
+        json!({"type": "object", "additionalProperties": T::schema(shapes)})
     }
 }
 
@@ -508,7 +505,10 @@ pub(super) struct Ttl(pub(super) String);
 impl Read for Ttl {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
         match reader.tree.view(node) {
-            View::Scalar { text: "0", .. } => Some(Self("0".to_owned())),
+            View::Scalar { text: "0", .. } => {
+                reader.show(node);
+                Some(Self("0".to_owned()))
+            }
             _ => String::read(reader, node, place).map(Self),
         }
     }
@@ -524,6 +524,7 @@ pub(super) struct Switch(pub(super) bool);
 
 impl Read for Switch {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        reader.show(node);
         match reader.tree.view(node) {
             View::Scalar { text: "on", .. } => Some(Self(true)),
             View::Scalar { text: "off", .. } => Some(Self(false)),
@@ -553,6 +554,7 @@ pub(super) struct NumberOrText(pub(super) String);
 
 impl Read for NumberOrText {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        reader.show(node);
         match reader.tree.view(node) {
             View::Scalar { text, plain: true } => match kind_of(text) {
                 Plain::Int(_) if ambiguous(text) => {

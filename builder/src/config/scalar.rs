@@ -2,7 +2,8 @@
 
 use super::{
     code,
-    diag::{Finding, quoted, short},
+    diag::Finding,
+    shown::{quoted, short},
 };
 
 /// What a plain scalar is, by the core schema.
@@ -71,6 +72,12 @@ pub(super) fn ambiguous(text: &str) -> bool {
 pub(super) fn ambiguity(text: &str) -> Finding {
     Finding::new(code::AMBIGUOUS, format!("`{}` means one thing in YAML 1.1 and another in YAML 1.2", short(text)))
         .hint(format!("a number has no leading 0, a boolean is `true` or `false`; if it is a text, {}", quoted(text)))
+}
+
+/// The same, about a value that findings do not repeat.
+pub(super) fn hidden_ambiguity() -> Finding {
+    Finding::new(code::AMBIGUOUS, "this means one thing in YAML 1.1 and another in YAML 1.2")
+        .hint("a number has no leading 0, a boolean is `true` or `false`; if it is a text, quote it")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! [`Source`]: the text of cluster.yaml, its lines, and what of it must not be shown.
+//! [`Source`]: the text of cluster.yaml, its lines, and what of it may be shown.
 
+use super::shown::{mask, secret_parts};
 use std::ops::Range;
 
 /// A range of bytes in a [`Source`].
@@ -32,7 +33,10 @@ pub struct Source {
     lines: Vec<u32>,
     /// How many characters come before every STRIDE-th byte: long lines are not counted again for each finding.
     counts: Vec<u32>,
-    secrets: Vec<Span>,
+    /// What excerpts may show, in the order of the text.
+    fit: Vec<Span>,
+    /// Whether it was parsed: only then is it known what is a key.
+    is_parsed: bool,
 }
 
 impl std::fmt::Debug for Source {
@@ -69,7 +73,7 @@ impl Source {
             let before = counts.last().copied().unwrap_or(0);
             counts.push(before + starts(chunk));
         }
-        Self { name: name.into(), text, lines, counts, secrets: Vec::new() }
+        Self { name: name.into(), text, lines, counts, fit: Vec::new(), is_parsed: false }
     }
 
     /// The file's name, as findings show it.
@@ -82,9 +86,40 @@ impl Source {
         &self.text
     }
 
-    /// Marks bytes that snippets must not show.
-    pub fn hide(&mut self, span: Span) {
-        self.secrets.push(span);
+    /// Says that the text was parsed, and that what is fit to be shown will be marked.
+    pub(super) fn set_parsed(&mut self) {
+        self.is_parsed = true;
+    }
+
+    /// Marks a scalar that excerpts may show; `value` is what it says. Nothing else is shown.
+    pub(super) fn show(&mut self, span: Span, value: &str) {
+        let range = span.range();
+        let Some(raw) =
+            self.text.get(range.clone()).filter(|raw| !raw.is_empty() && !raw.contains('\n') && !value.contains('\n'))
+        else {
+            return;
+        };
+        let secrets = secret_parts(raw);
+        // Escapes may hide what makes it a secret.
+        if secrets.is_empty() && !raw.contains(value) && !secret_parts(value).is_empty() {
+            return;
+        }
+        let mut start = range.start;
+        for secret in secrets {
+            self.insert(Span::new(start..range.start + secret.start));
+            start = range.start + secret.end;
+        }
+        self.insert(Span::new(start..range.end));
+    }
+
+    /// Readers go through the text from its start, so that this is nearly always a push.
+    fn insert(&mut self, span: Span) {
+        if span.start < span.end {
+            let at = self.fit.partition_point(|fit| *fit < span);
+            if self.fit.get(at) != Some(&span) {
+                self.fit.insert(at, span);
+            }
+        }
     }
 
     /// Where the byte `offset` is.
@@ -121,24 +156,27 @@ impl Source {
         self.line_start(last + 1) - self.line_start(first)
     }
 
-    /// Lines `first..=last` (from 0) as they may be shown, and the offset of their first byte. Hidden bytes and control
-    /// characters are masked byte by byte, so that offsets still hold.
+    /// Lines `first..=last` (from 0) as they may be shown, and the offset of their first byte. Control characters and
+    /// whatever is not known to be fit are masked byte by byte, so that offsets still hold.
     pub fn shown(&self, first: usize, last: usize) -> (String, usize) {
         let start = self.line_start(first);
         let end = self.line_start(last + 1);
-        let mut bytes = self.text.as_bytes()[start..end].to_vec();
+        let mut bytes = Vec::with_capacity(end - start);
+        let mut at = start;
+        let from = self.fit.partition_point(|span| span.range().end <= start);
+        for span in self.fit[from..].iter().map(|span| span.range()).take_while(|span| span.start < end) {
+            // What is shown stands within a line; an alias may stand for what is shown elsewhere.
+            if span.start >= at && span.end <= end {
+                mask(&self.text[at..span.start], !self.is_parsed, &mut bytes);
+                bytes.extend_from_slice(&self.text.as_bytes()[span.clone()]);
+                at = span.end;
+            }
+        }
+        mask(&self.text[at..end], !self.is_parsed, &mut bytes);
         for byte in &mut bytes {
             if (*byte < 0x20 && !matches!(*byte, b'\n' | b'\r' | b'\t')) || *byte == 0x7f {
                 *byte = b'?';
             }
-        }
-        for span in &self.secrets {
-            let range = span.range();
-            mask(&mut bytes, range.start.max(start).saturating_sub(start)..range.end.min(end).saturating_sub(start));
-        }
-        // What a syntax error hides from the parser is still not shown: hashes of passwords, private keys.
-        for range in suspects(&self.text[start..end]) {
-            mask(&mut bytes, range);
         }
         (String::from_utf8(bytes).unwrap_or_default(), start)
     }
@@ -161,43 +199,6 @@ impl Source {
         }
         offset
     }
-}
-
-fn mask(bytes: &mut [u8], range: Range<usize>) {
-    // Masking happens byte by byte over whole characters: a span never splits one.
-    if let Some(part) = bytes.get_mut(range) {
-        for byte in part.iter_mut().filter(|b| !matches!(b, b'\n' | b'\r')) {
-            *byte = b'*';
-        }
-    }
-}
-
-/// Ranges of `text` that look like secrets, told by their surroundings alone: the rest of a line after `passwordHash:`,
-/// a crypt(5) hash, lines of a private key.
-fn suspects(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let key = line.find("passwordHash").map(|i| i + "passwordHash".len());
-        let crypt = line.match_indices('$').map(|(i, _)| i).find(|i| is_crypt(&line[*i..]));
-        let private = line.contains("PRIVATE KEY").then_some(0);
-        if let Some(from) = [key, crypt, private].into_iter().flatten().min() {
-            // A colon, quotes and spaces may stay: they say nothing.
-            let from = from + line[from..].find(|c: char| !matches!(c, ':' | ' ' | '"' | '\'')).unwrap_or(0);
-            found.push(start + from..start + line.trim_end().len().max(from));
-        }
-        start += line.len();
-    }
-    found
-}
-
-/// `$ID$...` with an ID of crypt(5).
-fn is_crypt(text: &str) -> bool {
-    let mut parts = text.splitn(3, '$').skip(1);
-    let id = parts.next().unwrap_or("");
-    parts.next().is_some_and(|rest| rest.len() > 3)
-        && (1..=4).contains(&id.len())
-        && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -234,20 +235,19 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_to_the_byte() {
-        let mut source = Source::new("f", "a: söcret\nb: 1\n");
-        source.hide(Span::new(3..10));
-        assert_eq!(source.shown(0, 1), ("a: *******\nb: 1\n".to_owned(), 0));
-        for text in [
-            "{name: a, passwordHash: \"$6$salt$hash\"}",
-            "passwordHash : 'plain'",
-            "- $6$salt$hash",
-            "-----BEGIN EC PRIVATE KEY-----",
-        ] {
-            let shown = Source::new("f", text).shown(0, 0).0;
-            assert!(shown.contains('*') && !shown.contains("hash\"") && !shown.contains("plain"), "{shown}");
-            assert_eq!(shown.len(), text.len());
+    fn only_what_is_fit_is_shown() {
+        let text = "a: söcret # x\nurl: https://u:p@h/x?y=z\nb: \"n\\x40m\"\nname: c\u{7}\n";
+        let mut source = Source::new("f", text);
+        assert_eq!(source.shown(0, 3).0, "** *******    \nurl: *******************\n** ********\nname: **\n");
+        source.set_parsed();
+        assert_eq!(source.shown(3, 3).0, "***** **\n");
+        for (part, value) in
+            [("a", "a"), ("https://u:p@h/x?y=z", "https://u:p@h/x?y=z"), ("\"n\\x40m\"", "n@m"), ("url", "url")]
+        {
+            let start = text.find(part).unwrap();
+            source.show(Span::new(start..start + part.len()), value);
         }
-        assert_eq!(Source::new("f", "a: $HOME and $5\u{7}").shown(0, 0).0, "a: $HOME and $5?");
+        assert_eq!(source.shown(0, 2).0, "a: *******    \nurl: https://***@h/x?***\n** ********\n");
+        assert_eq!(source.shown(1, 1).1, text.find("url").unwrap());
     }
 }

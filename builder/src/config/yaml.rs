@@ -7,6 +7,7 @@
 use super::{
     code,
     diag::{Diagnostics, Finding, Severity},
+    shown::is_key,
     source::Span,
 };
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Tag};
@@ -90,14 +91,6 @@ impl<'t> Tree<'t> {
             // An alias points at a finished node that is no alias: no cycle.
             Kind::Alias(target) => self.view(*target),
         }
-    }
-
-    /// The values of every mapping's key `name`, wherever it is.
-    pub(super) fn values_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = NodeId> + 'a {
-        self.nodes.iter().flat_map(move |node| match &node.kind {
-            Kind::Map(entries) => entries.iter().filter(|e| e.key == name).map(|e| e.value).collect(),
-            _ => Vec::new(),
-        })
     }
 }
 
@@ -344,9 +337,15 @@ impl<'t> Builder<'t, '_> {
             }
             let (entry, earlier) = (&entries[order[i]], &entries[order[first]]);
             double[order[i]] = true;
-            let finding = Finding::new(code::DUPLICATE_KEY, format!("the key `{}` comes twice", entry.key))
-                .second(earlier.key_span, "first here");
+            // Nobody knows yet what stands here: only the schema's own words are certainly no secrets.
+            let what = if is_key(&entry.key) { format!("the key `{}`", entry.key) } else { "this key".to_owned() };
+            let finding = Finding::new(code::DUPLICATE_KEY, format!("{what} comes twice"))
+                .second(earlier.key_span, "first here")
+                .hint("remove one of the two");
             error(self.found, entry.key_span, finding);
+            if is_key(&entry.key) {
+                self.found.show(entry.key_span, &entry.key);
+            }
         }
         entries.into_iter().zip(double).filter(|(_, double)| !double).map(|(entry, _)| entry).collect()
     }
@@ -398,8 +397,10 @@ impl<'t> Builder<'t, '_> {
     }
 
     fn unread_tag(&mut self, tag: &Tag, span: Span) {
-        let finding = Finding::new(code::TAG, format!("the tag `{}` is not read", tag.original()))
-            .hint("quote what is meant as text; numbers and booleans need no tag");
+        // A password without quotes may begin with `!`.
+        let what = tag.core_suffix().map_or("a tag that is".to_owned(), |name| format!("the tag `!!{name}` is"));
+        let finding = Finding::new(code::TAG, format!("{what} not read"))
+            .hint("quote what is meant as text, also one that starts with `!`; numbers and booleans need no tag");
         self.error(span, finding);
     }
 }

@@ -3,9 +3,10 @@
 use super::Cx;
 use crate::config::{
     Binaries, Binary, FetchHash, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::{RawBinaries, RawBinary},
     read::{At, Field},
+    shown::short,
 };
 use nodekiln_payload::Profile;
 use nodekiln_plan::{AbsPath, Sha256};

@@ -6,10 +6,11 @@ use super::{
 };
 use crate::config::{
     Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, choices, code,
-    diag::{Finding, short},
+    diag::Finding,
     object::Object,
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
     read::{At, Field, Place},
+    shown::short,
     yaml::{NodeId, View},
 };
 use crate::release::{Fields, KUBE_PROXY_FIELDS, KUBELET_FIELDS};
@@ -56,42 +57,54 @@ impl Cx<'_, '_> {
         for at in field.get().into_iter().flat_map(|list| &list.value) {
             let name = at.name.required("name", &at.place, self.found);
             let value = at.value.value.required("value", &at.place, self.found);
-            let (Some(name), Some(value)) = (name, value) else { continue };
-            if name.starts_with('-') {
-                let hint = format!("write `{}`", short(name.trim_start_matches('-')));
-                let finding = Finding::new(code::VALUE, "an argument's name has no leading dashes").hint(hint);
-                self.found.error_at(&name.place, finding);
-                continue;
-            }
-            // Flags of all components are of these characters; anything else would smuggle in a second argument.
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-                self.bad(name, "not the name of an argument");
-                continue;
-            }
-            if value.contains(['\n', '\r', '\0']) {
-                self.found.error_at(&value.place, Finding::new(code::VALUE, "an argument's value is one line"));
-                continue;
-            }
-            if let Some(row) = owned::find(table, name, value) {
-                let mut finding =
-                    Finding::new(code::OWNED, format!("`{}` cannot be set: {}", short(&name.value), row.why));
-                if let Some(allowed) = row.allowed {
-                    finding = finding.hint(format!("leave it out: it is `{allowed}`"));
+            let name = name.filter(|name| self.is_arg_name(name));
+            let value = value.filter(|value| {
+                let sound = !value.0.contains(['\n', '\r', '\0']);
+                if !sound {
+                    let finding = Finding::new(code::VALUE, "an argument's value is one line");
+                    self.found.error_at(&value.place, finding.hint("write it without line breaks"));
                 }
-                self.found.error_at(&name.place, finding);
+                sound
+            });
+            let Some(name) = name else { continue };
+            // Whatever the value is: it may be one of those that are not refused, or none that is known.
+            if let Some(row) = owned::find(table, name, value.map(|value| value.0.as_str())) {
+                let finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {}", short(&name.value), row.why));
+                let hint = match row.allowed {
+                    Some(allowed) => format!("leave it out: it is `{allowed}`"),
+                    None => "leave it out".to_owned(),
+                };
+                self.found.error_at(&name.place, finding.hint(hint));
                 continue;
             }
+            let Some(value) = value else { continue };
             if std::ptr::eq(table, owned::API_SERVER) && name.value == "authorization-mode" {
-                let modes: Vec<_> = value.split(',').map(str::trim).collect();
+                let modes: Vec<_> = value.0.split(',').map(str::trim).collect();
                 if !modes.contains(&"Node") || !modes.contains(&"RBAC") {
                     let finding = Finding::new(code::OWNED, "`authorization-mode` has to hold Node and RBAC");
                     self.found.error_at(&value.place, finding.hint("kubelets and nodekiln's own rights rest on them"));
                     continue;
                 }
             }
-            args.push(Arg { name: name.value.clone(), value: value.value.clone() });
+            args.push(Arg { name: name.value.clone(), value: value.value.0.clone() });
         }
         args
+    }
+
+    /// Flags of all components are of these characters; anything else would smuggle in a second argument.
+    fn is_arg_name(&mut self, name: &At<String>) -> bool {
+        if name.starts_with('-') {
+            let hint = format!("write `{}`", short(name.trim_start_matches('-')));
+            let finding = Finding::new(code::VALUE, "an argument's name has no leading dashes").hint(hint);
+            self.found.error_at(&name.place, finding);
+            return false;
+        }
+        let sound =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !sound {
+            self.bad(name, "not the name of an argument");
+        }
+        sound
     }
 
     fn volumes(&mut self, list: Option<&At<List<RawVolume>>>) -> Vec<Volume> {
@@ -162,10 +175,15 @@ impl Cx<'_, '_> {
                     .error_at(&place, Finding::new(code::OWNED, format!("this variable cannot be set: {}", row.why)));
                 sound = false;
             }
-            if matches!(at.value.value.get("value"), Some(value) if !value.is_string() && !value.is_null()) {
+            let fault = match at.value.value.get("value") {
+                None | Some(Value::String(_) | Value::Null) => None,
+                Some(Value::Array(_)) => Some(Finding::new(code::TYPE, "this has to be a text, not a list")),
+                Some(Value::Object(_)) => Some(Finding::new(code::TYPE, "this has to be a text, not a mapping")),
+                Some(_) => Some(Finding::new(code::QUOTE, "a number or boolean where a text is due")),
+            };
+            if let Some(finding) = fault {
                 let place = place(self, &["value"]);
-                let finding = Finding::new(code::QUOTE, "a number or boolean where a text is due").hint("quote it");
-                self.found.error_at(&place, finding);
+                self.found.error_at(&place, finding.hint("quote it"));
                 sound = false;
             }
             for source in ["secretKeyRef", "configMapKeyRef"] {
@@ -315,6 +333,7 @@ impl Cx<'_, '_> {
         for entry in entries {
             let key = entry.key.as_ref();
             let at = Place { span: entry.key_span, path: place.path.key(key) };
+            self.found.show(entry.key_span, key);
             if key.contains('.') || !fields.contains(format!("{above}{key}").as_str()) {
                 let known = || fields.iter().filter_map(|f| f.strip_prefix(above)).filter(|f| !f.contains('.'));
                 self.found.unknown_key(key, &at, known(), || match above {

@@ -3,9 +3,10 @@
 use super::{Cx, nodes::Nodes};
 use crate::config::{
     Delivery, DeliveryMode, InputFile, choices, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::{RawCluster, RawDelivery},
     read::{At, Field},
+    shown::short,
 };
 use nodekiln_payload::Format;
 

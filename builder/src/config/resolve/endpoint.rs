@@ -3,9 +3,10 @@
 use super::{Cx, networking::Networks, nodes::NodeFacts, value::unusable};
 use crate::config::{
     LoadBalancer, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::RawCluster,
     read::{At, Field, Place},
+    shown::short,
 };
 use nodekiln_plan::{Endpoint, EndpointError, Host, Role};
 use std::net::{IpAddr, Ipv4Addr};

@@ -3,9 +3,10 @@
 use super::Cx;
 use crate::config::{
     ExternalEtcd, NodeFile, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::{RawCluster, RawExternalEtcd},
     read::{At, Field},
+    shown::short,
 };
 use nodekiln_plan::{AbsPath, Endpoint, EndpointError, Role};
 use std::collections::BTreeMap;

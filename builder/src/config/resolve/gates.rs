@@ -7,7 +7,7 @@ use crate::{
         Algorithm, code,
         diag::Finding,
         nearest::nearest,
-        read::{Field, Flags},
+        read::{Field, Named},
     },
     release::Release,
 };
@@ -21,7 +21,7 @@ impl Cx<'_, '_> {
     /// `given`: encryptionAlgorithm, where it is said.
     pub(super) fn feature_gates(
         &mut self,
-        field: &Field<Flags>,
+        field: &Field<Named<bool>>,
         version: Option<KubernetesVersion>,
         given: Option<Algorithm>,
     ) -> Gates {

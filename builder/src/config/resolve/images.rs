@@ -3,13 +3,7 @@
 use super::Cx;
 use crate::{
     component::image,
-    config::{
-        Cluster, code,
-        diag::{Finding, short},
-        nearest::nearest,
-        raw::RawCluster,
-        read::At,
-    },
+    config::{Cluster, code, diag::Finding, nearest::nearest, raw::RawCluster, read::At, shown::short},
 };
 use std::collections::BTreeMap;
 

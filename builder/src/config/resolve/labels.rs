@@ -3,15 +3,16 @@
 use super::Cx;
 use crate::config::{
     code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::List,
-    read::{Field, Texts},
+    read::{Field, Named},
+    shown::short,
 };
 use nodekiln_plan::{Role, Taint, TaintError};
 use std::collections::BTreeMap;
 
 impl Cx<'_, '_> {
-    pub(super) fn labels(&mut self, field: &Field<Texts>) -> BTreeMap<String, String> {
+    pub(super) fn labels(&mut self, field: &Field<Named<String>>) -> BTreeMap<String, String> {
         const KUBELET: [&str; 3] = ["kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch"];
         let mut labels = BTreeMap::new();
         for (key, value) in field.get().into_iter().flat_map(|map| &map.value.0) {

@@ -3,11 +3,12 @@
 use super::Cx;
 use crate::config::{
     ManifestObject, code,
-    diag::{Diagnostics, Finding, short},
+    diag::{Diagnostics, Finding},
     documents::{self, Document},
     object::find,
     raw::List,
     read::{At, Field, Place},
+    shown::short,
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

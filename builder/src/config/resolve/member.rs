@@ -3,9 +3,10 @@
 use super::{Cx, nodes::NodeFacts, pools::PoolFacts};
 use crate::config::{
     NodeIdentity, Replaces, choices, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::{RawCluster, RawNode},
     read::{At, Field},
+    shown::short,
 };
 use nodekiln_plan::{AbsPath, NodeName, Role};
 use std::{collections::BTreeMap, net::IpAddr};

@@ -30,10 +30,11 @@ pub(super) use endpoint::LOAD_BALANCERS;
 
 use super::{
     Algorithm, Cluster, Cni, Places, choices, code,
-    diag::{Diagnostics, Finding, short},
+    diag::{Diagnostics, Finding},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
     read::{Field, Place, Version},
+    shown::short,
     yaml::Tree,
 };
 use crate::release::Release;

@@ -3,9 +3,10 @@
 use super::{Cx, value::unusable};
 use crate::config::{
     Cni, Networking, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::{RawCluster, RawNetworking},
     read::{At, Field, Place},
+    shown::short,
 };
 use nodekiln_plan::{Cidr, CidrError, DnsName};
 use std::net::IpAddr;

@@ -3,9 +3,10 @@
 use super::{Cx, nodes::Shared, paths, ssh};
 use crate::config::{
     Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, choices, code,
-    diag::{Finding, short},
+    diag::Finding,
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
     read::{At, Field, Hidden, Place},
+    shown::short,
 };
 use nodekiln_payload::{Format, Profile, Snippet, SnippetFault, TimeService, Touched};
 use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};
@@ -206,14 +207,14 @@ impl Cx<'_, '_> {
             let keys = at.ssh_authorized_keys.get().map(|list| {
                 let mut seen = BTreeMap::new();
                 for key in &list.value {
-                    if let Err(why) = ssh::check(&key.value) {
+                    if let Err(why) = ssh::check(&key.value.0) {
                         let finding = Finding::new(code::SSH_KEY, format!("not an SSH key: {why}"))
                             .hint("paste the whole line of a .pub file: `ssh-ed25519 AAAA... name`");
                         self.found.error_at(&key.place, finding);
                     }
-                    self.once(&mut seen, key.value.clone(), &key.place, "this key");
+                    self.once(&mut seen, key.value.0.clone(), &key.place, "this key");
                 }
-                list.value.iter().map(|key| key.value.clone()).collect()
+                list.value.iter().map(|key| key.value.0.clone()).collect()
             });
             let password = at.password_hash.get().map(|hash| {
                 let text = &hash.value.0;

@@ -22,8 +22,14 @@ const fn all_but(name: &'static str, allowed: &'static str, why: &'static str) -
     Owned { name, values: &[], allowed: Some(allowed), why }
 }
 
-/// The row that refuses argument `name` with `value`. A row's name may end in `*`.
-pub(crate) fn find(table: &'static [Owned], name: &str, value: &str) -> Option<&'static Owned> {
+/// The row that refuses argument `name` with `value`, or with any value where that is not known. A row's name may end in
+/// `*`.
+pub(crate) fn find<'v>(
+    table: &'static [Owned],
+    name: &str,
+    value: impl Into<Option<&'v str>>,
+) -> Option<&'static Owned> {
+    let value = value.into();
     // Components take flags with underscores too (cobra's normaliser).
     let name = name.replace('_', "-");
     table.iter().find(|row| {
@@ -31,7 +37,11 @@ pub(crate) fn find(table: &'static [Owned], name: &str, value: &str) -> Option<&
             Some(prefix) => name.starts_with(prefix),
             None => name == row.name,
         };
-        matches && row.allowed != Some(value) && (row.values.is_empty() || row.values.contains(&value))
+        matches
+            && match value {
+                Some(value) => row.allowed != Some(value) && (row.values.is_empty() || row.values.contains(&value)),
+                None => row.allowed.is_none() && row.values.is_empty(),
+            }
     })
 }
 

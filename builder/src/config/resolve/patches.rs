@@ -3,11 +3,12 @@
 use super::Cx;
 use crate::config::{
     Patch, PatchKind, PatchTarget, code,
-    diag::{Diagnostics, Finding, short},
+    diag::{Diagnostics, Finding},
     documents::{self, Document},
     nearest::nearest,
     object::find,
     read::{At, Field, unsupported},
+    shown::short,
 };
 use serde_json::Value;
 

@@ -9,9 +9,10 @@ use crate::{
     component::kubelet::label_is_free,
     config::{
         Node, NodeIdentity, NodeKind, code,
-        diag::{Finding, short},
+        diag::Finding,
         raw::{RawCluster, RawPool},
         read::{At, Place, Ttl},
+        shown::short,
     },
 };
 use nodekiln_plan::{NodeName, Role, Taint};

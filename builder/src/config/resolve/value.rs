@@ -3,9 +3,10 @@
 use super::Cx;
 use crate::config::{
     San, code,
-    diag::{Finding, short},
+    diag::Finding,
     nearest::nearest,
     read::{At, Field, unsupported},
+    shown::short,
 };
 use nodekiln_plan::DnsName;
 use std::{fmt::Display, net::IpAddr, str::FromStr};

@@ -3,6 +3,7 @@
 use super::*;
 
 mod breadth;
+mod canary;
 mod files;
 mod findings;
 mod hostile;
