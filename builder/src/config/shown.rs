@@ -52,7 +52,7 @@ fn cut(text: &str, most: usize) -> String {
 pub(super) fn secret_parts(text: &str) -> Vec<Range<usize>> {
     let crypt = text.match_indices('$').any(|(at, _)| is_crypt(&text[at..]));
     if crypt || text.contains("PRIVATE KEY") {
-        return vec![0..text.len()];
+        return std::iter::once(0..text.len()).collect();
     }
     let scheme = text.find("://").map(|at| at + 3);
     let start = scheme.unwrap_or(0);
