@@ -4,7 +4,7 @@ use crate::{
     config::{Cluster, Delivery, DeliveryMode, Finding, Node, Os, code},
     draft::NodeDraft,
     output::{
-        manifest::{FileRole, NodeRow},
+        manifest::{FileRole, NodeRow, UNSEALED},
         placement::{self, Holding, Known, Searched, Violation},
     },
     pki::{self, Authority, KeyId, table::Holder},
@@ -216,7 +216,7 @@ impl<'a> Oven<'a> {
             duties: holder.duties,
             profile: profile.name.clone(),
             key,
-            seal: None,
+            seal: UNSEALED,
             not_before: filled.plan.identity.not_before,
             boot_before: filled.plan.identity.boot_before,
         };

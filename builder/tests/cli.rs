@@ -3,53 +3,14 @@
 // Helpers of tests are tests.
 #![allow(clippy::unwrap_used)]
 
-use assert_cmd::cargo::cargo_bin_cmd;
+mod common;
+
+use common::{CLUSTER, code, data, folder, nodekiln, words};
 use serde_json::Value;
 use std::{
     fs,
-    path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
-
-/// Runs nodekiln in `folder`.
-fn nodekiln(folder: &Path, arguments: &[&str]) -> Output {
-    cargo_bin_cmd!("nodekiln").current_dir(folder).args(arguments).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn words(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn data(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// The smallest program that passes for a nodekiln-firstboot of amd64: an ELF header and the plan's marker.
-fn firstboot() -> Vec<u8> {
-    let mut bytes = vec![0; 64];
-    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    bytes[18] = 62;
-    bytes[32] = 64;
-    bytes[54] = 56;
-    bytes.extend(nodekiln_plan::PLAN_MARKER.as_bytes());
-    bytes
-}
-
-const CLUSTER: &str = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
-    os: {profile: flatcar}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n\
-    \x20 - {name: w, role: worker, address: 192.0.2.2}\n";
-
-/// A folder with a cluster file and a program.
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("cluster.yaml"), CLUSTER).unwrap();
-    fs::write(folder.path().join("firstboot"), firstboot()).unwrap();
-    folder
-}
 
 #[test]
 fn every_exit_code_has_its_reason() {

@@ -265,9 +265,37 @@ fn a_folder_that_cannot_be_written_is_left_alone() -> Result<()> {
         grep -q "disk" "$DIR/said" && grep -q "Read-only file system" "$DIR/said" || {{ cat "$DIR/said"; exit 1; }}
         state "$DIR/disk" >"$DIR/after"
         cmp "$DIR/before" "$DIR/after"
+        # A name beside it on the same file system, which is not there yet.
+        refused "$NODEKILN" build -f "$DIR/a.yaml" --secrets "$DIR/disk/secrets.yaml" -o "$DIR/disk/new"
         # Secrets that cannot be written are not made.
         refused "$NODEKILN" build -f "$DIR/a.yaml" --secrets "$DIR/disk/new.yaml" -o "$DIR/out"
         [ ! -e "$DIR/out" ]"#
+        ),
+    )
+}
+
+/// A volume that a container has at the place of the output: what cannot be exchanged is refused before anything is made.
+#[test]
+fn a_mount_point_is_refused_by_name() -> Result<()> {
+    let Some(_) = require(&[Need::Program("unshare")])? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    fs::create_dir(folder.path().join("volume"))?;
+    fs::create_dir(folder.path().join("bound"))?;
+    fs::create_dir(folder.path().join("source"))?;
+    fs::write(folder.path().join("a.yaml"), cluster(1, ""))?;
+    in_own_mounts(
+        folder.path(),
+        &format!(
+            r#"{SHELL}
+        mount -t tmpfs tmpfs "$DIR/volume"
+        mount --bind "$DIR/source" "$DIR/bound"
+        cd "$DIR"
+        for target in volume bound; do
+            refused "$NODEKILN" build -f a.yaml --secrets secrets.yaml -o "$target"
+            grep -q "$target: something is mounted there" "$DIR/said" || {{ cat "$DIR/said"; exit 1; }}
+        done
+        [ "$(ls -A | tr '\n' ' ')" = "a.yaml bound said source volume " ] || {{ ls -lA; exit 1; }}
+        "$NODEKILN" build -f a.yaml --secrets secrets.yaml -o volume/out"#
         ),
     )
 }
@@ -283,18 +311,18 @@ fn targets_that_are_not_ours_are_refused_by_name() -> Result<()> {
     symlink("home", path("link"))?;
     symlink("nowhere", path("dangling"))?;
     let kept = names(folder.path())?;
-    for (target, words) in [
-        (".", "holds no manifest.json of nodekiln's"),
-        ("..", "holds no manifest.json of nodekiln's"),
-        ("/", "holds no manifest.json of nodekiln's"),
-        ("home", "holds no manifest.json of nodekiln's"),
-        ("file", "file"),
-        ("link", "link"),
-        ("dangling", "is not a folder"),
-        ("missing/out", "missing"),
+    for (target, due, words) in [
+        (".", 2, "needs a name of its own"),
+        ("..", 2, "needs a name of its own"),
+        ("/", 2, "needs a name of its own"),
+        ("home", 3, "home: is not empty and holds no manifest.json of nodekiln's"),
+        ("file", 3, "file: is not a folder"),
+        ("link", 3, "link: is a symbolic link; name the folder itself (home)"),
+        ("dangling", 3, "dangling: is a symbolic link; name the folder itself (nowhere)"),
+        ("missing/out", 3, "missing/out: there is no folder missing"),
     ] {
         let (code, said) = said(build(folder.path(), &["-f", "a.yaml", "-o", target])?)?;
-        ensure!(code == Some(3) && said.contains(words), "-o {target}: {code:?} {said}");
+        ensure!(code == Some(due) && said.contains(words), "-o {target}: {code:?} {said}");
         ensure!(names(folder.path())? == kept, "-o {target} left {:?}", names(folder.path())?);
         ensure!(fs::read_to_string(path("home/letter"))? == "dear" && fs::read_to_string(path("file"))? == "text");
     }

@@ -13,6 +13,7 @@ use crate::{
     secrets::Secrets,
 };
 use anyhow::{Context as _, anyhow};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use nodekiln_plan::NodeName;
 use std::{
     collections::BTreeSet,
@@ -36,8 +37,9 @@ pub struct Build {
     /// current folder with `--example NAME`.
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
-    /// The folder to write. It is replaced at once, and only if it is empty or an older output.
-    #[arg(short, long, value_name = "FOLDER", default_value = "out")]
+    /// The folder to write. It is replaced as a whole, and only if it is empty or an older output with nothing else in
+    /// it; the folder that it lies in has to be there.
+    #[arg(short, long, value_name = "FOLDER", default_value = "out", value_parser = named())]
     output: PathBuf,
     /// Static nodekiln-firstboot binary to use, one per architecture; the embedded one serves its own otherwise.
     #[arg(long, value_name = "FILE")]
@@ -132,6 +134,14 @@ impl Build {
         tell(terminal, &written, &self.output);
         if self.json { super::summary::json(terminal, &written.manifest, &self.output) } else { Ok(()) }
     }
+}
+
+/// Takes a folder that has a name: `.`, `..` and `/` cannot be exchanged for another.
+fn named() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.file_name() {
+        Some(_) => Ok(path),
+        None => Err("the output is replaced as a whole, so it needs a name of its own, such as `out`"),
+    })
 }
 
 /// The nodes that `--node` names.

@@ -74,13 +74,13 @@ impl Terminal {
     /// Says something, unless quiet.
     pub fn say(&self, words: impl fmt::Display) {
         if !self.quiet {
-            print(&words);
+            print(&printable(words));
         }
     }
 
     /// Says what should be looked at, even when quiet.
     pub fn warn(&self, words: impl fmt::Display) {
-        print(&format!("warning: {words}"));
+        print(&printable(format_args!("warning: {words}")));
     }
 
     /// Warnings are said even when quiet.
@@ -123,13 +123,38 @@ impl Terminal {
                     text.push_str(&format!(": {error}"));
                     cause = error.source();
                 }
-                print(&text);
+                print(&printable(text));
             }
         }
     }
 }
 
+/// Words without what a terminal would act on: names of files may hold anything.
+fn printable(words: impl fmt::Display) -> String {
+    let mut text = String::new();
+    for c in words.to_string().chars() {
+        // Marks of direction show a name as another one (Unicode TR 9).
+        let acts = (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if acts { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
+}
+
 /// Words that nobody can read any more are no reason to stop.
 fn print(words: &impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_do_not_reach_the_terminal_raw() {
+        for (name, shown) in
+            [("ö\nx", "ö\nx"), ("\x1b[31m", "\\u{1b}[31m"), ("a\u{202e}b\r", "a\\u{202e}b\\r"), ("\u{9b}", "\\u{9b}")]
+        {
+            assert_eq!(printable(name), shown);
+        }
+    }
 }

@@ -1,15 +1,44 @@
-//! What stands where the output shall go: `-o .` must not eat a home directory.
+//! What stands where the output shall go: no build must eat a home directory.
 
-use super::manifest::{MANIFEST, Manifest};
+use super::{
+    folder,
+    manifest::{MANIFEST, Manifest},
+};
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, FileType},
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 /// Why an existing folder is not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum ExistingError {
+    /// There is nothing to make it in.
+    #[error("{folder}: there is no folder {parent} to make it in")]
+    NoParent {
+        /// The output.
+        folder: PathBuf,
+        /// What it would lie in.
+        parent: PathBuf,
+    },
+    /// A link. What it points at is another name's business: a link cannot be exchanged for a folder.
+    #[error("{folder}: is a symbolic link; name the folder itself ({target}) with -o")]
+    Link {
+        /// The output.
+        folder: PathBuf,
+        /// Where it points.
+        target: PathBuf,
+    },
+    /// A file, a device.
+    #[error("{0}: is not a folder; give another name with -o")]
+    NotAFolder(PathBuf),
+    /// The folder that the command runs in: its users would find themselves in one that is no more.
+    #[error(
+        "{0}: is the current folder, which cannot be replaced from inside; run this elsewhere, or name a folder in it"
+    )]
+    Current(PathBuf),
     /// No manifest of ours in it.
     #[error("{0}: is not empty and holds no manifest.json of nodekiln's; give another folder with -o")]
     NotOurs(PathBuf),
@@ -47,12 +76,12 @@ pub enum ExistingError {
 pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
     let failed = |source| ExistingError::Io { path: folder.to_owned(), source };
     let not_ours = || ExistingError::NotOurs(folder.to_owned());
+    if !is_there(folder)? {
+        return Ok(None);
+    }
     // The manifest first: a home directory is not walked to learn that it is none of ours.
-    match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => return Ok(None),
-        Ok(false) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+    if fs::read_dir(folder).map_err(failed)?.next().is_none() {
+        return Ok(None);
     }
     let path = folder.join(MANIFEST);
     let bytes = match fs::read(&path) {
@@ -64,14 +93,58 @@ pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
     if manifest.made_by != Manifest::MADE_BY {
         return Err(not_ours());
     }
-    let mut files = BTreeSet::new();
-    list(folder, "", &mut files)?;
-    files.remove(MANIFEST);
-    let listed: BTreeSet<&str> = manifest.files.iter().map(|row| row.path.as_str()).collect();
-    match files.iter().find(|file| !listed.contains(file.as_str())) {
-        Some(file) => Err(ExistingError::Foreign { folder: folder.to_owned(), file: file.clone() }),
+    match foreign(folder, &manifest)? {
+        Some(file) => Err(ExistingError::Foreign { folder: folder.to_owned(), file }),
         None => Ok(Some(manifest)),
     }
+}
+
+/// Whether there is a folder that might be replaced. Something else of its name is an error, and so is a place where no
+/// folder can be.
+fn is_there(folder: &Path) -> Result<bool, ExistingError> {
+    // A slash at the end would have a link followed.
+    let folder: PathBuf = folder.components().collect();
+    match fs::symlink_metadata(&folder) {
+        Ok(found) if found.is_symlink() => {
+            let target = fs::read_link(&folder).unwrap_or_default();
+            Err(ExistingError::Link { folder, target })
+        }
+        Ok(found) if !found.is_dir() => Err(ExistingError::NotAFolder(folder)),
+        Ok(found) => match fs::metadata(".") {
+            Ok(here) if (here.dev(), here.ino()) == (found.dev(), found.ino()) => Err(ExistingError::Current(folder)),
+            _ => Ok(true),
+        },
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            match folder.parent().filter(|parent| *parent != Path::new("")) {
+                Some(parent) if !parent.is_dir() => {
+                    Err(ExistingError::NoParent { parent: parent.to_owned(), folder: folder.clone() })
+                }
+                _ => Ok(false),
+            }
+        }
+        Err(source) => Err(ExistingError::Io { path: folder, source }),
+    }
+}
+
+/// The first entry of `folder`, by name, that an output with this manifest does not have. What it has and is not there is
+/// nothing that could be lost.
+fn foreign(folder: &Path, manifest: &Manifest) -> Result<Option<String>, ExistingError> {
+    let (files, folders): (BTreeSet<&str>, _) =
+        (manifest.files.iter().map(|row| row.path.as_str()).chain([MANIFEST]).collect(), manifest.folders());
+    let mut first: Option<String> = None;
+    folder::walk(folder, &mut |name, entry| {
+        let kind: FileType = entry.file_type()?;
+        let (known, name) = match kind.is_dir() {
+            true => (folders.contains(name.as_str()), format!("{name}/")),
+            false => (files.contains(name.as_str()), name),
+        };
+        if !known && first.as_ref().is_none_or(|first| name < *first) {
+            first = Some(name);
+        }
+        Ok(())
+    })
+    .map_err(|folder::ReadError { path, source }| ExistingError::Io { path, source })?;
+    Ok(first)
 }
 
 /// Refuses to replace the output of a cluster that trusts none of the authorities in `bundle`, PEM: whoever still boots
@@ -94,30 +167,10 @@ pub fn same_cluster(folder: &Path, bundle: &str) -> Result<(), ExistingError> {
     }
 }
 
-/// Every file below `folder`, folders only where they are empty. Links are files: they are not followed.
-fn list(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Result<(), ExistingError> {
-    let failed = |source| ExistingError::Io { path: folder.to_owned(), source };
-    let mut empty = true;
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        empty = false;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type().map_err(failed)?.is_dir() {
-            list(&entry.path(), &format!("{name}/"), files)?;
-        } else {
-            files.insert(name);
-        }
-    }
-    if empty && !prefix.is_empty() {
-        files.insert(prefix.to_owned());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::manifest::{FileRole, FileRow};
+    use crate::output::manifest::{FileRole, FileRow, UNSEALED};
     use nodekiln_plan::Sha256;
     use std::collections::BTreeMap;
 
@@ -138,7 +191,7 @@ mod tests {
             firstboot: BTreeMap::new(),
             nodes: vec![],
             files: files.iter().map(row).collect(),
-            digest: None,
+            digest: UNSEALED,
         })
         .unwrap()
     }
@@ -159,10 +212,48 @@ mod tests {
         fs::write(out.join(MANIFEST), ours(&["nodes/a"])).unwrap();
         assert!(check(&out).unwrap().is_some());
 
+        let foreign = |at: &Path, due: &str| {
+            assert!(matches!(check(at), Err(ExistingError::Foreign { file, .. }) if file == due), "{due}");
+        };
         fs::write(out.join("nodes/letter"), b"").unwrap();
-        assert!(matches!(check(&out), Err(ExistingError::Foreign { file, .. }) if file == "nodes/letter"));
+        foreign(&out, "nodes/letter");
         fs::remove_file(out.join("nodes/letter")).unwrap();
         fs::create_dir(out.join("photos")).unwrap();
-        assert!(matches!(check(&out), Err(ExistingError::Foreign { file, .. }) if file == "photos/"));
+        foreign(&out, "photos/");
+        fs::remove_dir(out.join("photos")).unwrap();
+        // A folder where the manifest has a file, and a file where it has a folder.
+        fs::remove_file(out.join("nodes/a")).unwrap();
+        assert!(check(&out).unwrap().is_some(), "what is missing cannot be lost");
+        fs::create_dir(out.join("nodes/a")).unwrap();
+        foreign(&out, "nodes/a/");
+        fs::remove_dir_all(out.join("nodes")).unwrap();
+        fs::write(out.join("nodes"), b"").unwrap();
+        foreign(&out, "nodes");
+    }
+
+    #[test]
+    fn only_folders_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("out")).unwrap();
+        fs::write(at("file"), b"").unwrap();
+        std::os::unix::fs::symlink("out", at("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        for (name, target) in [("link", "out"), ("link/", "out"), ("dangling", "nowhere")] {
+            let found = check(&at(name));
+            let Err(ExistingError::Link { target: found, .. }) = found else { panic!("{name}: {found:?}") };
+            assert_eq!(found, Path::new(target));
+        }
+        assert!(matches!(check(&at("file")), Err(ExistingError::NotAFolder(_))));
+        for (name, parent) in [("file/out", "file"), ("missing/out", "missing"), ("dangling/out", "dangling")] {
+            let found = check(&at(name));
+            let Err(ExistingError::NoParent { parent: found, .. }) = found else { panic!("{name}: {found:?}") };
+            assert_eq!(found, at(parent));
+        }
+        let here = std::env::current_dir().unwrap();
+        assert!(matches!(check(&here), Err(ExistingError::Current(_))));
+        // Links on the way are no concern.
+        assert_eq!(check(&at("link/out")).unwrap(), None);
+        assert_eq!(check(&at("out/")).unwrap(), None);
     }
 }

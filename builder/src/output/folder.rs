@@ -29,7 +29,9 @@ pub enum EntryKind {
     File,
     /// A folder.
     Directory,
-    /// A link, a device or something else that no output holds.
+    /// A symbolic link: no output holds one.
+    Link,
+    /// A device, a socket or something else that no output holds.
     Other,
 }
 
@@ -72,23 +74,36 @@ impl Folder {
         let mut folder = Self { root: root.to_owned(), entries: BTreeMap::new() };
         let entry = entry(&fs::metadata(root).map_err(|source| ReadError { path: root.to_owned(), source })?);
         folder.entries.insert(String::new(), entry);
-        folder.list(root, "")?;
+        walk(root, &mut |name, found| {
+            folder.entries.insert(name, self::entry(&found.metadata()?));
+            Ok(())
+        })?;
         Ok(folder)
     }
+}
 
-    fn list(&mut self, path: &Path, prefix: &str) -> Result<(), ReadError> {
-        let failed = |source| ReadError { path: path.to_owned(), source };
-        for found in fs::read_dir(path).map_err(failed)? {
-            let found = found.map_err(failed)?;
-            let name = format!("{prefix}{}", found.file_name().to_string_lossy());
-            let entry = entry(&found.metadata().map_err(failed)?);
-            if entry.kind == EntryKind::Directory {
-                self.list(&found.path(), &format!("{name}/"))?;
-            }
-            self.entries.insert(name, entry);
+/// What is done with an entry, by its path below the folder that is walked.
+pub(super) type Visit<'v> = &'v mut dyn FnMut(String, &fs::DirEntry) -> io::Result<()>;
+
+/// Visits all that is in `root`, however deep. Links are not followed.
+///
+/// # Errors
+/// A folder that cannot be read, or whose entry `visit` could not look at.
+pub(super) fn walk(root: &Path, visit: Visit<'_>) -> Result<(), ReadError> {
+    below(root, "", visit)
+}
+
+fn below(folder: &Path, prefix: &str, visit: Visit<'_>) -> Result<(), ReadError> {
+    let failed = |source| ReadError { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            below(&entry.path(), &format!("{name}/"), visit)?;
         }
-        Ok(())
+        visit(name, &entry).map_err(failed)?;
     }
+    Ok(())
 }
 
 impl Source for Folder {
@@ -106,6 +121,8 @@ fn entry(meta: &fs::Metadata) -> Entry {
         EntryKind::File
     } else if meta.is_dir() {
         EntryKind::Directory
+    } else if meta.is_symlink() {
+        EntryKind::Link
     } else {
         EntryKind::Other
     };

@@ -4,10 +4,16 @@ use crate::pki::table::Duty;
 use nodekiln_plan::{NodeName, Role, Sha256};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 /// File name in the output.
 pub const MANIFEST: &str = "manifest.json";
+
+/// What stands in the place of a digest of a whole of which it is a part, while that is made.
+pub const UNSEALED: Sha256 = Sha256::from_bytes([0; 32]);
 
 /// What an output folder holds. The manifest itself is not among its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +35,9 @@ pub struct Manifest {
     pub nodes: Vec<NodeRow>,
     /// One row per file, by path.
     pub files: Vec<FileRow>,
-    /// Digest of all of the above, so that no byte of it changes unseen. `None`: made before manifests had one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Sha256>,
+    /// Digest of all of the above, so that no byte of it changes unseen: of this manifest's JSON without spaces, with
+    /// [`UNSEALED`] here.
+    pub digest: Sha256,
 }
 
 /// A node of the output.
@@ -43,15 +49,13 @@ pub struct NodeRow {
     /// Its role.
     pub role: Role,
     /// What it does, as far as that says which keys it may hold.
-    #[serde(default)]
     pub duties: Vec<Duty>,
     /// Its OS profile.
     pub profile: String,
     /// Digest of all that its payload was made from.
     pub key: Sha256,
     /// Digest of this row, of the node's files and of the keys that it holds: whether they are as they were written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seal: Option<Sha256>,
+    pub seal: Sha256,
     /// Earliest time at which the payload may boot, seconds since the Unix epoch.
     pub not_before: i64,
     /// Latest time at which it may: the earliest end of a leaf or token that it authenticates with.
@@ -101,15 +105,21 @@ impl Manifest {
     /// [`Manifest::version`].
     pub const VERSION: u32 = 1;
 
-    /// Fills in the digest of the rest: of its JSON without spaces.
+    /// The folders that its files lie in, the output itself being the empty path.
+    pub fn folders(&self) -> BTreeSet<&str> {
+        let paths = self.files.iter().map(|row| row.path.as_str());
+        paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).chain([""]).collect()
+    }
+
+    /// Fills in the digest of the rest.
     ///
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn set_digest(&mut self) -> Result<(), serde_json::Error> {
-        self.digest = None;
+        self.digest = UNSEALED;
         let mut hashing = Hashing::new(std::io::sink());
         serde_json::to_writer(&mut hashing, self)?;
-        self.digest = Some(hashing.finish().0);
+        self.digest = hashing.finish().0;
         Ok(())
     }
 

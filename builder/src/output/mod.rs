@@ -11,4 +11,5 @@ pub mod secrets_file;
 mod write;
 
 pub use process::no_core_dumps;
+pub use reuse::Part;
 pub use write::{Built, WriteError, Written, write};

@@ -78,7 +78,7 @@ impl Older {
                 holdings: holdings.remove(&row.name).unwrap_or_default(),
                 row,
             };
-            if part.row.seal == Some(Part::seal(&part.row, &part.files, &part.holdings)) {
+            if part.row.seal == Part::seal(&part.row, &part.files, &part.holdings) {
                 parts.insert(part.row.name.clone(), part);
             }
         }

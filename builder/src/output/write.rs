@@ -3,7 +3,7 @@
 
 use super::{
     existing::{self, ExistingError},
-    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, NodeRow},
+    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, NodeRow, UNSEALED},
     placement::{self, Holding, Known, PLACEMENT, Placement, Searched},
     reuse::{Older, Part},
 };
@@ -155,7 +155,7 @@ pub fn write(
         firstboot,
         nodes,
         files,
-        digest: None,
+        digest: UNSEALED,
     };
     manifest.set_digest().map_err(|source| WriteError::Other(MANIFEST, source.into()))?;
     stream(&staged, MANIFEST, FileRole::Plan, &manifest)?;
@@ -348,6 +348,6 @@ fn part(
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let (mut row, holdings) = (baked.row, baked.holdings);
-    row.seal = Some(Part::seal(&row, &files, &holdings));
+    row.seal = Part::seal(&row, &files, &holdings);
     Ok((Part { row, files, holdings }, false))
 }

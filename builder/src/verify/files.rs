@@ -32,10 +32,8 @@ pub(super) fn manifest(source: &dyn Source, found: &mut Findings) -> Result<Opti
         return Ok(None);
     }
     let mut sealed = parsed.clone();
-    match (parsed.digest, sealed.seal()) {
-        (None, _) => found.add(MANIFEST, "has no digest: an older nodekiln made it; build again"),
-        (Some(_), Ok(bytes_due)) if bytes_due == bytes.expose() => {}
-        _ => found.add(MANIFEST, "was changed: it is not what its own digest says"),
+    if !sealed.seal().is_ok_and(|due| due == bytes.expose()) {
+        found.add(MANIFEST, "was changed: it is not what its own digest says");
     }
     Ok(Some(parsed))
 }
@@ -52,20 +50,24 @@ pub(super) fn listed<'m>(
             found.add(&row.path, "is listed twice");
         }
     }
-    let mut folders: BTreeSet<&str> = BTreeSet::from([""]);
-    for path in rows.keys().copied().chain([MANIFEST]) {
-        folders.extend(path.match_indices('/').map(|(end, _)| &path[..end]));
-    }
+    let folders = manifest.folders();
     for (path, Entry { kind, mode, .. }) in source.entries() {
-        let (known, due, what) = match kind {
-            EntryKind::Directory => (folders.contains(path.as_str()), FOLDER, "a folder"),
-            EntryKind::File => (path == MANIFEST || rows.contains_key(path.as_str()), FILE, "a file"),
-            EntryKind::Other => (false, *mode, "neither file nor folder"),
+        let is_file = path == MANIFEST || rows.contains_key(path.as_str());
+        let is_folder = folders.contains(path.as_str());
+        let (due, what) = match kind {
+            EntryKind::Directory if is_folder => (FOLDER, ""),
+            EntryKind::File if is_file => (FILE, ""),
+            EntryKind::Directory => (FOLDER, "a folder"),
+            EntryKind::File => (FILE, "a file"),
+            EntryKind::Link => (*mode, "a symbolic link"),
+            EntryKind::Other => (*mode, "neither file nor folder"),
         };
-        if !known {
-            found.add(path, format!("is {what} that the manifest does not list"));
-        } else if *mode != due {
-            found.add(path, format!("has mode {mode:04o}, not {due:04o}"));
+        match (is_file, is_folder) {
+            _ if what.is_empty() && *mode == due => {}
+            _ if what.is_empty() => found.add(path, format!("has mode {mode:04o}, not {due:04o}")),
+            (true, _) => found.add(path, format!("is {what}, and should be a file")),
+            (_, true) => found.add(path, format!("is {what}, and should be a folder")),
+            _ => found.add(path, format!("is {what} that the manifest does not list")),
         }
     }
     for (path, row) in &rows {

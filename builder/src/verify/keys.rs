@@ -4,8 +4,9 @@ use super::{Findings, is_there, node};
 use crate::{
     inspect::{NodeMaterial, certificate::Certificate, material},
     output::{
+        Part,
         folder::{ReadError, Source},
-        manifest::{FileRow, Manifest},
+        manifest::{FileRow, MANIFEST, Manifest},
         placement::{self, Known, PLACEMENT, Placement, Searched, Violation},
     },
     pki::{KeyId, scan::Needles, table::Holder},
@@ -26,6 +27,8 @@ pub(super) fn all(
     let mut ids: BTreeMap<Sha256, KeyId> = BTreeMap::new();
     let mut symmetric: Vec<(KeyId, Secret)> = Vec::new();
     let bundle = if is_there(source, "ca.crt") { Some(source.read("ca.crt")?) } else { None };
+    let mut ends: BTreeSet<i64> = BTreeSet::new();
+    let mut generations: BTreeMap<u64, &NodeName> = BTreeMap::new();
     // What is known of all nodes tells whose the keys of each are: the payloads are read once for the one and once for
     // the other, so that no two of them are in memory at a time.
     for row in &manifest.nodes {
@@ -37,6 +40,14 @@ pub(super) fn all(
         ids.extend(node::ids(&material));
         symmetric.extend(material.symmetric.iter().cloned());
         if let Some(plan) = &plan {
+            generations.entry(plan.identity.generation).or_insert(&row.name);
+            // Whoever keeps one node's payload of before a renewal makes all of its own digests fit.
+            if let Some((other, of)) = generations.iter().find(|(other, _)| **other != plan.identity.generation) {
+                let own = plan.identity.generation;
+                found
+                    .add(&read.file, format!("is of generation {own} of the certificates, {of} of generation {other}"));
+            }
+            ends.extend(material.identities().filter(|c| c.name.is_some()).map(|c| c.not_after));
             node::chains(plan, &material, &read.file, found);
             node::strangers(plan, &material, &read.file, found);
             let own = read.tree.files.iter().find(|file| file.path == plan.spec.kubelet.ca);
@@ -60,11 +71,19 @@ pub(super) fn all(
     for path in served {
         found.add(&path, "is served, but no payload asks for it");
     }
-    kubeconfigs(source, manifest, rows, bundle.as_ref(), &mut ids, found)?;
+    kubeconfigs(source, manifest, rows, &Cluster { bundle: bundle.as_ref(), ends: &ends }, &mut ids, found)?;
     symmetric.sort_by(|a, b| (&a.0, a.1.expose()).cmp(&(&b.0, b.1.expose())));
     symmetric.dedup();
     let needles = Needles::new(symmetric.iter().map(|(id, secret)| (id.clone(), secret.expose())));
     placed(source, manifest, &ids, &needles, found)
+}
+
+/// What files that are no node's are held against.
+struct Cluster<'a> {
+    /// ca.crt.
+    bundle: Option<&'a Secret>,
+    /// When the nodes' own certificates end: all of them at once in a whole output, for they are of one generation.
+    ends: &'a BTreeSet<i64>,
 }
 
 /// admin.conf and its kin: their certificates are the cluster's, and their keys are theirs.
@@ -72,11 +91,12 @@ fn kubeconfigs(
     source: &dyn Source,
     manifest: &Manifest,
     rows: &BTreeMap<&str, &FileRow>,
-    bundle: Option<&Secret>,
+    cluster: &Cluster<'_>,
     ids: &mut BTreeMap<Sha256, KeyId>,
     found: &mut Findings,
 ) -> Result<(), ReadError> {
     let Some(name) = manifest.nodes.first().map(|row| &row.name) else { return Ok(()) };
+    let Cluster { bundle, ends } = *cluster;
     let authorities: Vec<Certificate> =
         bundle.map(|bundle| material::of_file("ca.crt", bundle.expose()).certificates).unwrap_or_default();
     if authorities.is_empty() && bundle.is_some() {
@@ -93,6 +113,9 @@ fn kubeconfigs(
             let vouched = authorities.iter().any(|ca| leaf.verify(ca).is_ok());
             if !vouched {
                 found.add(path, format!("no CA of ca.crt signed the certificate for `{}`", leaf.subject));
+            }
+            if !ends.is_empty() && !ends.contains(&leaf.not_after) {
+                found.add(path, "its certificate is of another generation than those of the nodes");
             }
             if !held.keys.iter().any(|key| key.spki == Some(leaf.spki)) {
                 found.add(path, "its key does not belong to its certificate");
@@ -150,6 +173,7 @@ fn placed(
             return Ok(());
         }
     };
+    seals(manifest, &said, found);
     let is = Placement::new(nodes, ids.values().cloned());
     for name in is.nodes.keys().chain(said.nodes.keys()).collect::<BTreeSet<&NodeName>>() {
         let (is, said) = (is.nodes.get(name), said.nodes.get(name));
@@ -168,6 +192,22 @@ fn placed(
         found.add(PLACEMENT, format!("does not say that no node holds `{key}`"));
     }
     Ok(())
+}
+
+/// The rows of each node are as they were written together.
+fn seals(manifest: &Manifest, said: &Placement, found: &mut Findings) {
+    let mut files: BTreeMap<&NodeName, Vec<FileRow>> = BTreeMap::new();
+    for row in &manifest.files {
+        if let Some(node) = &row.node {
+            files.entry(node).or_default().push(row.clone());
+        }
+    }
+    for row in &manifest.nodes {
+        let holdings = said.nodes.get(&row.name).map(Vec::as_slice).unwrap_or_default();
+        if Part::seal(row, files.get(&row.name).map(Vec::as_slice).unwrap_or_default(), holdings) != row.seal {
+            found.add(MANIFEST, format!("its rows of {} are not what their seal says", row.name));
+        }
+    }
 }
 
 /// The first key that only one of the two has.

@@ -4,6 +4,8 @@
 //! verified, and the placement of keys is found anew from what the payloads hold. No secrets are needed for it. All
 //! findings come at once.
 
+#[cfg(test)]
+mod breadth;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;

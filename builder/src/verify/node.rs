@@ -99,6 +99,8 @@ pub(super) fn plan(
             (true, Some(carried)) if *source.read(&path)?.expose() == *carried.contents.expose() => {}
             (false, None) if name != "plan.json" => {}
             (true, _) => found.add(&path, "is not what the payload carries"),
+            // A link, a folder: `files` says so.
+            (false, _) if source.entries().contains_key(&path) => {}
             (false, _) if name == "plan.json" => found.add(&path, "is missing"),
             (false, _) => found.add(&path, "is missing, but the payload carries it"),
         }

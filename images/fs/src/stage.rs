@@ -6,7 +6,7 @@
 //! them.
 
 use rustix::{
-    fs::{CWD, RenameFlags, renameat_with},
+    fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with},
     io::Errno,
 };
 use std::{
@@ -28,6 +28,12 @@ pub enum StageError {
     /// The target is a link or a file.
     #[error("{path}: is not a folder")]
     NotAFolder {
+        /// The target.
+        path: PathBuf,
+    },
+    /// Something is mounted on the target, which can be neither renamed nor exchanged then.
+    #[error("{path}: something is mounted there, so it cannot be replaced; name a folder in it")]
+    MountPoint {
         /// The target.
         path: PathBuf,
     },
@@ -101,6 +107,7 @@ impl StagedTree {
         tree.repair()?;
         match fs::symlink_metadata(&tree.target) {
             Ok(metadata) if !metadata.is_dir() => return Err(StageError::NotAFolder { path: tree.target.clone() }),
+            Ok(_) if is_mount_point(&tree.target) => return Err(StageError::MountPoint { path: tree.target.clone() }),
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(io_error("reading", &tree.target)(e)),
@@ -246,6 +253,13 @@ fn lock(folder: &Path, waiting: impl FnOnce()) -> Result<File, StageError> {
         }
         Err(fs::TryLockError::Error(e)) => Err(io_error("locking", folder)(e)),
     }
+}
+
+/// Whether something is mounted on `path`, even a folder of the same file system. Kernels before 5.8 do not say: there
+/// the exchange fails.
+fn is_mount_point(path: &Path) -> bool {
+    rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Makes the folders that `path` lies in.

@@ -31,7 +31,7 @@ impl Sha256 {
     }
 
     /// A digest computed elsewhere.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
