@@ -119,16 +119,21 @@ impl Cx<'_, '_> {
                 at.path_type.get().map_or(Some(""), |text| self.choice(text, &choices::HOST_PATH_TYPES, &[]));
             let host = host.and_then(|host| self.parse::<AbsPath>(host));
             let mount = mount.and_then(|mount| self.parse::<AbsPath>(mount));
-            let Some(name) = name else { continue };
             // A volume name is a DNS-1123 label.
-            if name.len() > 63 || name.contains('.') || name.parse::<nodekiln_plan::DnsName>().is_err() {
-                self.bad(name, "a volume's name is of a-z, 0-9 and `-`, at most 63 characters");
-                continue;
+            let name = name.filter(|name| {
+                let sound = name.len() <= 63 && !name.contains('.') && name.parse::<nodekiln_plan::DnsName>().is_ok();
+                if !sound {
+                    self.bad(name, "a volume's name is of a-z, 0-9 and `-`, at most 63 characters");
+                }
+                sound
+            });
+            if let Some(name) = name {
+                self.once(&mut names, name.value.clone(), &name.place, "this volume's name");
             }
-            self.once(&mut names, name.value.clone(), &name.place, "this volume's name");
             if let Some(mount) = &mount {
                 self.once(&mut mounts, mount.value.clone(), &mount.place, "this path");
             }
+            let Some(name) = name else { continue };
             if let (Some(host), Some(mount), Some(path_type)) = (host, mount, path_type) {
                 volumes.push(Volume {
                     name: name.value.clone(),
@@ -148,11 +153,13 @@ impl Cx<'_, '_> {
         for at in list.into_iter().flat_map(|list| &list.value) {
             let place =
                 |cx: &Self, path: &[&str]| at.find(cx.tree, &at.place, path).unwrap_or_else(|| at.place.clone());
-            if let Some(key) = at.value.value.keys().find(|k| !matches!(k.as_str(), "name" | "value" | "valueFrom")) {
-                let finding = Finding::new(code::UNKNOWN_KEY, format!("unknown key `{}`", short(key)));
+            let mut sound = true;
+            for key in at.value.value.keys().filter(|k| !matches!(k.as_str(), "name" | "value" | "valueFrom")) {
                 let place = place(self, &[key]);
-                self.found.error_at(&place, finding.hint("known here: name, value, valueFrom"));
-                continue;
+                let known = ["name", "value", "valueFrom"];
+                self.found
+                    .unknown_key(key, &place, known.into_iter(), || "known here: name, value, valueFrom".to_owned());
+                sound = false;
             }
             match at.value.value.get("name") {
                 // envvar names: RelaxedEnvVarName of the API server, printable ASCII without `=`.
@@ -160,15 +167,16 @@ impl Cx<'_, '_> {
                     if !name.is_empty() && name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') => {}
                 Some(_) => {
                     let place = place(self, &["name"]);
-                    self.found.error_at(&place, Finding::new(code::VALUE, "not the name of an environment variable"));
-                    continue;
+                    let finding = Finding::new(code::VALUE, "not the name of an environment variable");
+                    self.found.error_at(&place, finding.hint("a name is a text of ASCII characters without `=`"));
+                    sound = false;
                 }
                 None => {
-                    self.found.error_at(&at.place, Finding::new(code::MISSING, "`name` is missing"));
-                    continue;
+                    let finding = Finding::new(code::MISSING, "`name` is missing");
+                    self.found.error_at(&at.place, finding.hint("write {name: NAME, value: \"VALUE\"}"));
+                    sound = false;
                 }
             }
-            let mut sound = true;
             if let Some(row) = table.and_then(|table| etcd_variable(table, &at.value.value)) {
                 let place = place(self, &["name"]);
                 self.found

@@ -19,9 +19,10 @@ impl Cx<'_, '_> {
                 return Some(Delivery { mode: DeliveryMode::Inline, base_url: None, ca: None });
             }
         };
-        let mode = match raw.mode.get() {
-            Some(at) => self.choice(at, &choices::DELIVERY_MODES, &[])?,
-            None => DeliveryMode::Inline,
+        let mode = match &raw.mode {
+            Field::Given(at) => self.choice(at, &choices::DELIVERY_MODES, &[]),
+            Field::Faulty => None,
+            Field::Absent | Field::Null(_) => Some(DeliveryMode::Inline),
         };
         let base_url = raw.base_url.get().and_then(|at| self.base_url(at));
         let ca = raw.ca_file.get().and_then(|at| {
@@ -29,7 +30,7 @@ impl Cx<'_, '_> {
             self.ca_bundle(at, &file);
             Some(file)
         });
-        if mode == DeliveryMode::Pointer {
+        if mode == Some(DeliveryMode::Pointer) {
             self.pointer(raw, nodes, base_url.as_deref());
         }
         if let (Some(at), Some(url), None) = (raw.base_url.get(), &base_url, &ca)
@@ -40,7 +41,7 @@ impl Cx<'_, '_> {
                 .hint("give the server's CA in `delivery.caFile`");
             self.found.warning_at(&at.place, finding);
         }
-        Some(Delivery { mode, base_url, ca })
+        Some(Delivery { mode: mode?, base_url, ca })
     }
 
     fn base_url(&mut self, at: &At<String>) -> Option<String> {
@@ -69,14 +70,10 @@ impl Cx<'_, '_> {
                     .hint("serve them by https, or accept it with `delivery.insecure: true`");
             self.found.error_at(&at.place, finding);
         }
-        let machines = nodes.nodes.iter().flatten().zip(nodes.facts.iter().map(|facts| &facts.place));
-        let pools = nodes.pools.iter().flatten().zip(&nodes.pool_places);
-        let cloud = machines.chain(pools).find(|(node, _)| node.os.profile.format != Format::Ignition);
-        if let Some((node, place)) = cloud {
-            let finding =
-                Finding::new(code::DELIVERY, format!("the profile `{}` takes no pointer", node.os.profile.name))
-                    .second(place.span, "a node of that profile")
-                    .hint("use `mode: inline`");
+        if let Some((profile, place)) = nodes.profiles.iter().find(|(profile, _)| profile.format != Format::Ignition) {
+            let finding = Finding::new(code::DELIVERY, format!("the profile `{}` takes no pointer", profile.name))
+                .second(place.span, "a node of that profile")
+                .hint("use `mode: inline`");
             self.found.error_at(&mode, finding);
         }
     }

@@ -8,6 +8,7 @@ use crate::config::{
     read::{At, Field, Place},
     shown::short,
 };
+use ipnet::IpNet;
 use nodekiln_plan::{Endpoint, EndpointError, Host, Role};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -36,20 +37,22 @@ impl Cx<'_, '_> {
         raw: &RawCluster,
         top: &Place,
         nodes: &[NodeFacts],
-        networks: Option<&Networks>,
+        networks: &Networks,
     ) -> Option<(Endpoint, LoadBalancer)> {
+        // The inner `None`: nothing is said.
         let said = match &raw.load_balancer {
-            Field::Given(at) => Some(self.load_balancer(at)?),
-            Field::Faulty => return None,
-            Field::Absent | Field::Null(_) => None,
+            Field::Given(at) => self.choice(at, &LOAD_BALANCERS, &[]).map(Some),
+            Field::Faulty => None,
+            Field::Absent | Field::Null(_) => Some(None),
         };
         let at = match &raw.control_plane_endpoint {
             Field::Given(at) => at,
             Field::Faulty => return None,
-            Field::Absent | Field::Null(_) => return self.no_endpoint(raw, top, said, nodes),
+            Field::Absent | Field::Null(_) => return self.no_endpoint(raw, top, said?, nodes),
         };
         let endpoint = self.host_and_port(at)?;
         let Host::Ip(ip) = endpoint.host else {
+            let said = said?;
             match said {
                 Some(Said::KubeVip) => self.vip_finding(at, "the VIP of kube-vip is an address, not a name"),
                 Some(Said::None) => self.not_a_node(at),
@@ -57,31 +60,32 @@ impl Cx<'_, '_> {
             }
             return Some((endpoint, said.map_or(LoadBalancer::External, |said| said.with(None))));
         };
-        if said == Some(Said::Local) && (ip, endpoint.port) == (IpAddr::V4(LOCAL.0), LOCAL.1) {
+        if said == Some(Some(Said::Local)) && (ip, endpoint.port) == (IpAddr::V4(LOCAL.0), LOCAL.1) {
             return Some((endpoint, LoadBalancer::Local));
         }
         if let Some(why) = unusable(ip) {
-            self.found.error_at(&at.place, Finding::new(code::ENDPOINT, format!("{ip} is {why}")));
+            let finding = Finding::new(code::ENDPOINT, format!("{ip} is {why}"));
+            self.found
+                .error_at(&at.place, finding.hint("write an address at which every node reaches the API servers"));
             return None;
         }
-        if let Some((net, name, place)) = networks.and_then(|n| n.holding(ip)) {
-            let finding = Finding::new(code::OVERLAP, format!("{ip} lies in {name} {net}"));
-            self.found.error_at(&at.place, finding.second(place.span, "this network is the cluster's own"));
+        if let Some((net, name, place)) = networks.holding(ip) {
+            let finding = Finding::new(code::OVERLAP, format!("{ip} lies in {name} {net}"))
+                .second(place.span, "this network is the cluster's own")
+                .hint(format!("take an address of the machines' network, or another {name}"));
+            self.found.error_at(&at.place, finding);
         }
         let owner = nodes.iter().find_map(|node| {
             let own = node.addresses.iter().find(|own| own.value == ip)?;
             Some((node, own))
         });
+        let said = said?;
         match said {
             Some(Said::KubeVip) => self.vip(at, ip, endpoint.port, owner.map(|(_, own)| own), nodes),
             _ => self.endpoint_address(at, endpoint.port, said, owner, nodes),
         }
         let default = if owner.is_some() { LoadBalancer::None } else { LoadBalancer::External };
         Some((endpoint, said.map_or(default, |said| said.with(Some(ip)))))
-    }
-
-    fn load_balancer(&mut self, at: &At<String>) -> Option<Said> {
-        self.choice(at, &LOAD_BALANCERS, &[])
     }
 
     fn no_endpoint(
@@ -203,36 +207,47 @@ impl Cx<'_, '_> {
             return;
         }
         for node in nodes.iter().filter(|node| node.role == Some(Role::ControlPlane)) {
-            let Some(first) = node.addresses.first() else { continue };
-            if !node.addresses.iter().any(|own| own.is_ipv6() == vip.is_ipv6()) {
+            if let Some(first) = node.addresses.first()
+                && !node.addresses.iter().any(|own| own.is_ipv6() == vip.is_ipv6())
+            {
                 let family = if vip.is_ipv6() { "IPv6" } else { "IPv4" };
                 let finding = Finding::new(
                     code::FAMILIES,
                     format!("the VIP {vip} is {family}, and a control plane has no such address"),
                 )
-                .second(first.place.span, "this one has none");
+                .second(first.place.span, "this one has none")
+                .hint("take a VIP of a family that all control planes have");
                 self.found.error_at(&at.place, finding);
                 return;
             }
             let Some(network) = &node.network else { continue };
-            if network.addresses.iter().any(|(held, _)| *held == vip) {
-                let finding = Finding::new(code::ENDPOINT, "the VIP is among a node's own addresses")
-                    .second(network.place.span, "this node's");
-                self.found.error_at(&at.place, finding);
-                return;
-            }
-            let holds =
-                |(held, prefix): &(IpAddr, u8)| ipnet::IpNet::new(*held, *prefix).is_ok_and(|net| net.contains(&vip));
-            if !network.addresses.iter().any(holds) {
-                let finding =
-                    Finding::new(code::ENDPOINT, format!("the VIP {vip} is in no network of this control plane"))
-                        .second(network.place.span, "these are its networks")
-                        .hint("kube-vip needs a free address of the control planes' network");
-                self.found.error_at(&at.place, finding);
-                return;
-            }
+            let nets = || network.addresses.iter().filter_map(|(held, prefix)| IpNet::new(*held, *prefix).ok());
+            let why = if network.addresses.iter().any(|(held, _)| *held == vip) {
+                "the VIP is among a node's own addresses".to_owned()
+            } else if network.gateways.contains(&vip) {
+                "the VIP is a node's gateway".to_owned()
+            } else if let Some(net) = nets().find(|net| is_edge(net, vip)) {
+                format!("the VIP {vip} is the first or last address of {net}: no machine can have it")
+            } else if !nets().any(|net| net.contains(&vip)) {
+                format!("the VIP {vip} is in no network of this control plane")
+            } else {
+                continue;
+            };
+            let finding = Finding::new(code::ENDPOINT, why)
+                .second(network.place.span, "this control plane's network")
+                .hint("kube-vip needs a free address of the control planes' network");
+            self.found.error_at(&at.place, finding);
+            return;
         }
     }
+}
+
+/// Whether `address` stands for the network itself, or for all machines in it. Networks of two addresses have none of
+/// these (RFC 3021, RFC 6164); the last address of an IPv6 network is like any other, the first is its routers'
+/// (RFC 4291 section 2.6.1).
+pub(super) fn is_edge(net: &IpNet, address: IpAddr) -> bool {
+    let small = net.prefix_len() + 1 >= net.max_prefix_len();
+    !small && (address == net.network() || address.is_ipv4() && address == net.broadcast())
 }
 
 impl Said {

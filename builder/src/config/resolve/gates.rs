@@ -27,9 +27,13 @@ impl Cx<'_, '_> {
     ) -> Gates {
         let mut gates = BTreeMap::new();
         let mut asked = None;
-        let Some(release) = version.and_then(Release::find) else { return (gates, asked) };
         for (name, value) in field.get().into_iter().flat_map(|map| &map.value.0) {
-            match judge(release, &name.value, value.value) {
+            // Without a version: what no release takes.
+            let judged = match version.and_then(Release::find) {
+                Some(release) => judge(release, &name.value, value.value).map_err(|why| (why, release.gates())),
+                None => judge_by_any(&name.value, value.value),
+            };
+            match judged {
                 Ok(Effect::Algorithm(algorithm)) if given.is_some_and(|given| given != algorithm) => {
                     let message = format!("`{}` and `encryptionAlgorithm` contradict each other", name.value);
                     let finding = Finding::new(code::FEATURE_GATE, message).hint("leave the gate out");
@@ -38,8 +42,7 @@ impl Cx<'_, '_> {
                 }
                 Ok(Effect::Algorithm(algorithm)) => asked = Some(algorithm),
                 Ok(_) => {}
-                Err(why) => {
-                    let known = release.gates();
+                Err((why, known)) => {
                     let finding = Finding::new(code::FEATURE_GATE, why);
                     let finding = match nearest(&name.value, known.iter().copied()) {
                         Some(near) if near != name.value => finding.hint(format!("did you mean `{near}`?")),
@@ -54,4 +57,17 @@ impl Cx<'_, '_> {
         }
         (gates, asked)
     }
+}
+
+/// What the newest release that takes the gate makes of it; without one, why the newest does not, and what it knows.
+fn judge_by_any(name: &str, value: bool) -> Result<Effect, (String, Vec<&'static str>)> {
+    let versions = Release::minors().into_iter().rev().filter_map(|minor| format!("v{minor}.0").parse().ok());
+    let mut refused = None;
+    for release in versions.filter_map(Release::find) {
+        match judge(release, name, value) {
+            Ok(effect) => return Ok(effect),
+            Err(why) => refused = refused.or(Some((why, release.gates()))),
+        }
+    }
+    refused.map_or(Ok(Effect::None), Err)
 }

@@ -5,7 +5,7 @@ use crate::config::{
     Kernel, code,
     diag::Finding,
     raw::RawKernel,
-    read::{At, Field},
+    read::{At, Field, NumberOrText},
 };
 use nodekiln_plan::{Cidr, ModuleName, Sysctl, SysctlKey};
 use std::collections::BTreeMap;
@@ -60,36 +60,47 @@ impl Cx<'_, '_> {
         for at in raw.sysctls.get().into_iter().flat_map(|list| &list.value) {
             let name = at.name.required("name", &at.place, self.found);
             let value = at.value.value.required("value", &at.place, self.found);
-            let Some(name) = name.and_then(|name| self.sysctl_key(name)) else { continue };
+            let name = name.and_then(|name| self.sysctl_key(name));
+            let floor = at.floor.get().is_some_and(|b| b.value);
+            let text = value.and_then(|value| self.sysctl_value(value, at.floor.get().filter(|_| floor)));
+            let Some(name) = name else { continue };
             if !self.once(&mut seen, name.value.clone(), &name.place, "this setting") {
                 continue;
             }
-            let Some(value) = value else { continue };
-            let text = value.value.0.trim();
-            if text.is_empty() || text.chars().any(char::is_control) && !text.contains('\t') {
-                self.found.error_at(&value.place, Finding::new(code::VALUE, "a setting's value is one line of text"));
-                continue;
-            }
-            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let floor = at.floor.get().is_some_and(|b| b.value);
-            if floor && text.parse::<i64>().is_err() {
-                let place = at.floor.get().map_or(&at.place, |floor| &floor.place);
-                let finding = Finding::new(code::SYSCTL, "only a single whole number can be a floor");
-                self.found.error_at(place, finding.second(value.place.span, "this is none"));
-                continue;
-            }
+            let (Some(value), Some(text)) = (value, text) else { continue };
             let here = |v6: bool| families.iter().any(|net| net.is_ipv6() == v6);
             let needed = NEEDED.iter().find(|(v6, key, ..)| *key == name.as_str() && here(*v6));
             if let Some((_, key, due, why)) = needed
                 && text != *due
             {
                 let finding = Finding::new(code::SYSCTL, format!("`{key}` has to be {due}: {why}"));
-                self.found.error_at(&value.place, finding);
+                self.found.error_at(&value.place, finding.hint("leave it out"));
                 continue;
             }
             layer.sysctls.insert(name.value.clone(), Sysctl { name: name.value, value: text, floor });
         }
         layer
+    }
+
+    /// A value as sysctl has it: one line, words by single spaces.
+    fn sysctl_value(&mut self, value: &At<NumberOrText>, floor: Option<&At<bool>>) -> Option<String> {
+        let text = value.value.0.trim();
+        if text.is_empty() || text.chars().any(|c| c.is_control() && c != '\t') {
+            let finding = Finding::new(code::VALUE, "a setting's value is one line of text");
+            self.found.error_at(&value.place, finding.hint("write a number, or several in quotes"));
+            return None;
+        }
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(floor) = floor
+            && text.parse::<i64>().is_err()
+        {
+            let finding = Finding::new(code::SYSCTL, "only a single whole number can be a floor")
+                .second(value.place.span, "this is none")
+                .hint("leave `floor` out: the value is set as it is");
+            self.found.error_at(&floor.place, finding);
+            return None;
+        }
+        Some(text)
     }
 
     fn sysctl_key(&mut self, at: &At<String>) -> Option<At<SysctlKey>> {

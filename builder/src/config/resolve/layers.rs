@@ -13,7 +13,7 @@ use crate::config::{
     Arg, Binaries, Fragment, Kernel, Os, code,
     diag::Finding,
     object::Object,
-    raw::{List, RawArg, RawBinaries, RawCluster, RawKernel, RawOs},
+    raw::{List, RawArg, RawBinaries, RawCluster, RawKernel, RawNode, RawOs, RawPool},
     read::{At, Field, Place, Version},
 };
 use nodekiln_plan::{KubernetesVersion, Role};
@@ -29,12 +29,26 @@ pub(super) struct Base {
 
 /// What a node or pool says itself.
 pub(super) struct Own<'a> {
-    pub(super) version: &'a Field<Version>,
-    pub(super) os: &'a Field<RawOs>,
-    pub(super) kubelet: &'a Field<Object>,
-    pub(super) args: &'a Field<List<RawArg>>,
-    pub(super) kernel: &'a Field<RawKernel>,
-    pub(super) binaries: &'a Field<RawBinaries>,
+    version: &'a Field<Version>,
+    os: &'a Field<RawOs>,
+    kubelet: &'a Field<Object>,
+    args: &'a Field<List<RawArg>>,
+    kernel: &'a Field<RawKernel>,
+    binaries: &'a Field<RawBinaries>,
+}
+
+impl<'a> Own<'a> {
+    /// What a node says.
+    pub(super) fn of_node(raw: &'a RawNode) -> Self {
+        let RawNode { kubernetes_version: version, os, kubelet, kubelet_extra_args: args, kernel, binaries, .. } = raw;
+        Self { version, os, kubelet, args, kernel, binaries }
+    }
+
+    /// What a pool says.
+    pub(super) fn of_pool(raw: &'a RawPool) -> Self {
+        let RawPool { kubernetes_version: version, os, kubelet, kubelet_extra_args: args, kernel, binaries, .. } = raw;
+        Self { version, os, kubelet, args, kernel, binaries }
+    }
 }
 
 /// Both, laid over each other.
@@ -50,7 +64,7 @@ pub(super) struct Layers {
 
 impl Cx<'_, '_> {
     pub(super) fn base(&mut self, raw: &RawCluster, shared: &Shared<'_>) -> Base {
-        let families = shared.networking.map(|n| n.value.services.as_slice()).unwrap_or_default();
+        let families = shared.networking.families();
         Base {
             os: self.os_layer(&raw.os),
             kernel: self.kernel_layer(&raw.kernel, families),
@@ -69,13 +83,13 @@ impl Cx<'_, '_> {
         role: Option<Role>,
         shared: &Shared<'_>,
     ) -> Option<Layers> {
-        let families = shared.networking.map(|n| n.value.services.as_slice()).unwrap_or_default();
+        let families = shared.networking.families();
         let os = self.os_layer(own.os);
         let os = self.os(&os, &base.os, place, shared);
         let kernel = self.kernel_layer(own.kernel, families).over(&base.kernel);
         let binaries = self.binaries_layer(own.binaries);
         let args = self.args(own.args, owned::KUBELET_FLAGS);
-        let own_kubelet = self.kubelet(own.kubelet, families);
+        let own_kubelet = self.kubelet(own.kubelet, shared.networking.services());
         let version = match own.version.get() {
             Some(text) => self.node_version(text, shared.version, role),
             None => shared.version,

@@ -79,8 +79,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let (feature_gates, asked) = cx.feature_gates(&raw.feature_gates, version, given);
     let algorithm = given.or(asked).unwrap_or(Algorithm::EcdsaP256);
     let (certificate_validity, ca_certificate_validity) = cx.validity(raw);
-    let services = networking.as_ref().map(|n| n.value.services.as_slice()).unwrap_or_default();
-    let kubelet = cx.kubelet(&raw.kubelet, services);
+    let kubelet = cx.kubelet(&raw.kubelet, networking.services());
     let kube_proxy = cx.kube_proxy(&raw.kube_proxy);
     let timeouts = cx.timeouts(&raw.timeouts);
     let external_etcd = cx.external_etcd(raw);
@@ -92,7 +91,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
     let shared = nodes::Shared {
         version,
         kubelet: &kubelet,
-        networking: networking.as_ref(),
+        networking: &networking,
         cni,
         controller_manager: &controller_manager,
         certificates_dir: certificates_dir.as_ref(),
@@ -101,7 +100,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         data_dir_place: raw.etcd.get().and_then(|etcd| etcd.local.get()?.data_dir.get()).map(|at| &at.place),
     };
     let nodes = cx.nodes(raw, &top, &shared);
-    let endpoint = cx.endpoint(raw, &top, &nodes.facts, networking.as_ref());
+    let endpoint = cx.endpoint(raw, &top, &nodes.facts, &networking);
     let delivery = cx.delivery(raw, &nodes);
     if cx.found.has_errors() {
         return None;
@@ -116,7 +115,7 @@ pub(super) fn resolve(raw: &RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, 
         name: name?,
         version: version?,
         endpoint,
-        networking: networking?.value,
+        networking: networking.whole()?,
         api_server,
         api_server_sans,
         controller_manager,

@@ -11,37 +11,75 @@ use crate::config::{
 use nodekiln_plan::{Cidr, CidrError, DnsName};
 use std::net::IpAddr;
 
-/// The cluster's networks and where they are written.
+/// The cluster's networks and where they are written. What is faulty is missing, and has been reported.
 pub(super) struct Networks {
-    pub(super) value: Networking,
+    pods: Option<Vec<Cidr>>,
+    services: Option<Vec<Cidr>>,
+    dns_domain: Option<DnsName>,
     /// podSubnet, if it is written.
-    pub(super) pods: Option<Place>,
+    pub(super) pods_place: Option<Place>,
     /// serviceSubnet, if it is written.
-    pub(super) services: Option<Place>,
+    services_place: Option<Place>,
     /// What findings about a default point at.
-    pub(super) place: Place,
+    place: Place,
 }
 
 impl Networks {
+    /// podSubnet, as far as it is known.
+    pub(super) fn pods(&self) -> &[Cidr] {
+        self.pods.as_deref().unwrap_or_default()
+    }
+
+    /// serviceSubnet, as far as it is known.
+    pub(super) fn services(&self) -> &[Cidr] {
+        self.services.as_deref().unwrap_or_default()
+    }
+
+    /// Networks of the families that the cluster has, as far as they are known.
+    pub(super) fn families(&self) -> &[Cidr] {
+        if self.services.is_some() { self.services() } else { self.pods() }
+    }
+
+    /// `None` where something is faulty.
+    pub(super) fn whole(&self) -> Option<Networking> {
+        let (pods, services) = (self.pods.clone()?, self.services.clone()?);
+        Some(Networking { pods, services, dns_domain: self.dns_domain.clone()? })
+    }
+
+    /// Whether podSubnet is what it is meant to be.
+    pub(super) fn knows_pods(&self) -> bool {
+        self.pods.is_some()
+    }
+
     /// The cluster's network that holds `address`, with its name and place.
     pub(super) fn holding(&self, address: IpAddr) -> Option<(Cidr, &'static str, &Place)> {
-        let pods = self.value.pods.iter().map(|net| (*net, "podSubnet", self.pods.as_ref()));
-        let services = self.value.services.iter().map(|net| (*net, "serviceSubnet", self.services.as_ref()));
+        let pods = self.pods().iter().map(|net| (*net, "podSubnet", self.pods_place.as_ref()));
+        let services = self.services().iter().map(|net| (*net, "serviceSubnet", self.services_place.as_ref()));
         let (net, name, place) = pods.chain(services).find(|(net, ..)| net.contains(address))?;
         Some((net, name, place.unwrap_or(&self.place)))
     }
 }
 
 impl Cx<'_, '_> {
-    /// networking. `None` if a network is faulty.
-    pub(super) fn networking(&mut self, raw: &RawCluster, cni: Option<Cni>) -> Option<Networks> {
+    /// networking.
+    pub(super) fn networking(&mut self, raw: &RawCluster, cni: Option<Cni>) -> Networks {
         let empty = RawNetworking::default();
         let top = Place { span: self.tree.span(self.tree.root), ..Place::default() };
         let (fields, place) = match &raw.networking {
             Field::Given(at) => (&at.value, at.place.clone()),
-            Field::Faulty => return None,
             Field::Null(place) => (&empty, place.clone()),
             Field::Absent => (&empty, top),
+            Field::Faulty => {
+                let (pods_place, services_place) = (None, None);
+                return Networks {
+                    pods: None,
+                    services: None,
+                    dns_domain: None,
+                    pods_place,
+                    services_place,
+                    place: top,
+                };
+            }
         };
         let dns_domain = self.parse_or::<DnsName>(&fields.dns_domain, "cluster.local");
         let pods = match &fields.pod_subnet {
@@ -66,15 +104,18 @@ impl Cx<'_, '_> {
             self.service_sizes(services, at);
         }
         let networks = Networks {
-            value: Networking { pods: pods?, services: services?, dns_domain: dns_domain? },
-            pods: fields.pod_subnet.get().map(|at| at.place.clone()),
-            services: fields.service_subnet.get().map(|at| at.place.clone()),
+            pods,
+            services,
+            dns_domain,
+            pods_place: fields.pod_subnet.get().map(|at| at.place.clone()),
+            services_place: fields.service_subnet.get().map(|at| at.place.clone()),
             place,
         };
-        self.together(&networks).then_some(networks)
+        self.together(&networks);
+        networks
     }
 
-    /// One network, or one of each family.
+    /// One network, or one of each family. Host bits are reported and left out: what is meant is known.
     pub(super) fn subnets(&mut self, at: &At<String>) -> Option<Vec<Cidr>> {
         let mut nets: Vec<Cidr> = Vec::new();
         for text in at.value.split(',') {
@@ -83,7 +124,11 @@ impl Cx<'_, '_> {
                 Err(e) => {
                     let finding = Finding::new(code::SUBNET, format!("`{}` is not a network: {e}", short(text.trim())));
                     let finding = match e {
-                        CidrError::HostBits(net) => finding.hint(format!("write {net}")),
+                        CidrError::HostBits(net) => {
+                            self.found.error_at(&at.place, finding.hint(format!("write {net}")));
+                            nets.extend(net.to_string().parse::<Cidr>());
+                            continue;
+                        }
                         CidrError::Syntax => {
                             finding.hint("write its first address and prefix length; for two families `IPV4,IPV6`")
                         }
@@ -122,42 +167,44 @@ impl Cx<'_, '_> {
         }
     }
 
-    /// Rules between the two subnets. Whether they hold.
-    fn together(&mut self, networks: &Networks) -> bool {
-        let (pods, services) = (&networks.value.pods, &networks.value.services);
-        let Some(place) = &networks.pods else { return true };
-        let services_place = networks.services.as_ref();
+    /// Rules between the two subnets.
+    fn together(&mut self, networks: &Networks) {
+        let (Some(pods), Some(services)) = (&networks.pods, &networks.services) else { return };
+        let Some(place) = &networks.pods_place else { return };
+        let services_place = networks.services_place.as_ref();
         let beside = |finding: Finding, label: &str| match services_place {
             Some(place) => finding.second(place.span, label.to_owned()),
-            None => finding.hint("serviceSubnet is 10.96.0.0/12 unless it is set"),
+            None => finding,
         };
-        let mut sound = true;
-        if let Some((pod, service)) = pods
-            .iter()
-            .find_map(|pod| services.iter().find(|service| pod.overlaps(service)).map(|service| (pod, service)))
-        {
+        let default = || match services_place {
+            Some(_) => "",
+            None => "; serviceSubnet is 10.96.0.0/12 unless it is set",
+        };
+        let all = || pods.iter().flat_map(|pod| services.iter().map(move |service| (pod, service)));
+        if let Some((pod, service)) = all().find(|(pod, service)| pod.overlaps(service)) {
             let finding = Finding::new(code::OVERLAP, format!("podSubnet {pod} and serviceSubnet {service} overlap"));
-            self.found.error_at(place, beside(finding, "overlaps with this"));
-            sound = false;
+            let finding = beside(finding, "overlaps with this");
+            self.found
+                .error_at(place, finding.hint(format!("choose networks that have no address in common{}", default())));
         }
         let families = |nets: &[Cidr]| nets.iter().map(|net| net.is_ipv6()).collect::<Vec<_>>();
         let (mut left, mut right) = (families(pods), families(services));
-        if left != right {
-            left.sort_unstable();
-            right.sort_unstable();
-            let message = if left == right {
-                "podSubnet and serviceSubnet name the families in different order: the first is the cluster's primary one"
-            } else {
-                "podSubnet and serviceSubnet are of different families"
-            };
-            let finding = beside(Finding::new(code::FAMILIES, message), "does not match this");
-            let finding = match (left == right, pods.as_slice()) {
-                (true, [first, second]) => finding.hint(format!("write `podSubnet: {second},{first}`")),
-                _ => finding,
-            };
-            self.found.error_at(place, finding);
-            sound = false;
+        if left == right {
+            return;
         }
-        sound
+        left.sort_unstable();
+        right.sort_unstable();
+        let (message, hint) = match (left == right, pods.as_slice()) {
+            (true, [first, second]) => (
+                "podSubnet and serviceSubnet name the families in different order: the first is the cluster's primary one",
+                format!("write `podSubnet: {second},{first}`"),
+            ),
+            _ => (
+                "podSubnet and serviceSubnet are of different families",
+                format!("give both the same families{}", default()),
+            ),
+        };
+        let finding = beside(Finding::new(code::FAMILIES, message), "does not match this");
+        self.found.error_at(place, finding.hint(hint));
     }
 }

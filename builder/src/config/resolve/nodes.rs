@@ -8,7 +8,7 @@ use crate::config::{
     raw::{RawCluster, RawNode},
     read::{At, Place},
 };
-use nodekiln_payload::Format;
+use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub(super) struct Shared<'a> {
     pub(super) version: Option<KubernetesVersion>,
     pub(super) kubelet: &'a Fragment,
-    pub(super) networking: Option<&'a Networks>,
+    pub(super) networking: &'a Networks,
     pub(super) cni: Option<Cni>,
     pub(super) controller_manager: &'a ControlPlaneComponent,
     pub(super) certificates_dir: Option<&'a AbsPath>,
@@ -65,15 +65,20 @@ pub(super) struct Nodes {
     pub(super) pool_places: Vec<Place>,
     /// `None` if one of them is faulty.
     pub(super) pools: Option<Vec<Node>>,
+    /// The profile of each node and pool, as far as it is known, and where that is.
+    pub(super) profiles: Profiles,
 }
+
+/// Profiles with the nodes or pools that have them.
+pub(super) type Profiles = Vec<(&'static Profile, Place)>;
 
 impl Cx<'_, '_> {
     pub(super) fn nodes(&mut self, raw: &RawCluster, top: &Place, shared: &Shared<'_>) -> Nodes {
-        let none = Nodes { facts: Vec::new(), nodes: None, pool_places: Vec::new(), pools: None };
+        let none = Nodes { facts: Vec::new(), nodes: None, pool_places: Vec::new(), pools: None, profiles: Vec::new() };
         let Some(list) = raw.nodes.required("nodes", top, self.found) else { return none };
         let mut facts: Vec<NodeFacts> = list.value.iter().map(|at| self.facts(at)).collect();
         // The advertise address is the one of the service network's first family.
-        if let Some(primary) = shared.networking.and_then(|n| n.value.services.first()) {
+        if let Some(primary) = shared.networking.services().first() {
             for node in &mut facts {
                 node.addresses.sort_by_key(|at| at.is_ipv6() != primary.is_ipv6());
             }
@@ -83,28 +88,18 @@ impl Cx<'_, '_> {
         self.roles(raw, &facts, &list.place);
         self.external_etcd_nodes(raw, &facts);
         self.replacements(raw, &facts, &pools);
-        if let Some(networks) = shared.networking {
-            self.addresses_and_networks(&facts, networks);
-        }
+        self.addresses_and_networks(&facts, shared.networking);
         if shared.cni == Some(Cni::Bridge) {
             self.bridge(&facts, &list.place);
             self.bridge_pools(raw);
         }
-        let cidrs = match shared.networking {
-            Some(networks) => self.pod_cidrs(&facts, pools.len(), networks, shared.controller_manager),
-            None => None,
-        };
-        if cidrs.is_some()
-            && shared.networking.is_some_and(|n| n.pods.is_some())
-            && matches!(shared.cni, Some(Cni::None | Cni::Flannel))
-        {
-            self.pod_cidrs_are_given_out(&facts);
-        }
+        let cidrs = self.pod_cidrs(&facts, pools.len(), shared.networking, shared.controller_manager, shared.cni);
         let base = self.base(raw, shared);
-        let nodes = self.assemble(raw, &list.value, &facts, cidrs, &base, shared);
+        let (nodes, mut profiles) = self.assemble(raw, &list.value, &facts, cidrs, &base, shared);
         let pool_places = pools.iter().map(|pool| pool.place.clone()).collect();
-        let pools = self.assemble_pools(raw, pools, &base, shared);
-        Nodes { facts, nodes, pool_places, pools }
+        let (pools, others) = self.assemble_pools(raw, pools, &base, shared);
+        profiles.extend(others);
+        Nodes { facts, nodes, pool_places, pools, profiles }
     }
 
     /// Lays each node's own values over the cluster's.
@@ -116,22 +111,17 @@ impl Cx<'_, '_> {
         cidrs: Option<Vec<Vec<Cidr>>>,
         base: &super::layers::Base,
         shared: &Shared<'_>,
-    ) -> Option<Vec<Node>> {
+    ) -> (Option<Vec<Node>>, Profiles) {
         let control_planes = facts.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
         let mut nodes = Vec::with_capacity(list.len());
+        let mut profiles = Profiles::new();
         let mut cidrs = cidrs.map(Vec::into_iter);
         for (at, facts) in list.iter().zip(facts) {
-            let own = Own {
-                version: &at.kubernetes_version,
-                os: &at.os,
-                kubelet: &at.kubelet,
-                args: &at.kubelet_extra_args,
-                kernel: &at.kernel,
-                binaries: &at.binaries,
-            };
+            let own = Own::of_node(at);
             let layers = self.layers(&own, base, &facts.place, facts.role, shared);
             let cidr = cidrs.as_mut().and_then(Iterator::next);
             let Some(layers) = layers else { continue };
+            profiles.push((layers.os.profile, facts.place.clone()));
             if layers.os.updates && control_planes > 1 {
                 self.updates_warning(&at.os, &raw.os);
             }
@@ -174,7 +164,7 @@ impl Cx<'_, '_> {
                 binaries: layers.binaries,
             });
         }
-        (nodes.len() == list.len()).then_some(nodes)
+        ((nodes.len() == list.len()).then_some(nodes), profiles)
     }
 
     fn facts(&mut self, at: &At<RawNode>) -> NodeFacts {
@@ -277,7 +267,7 @@ impl Cx<'_, '_> {
                 }
             }
             let Some(first) = node.addresses.first() else { continue };
-            for net in &networks.value.services {
+            for net in networks.services() {
                 if !node.addresses.iter().any(|at| at.is_ipv6() == net.is_ipv6()) {
                     let family = if net.is_ipv6() { "IPv6" } else { "IPv4" };
                     let finding = Finding::new(

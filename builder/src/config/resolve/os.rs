@@ -65,11 +65,17 @@ impl Cx<'_, '_> {
 
     /// The layers of one node, laid over each other and checked against its profile. `None` without a profile.
     pub(super) fn os(&mut self, own: &OsLayer, base: &OsLayer, node: &Place, shared: &Shared<'_>) -> Option<Os> {
-        if own.profile_faulty {
-            return None;
-        }
-        let Some(profile) = own.profile.as_ref().or(base.profile.as_ref()) else {
-            if !base.profile_faulty {
+        let profile = match own.profile_faulty {
+            true => None,
+            false => own.profile.as_ref().or(base.profile.as_ref()),
+        };
+        let known = profile.map(|at| at.value);
+        let files = by_key(&base.files, &own.files, |file| paths::canonical(known, &file.path));
+        let units = by_key(&base.units, &own.units, |unit| unit.name.clone());
+        self.check_reserved(known, &files, shared);
+        self.check_units(known, &units);
+        let Some(profile) = profile else {
+            if !own.profile_faulty && !base.profile_faulty {
                 let finding = Finding::new(code::MISSING, "`os.profile` is missing")
                     .hint("set it here or in the cluster's `os`: flatcar, fedora-coreos or cloud-init");
                 self.found.error_at(node, finding);
@@ -79,13 +85,10 @@ impl Cx<'_, '_> {
         let place = &profile.place;
         let profile = profile.value;
         self.ignition_fits(own, base, profile);
-        let files = by_key(&base.files, &own.files, |file| paths::canonical(profile, &file.path));
         let updates = own.updates.or(base.updates).unwrap_or(false);
         let time_servers = own.time_servers.clone().or_else(|| base.time_servers.clone()).unwrap_or_default();
         let written = written(profile, updates, !time_servers.is_empty());
-        self.check_files(profile, place, &files, &written, shared);
-        let units = by_key(&base.units, &own.units, |unit| unit.name.clone());
-        self.check_units(profile, &units);
+        self.check_writable(profile, place, &files, &written);
         self.check_folders(profile, place, shared);
         let mut users: Vec<UserLayer> = base.users.clone();
         for user in &own.users {
@@ -156,9 +159,7 @@ impl Cx<'_, '_> {
                     continue;
                 }
             };
-            let Some(certificates) = shared.certificates_dir else { continue };
-            let certificates = paths::canonical(profile, certificates);
-            let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));
+            let (certificates, data_dir) = own_folders(Some(profile), shared);
             for touched in snippet.touched() {
                 let Touched::File(path) = &touched else { continue };
                 let place = paths::canonical(profile, path);
@@ -289,40 +290,56 @@ impl Cx<'_, '_> {
             };
             let Some(path) = path else { continue };
             self.once(&mut seen, path.value.clone(), &path.place, "this path");
-            if let (Some(mode), Some(contents)) = (mode, contents) {
+            // Its place is judged whatever is wrong with the rest, which has been reported.
+            let faulty = || InputFile { path: path.value.to_string(), bytes: b"".as_slice().into() };
+            let contents = contents.unwrap_or_else(faulty);
+            if let Some(mode) = mode.or_else(|| "0644".parse().ok()) {
                 files.push(At { value: OsFile { path: path.value, mode, contents }, place: path.place });
             }
         }
         files
     }
 
-    fn check_files(
+    /// Files at places that are not the user's, on any system.
+    fn check_reserved(
+        &mut self,
+        profile: Option<&Profile>,
+        files: &BTreeMap<AbsPath, At<OsFile>>,
+        shared: &Shared<'_>,
+    ) {
+        let (certificates, data_dir) = own_folders(profile, shared);
+        for (place, at) in files {
+            let path = short(at.value.path.as_str());
+            if let Some(why) = paths::reserved(place, &certificates, data_dir.as_ref()) {
+                let finding = Finding::new(code::RESERVED, format!("`{path}` is not yours to write: {why}"));
+                self.found.error_at(&at.place, finding.hint("leave it out, or take another path"));
+            } else if let Some(below) = first_below(files, place) {
+                let finding = Finding::new(code::RESERVED, format!("`{path}` would be a file and a folder"));
+                let finding = finding.second(at.place.span, "a file").hint("rename one of the two");
+                self.found.error_at(&below.place, finding);
+            }
+        }
+    }
+
+    /// Files that this profile has itself, or cannot take.
+    fn check_writable(
         &mut self,
         profile: &Profile,
         profile_place: &Place,
         files: &BTreeMap<AbsPath, At<OsFile>>,
         written: &[AbsPath],
-        shared: &Shared<'_>,
     ) {
-        let Some(certificates) = shared.certificates_dir else { return };
-        let certificates = paths::canonical(profile, certificates);
-        let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));
         for (place, at) in files {
             let path = short(at.value.path.as_str());
-            if let Some(why) = paths::reserved(place, &certificates, data_dir.as_ref()) {
-                let finding = Finding::new(code::RESERVED, format!("`{path}` is not yours to write: {why}"));
-                self.found.error_at(&at.place, finding);
-            } else if written.contains(place) {
+            if written.contains(place) {
                 let message = format!("`{path}` is written by nodekiln on {}", profile.name);
-                self.found.error_at(&at.place, Finding::new(code::RESERVED, message));
+                let finding = Finding::new(code::RESERVED, message);
+                self.found.error_at(&at.place, finding.hint("leave it out, or take another path"));
             } else if paths::is_read_only(profile, place) {
                 let message = format!("`{path}` cannot be written on {}", profile.name);
                 let finding = Finding::new(code::READ_ONLY, message).second(profile_place.span, "this profile");
                 let hint = format!("programs go to {}, everything else below /etc, /opt or /var", profile.bin_dir);
                 self.found.error_at(&at.place, finding.hint(hint));
-            } else if let Some(below) = first_below(files, place) {
-                let finding = Finding::new(code::RESERVED, format!("`{path}` would be a file and a folder"));
-                self.found.error_at(&below.place, finding.second(at.place.span, "a file"));
             }
         }
     }
@@ -396,14 +413,14 @@ impl Cx<'_, '_> {
         }
     }
 
-    fn check_units(&mut self, profile: &Profile, units: &BTreeMap<UnitName, At<OsUnit>>) {
+    fn check_units(&mut self, profile: Option<&Profile>, units: &BTreeMap<UnitName, At<OsUnit>>) {
         for (name, at) in units {
             let text = name.as_str();
             let why = if text == "kubelet.service" || text.starts_with("nodekiln") {
                 "it is nodekiln's own"
-            } else if *name == profile.containerd_unit && at.value.content.is_some() {
+            } else if profile.is_some_and(|p| p.containerd_unit == *name) && at.value.content.is_some() {
                 "the image has it: change it by `dropins`"
-            } else if at.value.enabled && profile.mask.contains(name) {
+            } else if at.value.enabled && profile.is_some_and(|p| p.mask.contains(name)) {
                 "nodekiln masks it on this profile"
             } else {
                 continue;
@@ -426,6 +443,14 @@ impl UserLayer {
             password_hash: self.password,
         }
     }
+}
+
+/// certificatesDir and dataDir, canonical; the default where the first is faulty.
+fn own_folders(profile: Option<&Profile>, shared: &Shared<'_>) -> (AbsPath, Option<AbsPath>) {
+    let default = || "/etc/kubernetes/pki".parse().expect("the default is a clean absolute path");
+    let certificates = shared.certificates_dir.cloned().unwrap_or_else(default);
+    let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));
+    (paths::canonical(profile, &certificates), data_dir)
 }
 
 /// What nodekiln lays down because of the profile, canonical.

@@ -40,10 +40,11 @@ pub(super) fn is_system_folder(place: &AbsPath) -> bool {
     SYSTEM.iter().map(|folder| path(folder)).any(|folder| place.is_within(&folder) || folder.is_within(place))
 }
 
-/// `place` with the links of `profile` followed: two names of one file become the same.
-pub(super) fn canonical(profile: &Profile, place: &AbsPath) -> AbsPath {
+/// `place` with the links of `profile`, as far as it is known, followed: two names of one file become the same.
+pub(super) fn canonical<'p>(profile: impl Into<Option<&'p Profile>>, place: &AbsPath) -> AbsPath {
     let links = LINKS.iter().map(|(link, target)| (path(link), path(target)));
-    follow(place, links.chain(profile.aliases.iter().cloned()))
+    let aliases = profile.into().into_iter().flat_map(|profile| profile.aliases.iter().cloned());
+    follow(place, links.chain(aliases))
 }
 
 fn follow(place: &AbsPath, links: impl Iterator<Item = (AbsPath, AbsPath)>) -> AbsPath {

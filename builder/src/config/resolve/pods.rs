@@ -1,9 +1,9 @@
 //! podCIDR: every node's part of podSubnet.
 
 use super::{Cx, networking::Networks, nodes::NodeFacts};
-use crate::config::{ControlPlaneComponent, code, diag::Finding};
+use crate::config::{Cni, ControlPlaneComponent, code, diag::Finding};
 use nodekiln_plan::Cidr;
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// First and last address of a network as numbers.
 fn bounds(net: Cidr) -> (u128, u128) {
@@ -35,10 +35,11 @@ impl Cx<'_, '_> {
         pools: usize,
         networks: &Networks,
         manager: &ControlPlaneComponent,
+        cni: Option<Cni>,
     ) -> Option<Vec<Vec<Cidr>>> {
-        let pods = &networks.value.pods;
+        let pods = networks.pods();
         let mut out: Vec<Vec<Cidr>> = vec![Vec::new(); nodes.len()];
-        let Some(place) = &networks.pods else {
+        let Some(place) = &networks.pods_place else {
             for node in nodes {
                 if let Some(at) = &node.pod_cidr {
                     let finding = Finding::new(code::SUBNET, "a podCIDR without `networking.podSubnet`");
@@ -47,7 +48,14 @@ impl Cx<'_, '_> {
             }
             return Some(out);
         };
-        let mut sound = self.given_cidrs(nodes, networks);
+        if !networks.knows_pods() {
+            return None;
+        }
+        let faulty = self.given_cidrs(nodes, networks);
+        if matches!(cni, Some(Cni::None | Cni::Flannel)) {
+            self.pod_cidrs_are_given_out(nodes.iter().enumerate().filter(|(at, _)| !faulty.contains(at)));
+        }
+        let mut sound = faulty.is_empty();
         for (family, net) in pods.iter().enumerate() {
             let mask = node_mask(*net, pods.len() > 1, manager);
             // The controller manager's own limit: its bitmap counts at most 2^16 nodes.
@@ -99,55 +107,55 @@ impl Cx<'_, '_> {
     }
 
     /// Without `cni: bridge` kube-controller-manager gives the networks out, as nodes come.
-    pub(super) fn pod_cidrs_are_given_out(&mut self, nodes: &[NodeFacts]) {
-        for at in nodes.iter().filter_map(|node| node.pod_cidr.as_ref()) {
+    fn pod_cidrs_are_given_out<'n>(&mut self, nodes: impl Iterator<Item = (usize, &'n NodeFacts)>) {
+        for at in nodes.filter_map(|(_, node)| node.pod_cidr.as_ref()) {
             let finding = Finding::new(code::SUBNET, "a podCIDR without `addons.cni: bridge` would not be used");
             self.found.error_at(&at.place, finding.hint("kube-controller-manager gives them out; leave it out"));
         }
     }
 
-    /// Rules for the networks that nodes name themselves. Whether they hold.
-    fn given_cidrs(&mut self, nodes: &[NodeFacts], networks: &Networks) -> bool {
-        let pods = &networks.value.pods;
-        let mut sound = true;
+    /// Rules for the networks that nodes name themselves. The nodes for which they do not hold.
+    fn given_cidrs(&mut self, nodes: &[NodeFacts], networks: &Networks) -> BTreeSet<usize> {
+        let pods = networks.pods();
+        let mut faulty = BTreeSet::new();
         let mut given = Vec::new();
-        for node in nodes {
+        for (index, node) in nodes.iter().enumerate() {
             let Some(at) = &node.pod_cidr else { continue };
             if at.value.len() != pods.len()
                 || at.value.iter().zip(pods).any(|(own, net)| own.is_ipv6() != net.is_ipv6())
             {
                 let finding = Finding::new(code::FAMILIES, "podCIDR has to have podSubnet's families, in its order");
-                let second = networks.pods.as_ref().map_or(at.place.span, |place| place.span);
+                let second = networks.pods_place.as_ref().map_or(at.place.span, |place| place.span);
                 self.found.error_at(&at.place, finding.second(second, "podSubnet"));
-                sound = false;
+                faulty.insert(index);
                 continue;
             }
             for (own, net) in at.value.iter().zip(pods) {
                 if own.prefix_len() < net.prefix_len() || !net.contains(own.network()) {
                     let finding = Finding::new(code::SUBNET, format!("{own} lies outside of podSubnet {net}"));
-                    let second = networks.pods.as_ref().map_or(at.place.span, |place| place.span);
+                    let second = networks.pods_place.as_ref().map_or(at.place.span, |place| place.span);
                     self.found.error_at(&at.place, finding.second(second, "podSubnet"));
-                    sound = false;
+                    faulty.insert(index);
                 } else if own.host_bits() < 4 {
                     let finding = Finding::new(code::TOO_SMALL, format!("{own} has fewer than 14 addresses for pods"));
                     self.found.error_at(&at.place, finding);
-                    sound = false;
+                    faulty.insert(index);
                 }
-                given.push((own.is_ipv6(), bounds(*own), *own, &at.place));
+                given.push((own.is_ipv6(), bounds(*own), *own, (index, &at.place)));
             }
         }
         given.sort_by_key(|(family, bounds, ..)| (*family, *bounds));
         for pair in given.windows(2) {
-            let [(family, (_, end), first, first_place), (other, (start, _), second, place)] = pair else { continue };
+            let [(family, (_, end), first, before), (other, (start, _), second, after)] = pair else { continue };
             if family == other && start <= end {
                 let finding = Finding::new(code::OVERLAP, format!("podCIDR {second} overlaps with {first}"));
                 // The later of the two in the file is the one to change.
-                let (at, with) =
-                    if place.span > first_place.span { (place, first_place) } else { (first_place, place) };
-                self.found.error_at(at, finding.second(with.span, "overlaps with this"));
-                sound = false;
+                let ((index, at), (_, with)) =
+                    if after.1.span > before.1.span { (after, before) } else { (before, after) };
+                self.found.error_at(at, finding.second(with.span, "overlaps with this").hint("give each node its own"));
+                faulty.insert(*index);
             }
         }
-        sound
+        faulty
     }
 }

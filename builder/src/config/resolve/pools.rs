@@ -3,7 +3,7 @@
 use super::{
     Cx,
     layers::{Base, Own},
-    nodes::Shared,
+    nodes::{Profiles, Shared},
 };
 use crate::{
     component::kubelet::label_is_free,
@@ -96,24 +96,19 @@ impl Cx<'_, '_> {
         facts: Vec<PoolFacts<'_>>,
         base: &Base,
         shared: &Shared<'_>,
-    ) -> Option<Vec<Node>> {
+    ) -> (Option<Vec<Node>>, Profiles) {
+        let mut profiles = Profiles::new();
         if matches!(raw.pools, crate::config::read::Field::Faulty) {
-            return None;
+            return (None, profiles);
         }
         let count = raw.pools.get().map_or(0, |list| list.value.len());
         let mut pools = Vec::with_capacity(count);
         for pool in facts {
-            let at = pool.raw;
-            let own = Own {
-                version: &at.kubernetes_version,
-                os: &at.os,
-                kubelet: &at.kubelet,
-                args: &at.kubelet_extra_args,
-                kernel: &at.kernel,
-                binaries: &at.binaries,
-            };
+            let own = Own::of_pool(pool.raw);
             let layers = self.layers(&own, base, &pool.place, Some(Role::Worker), shared);
-            let (Some(layers), Some(name), Some(ttl)) = (layers, pool.name, pool.ttl) else { continue };
+            let Some(layers) = layers else { continue };
+            profiles.push((layers.os.profile, pool.place));
+            let (Some(name), Some(ttl)) = (pool.name, pool.ttl) else { continue };
             let Some(version) = layers.version else { continue };
             pools.push(Node {
                 kind: NodeKind::Pool,
@@ -138,6 +133,6 @@ impl Cx<'_, '_> {
                 binaries: layers.binaries,
             });
         }
-        (pools.len() == count).then_some(pools)
+        ((pools.len() == count).then_some(pools), profiles)
     }
 }

@@ -9,5 +9,6 @@ mod findings;
 mod hostile;
 mod nodes;
 mod parts;
+mod together;
 mod top;
 mod whole;

@@ -105,7 +105,7 @@ fn networks() {
         ("10.244.0.0/16", "10.96.0.0/16", &["NK0402 networking.podSubnet 4:25"]),
         ("10.244.0.0/16", "192.0.0.0/16", &["NK0402 nodes[0].address 9:14"]),
         ("10.244.0.0/16", "10.244.0.0/25", &["NK0404 networking.podSubnet 4:25"]),
-        ("10.244.0.0/16", "10.0.0.0/7", &["NK0402 networking.podSubnet 4:25"]),
+        ("10.244.0.0/16", "10.0.0.0/7", &["NK0402 networking.podSubnet 4:25", "NK0404 networking.podSubnet 4:25"]),
         ("10.244.0.0/16", "10.244.0.0/24", &[]),
         ("10.244.0.0/16", "fd00:1::/56", &["NK0403 networking.podSubnet 4:25"]),
         ("10.244.0.0/16", "'10.244.0.0/16,10.245.0.0/16'", &["NK0403 networking.podSubnet 4:25"]),
@@ -117,7 +117,7 @@ fn networks() {
         (
             "podSubnet: 10.244.0.0/16",
             "podSubnet: 'fd00:1::/56,10.244.0.0/16', serviceSubnet: '10.96.0.0/16,fd00:2::/112'",
-            &["NK0403 networking.podSubnet 4:25"],
+            &["NK0403 networking.podSubnet 4:25", "NK0403 nodes[0].address 9:14"],
         ),
         ("podSubnet: 10.244.0.0/16", "serviceSubnet: 10.96.0.0/29", &["NK0404 networking.serviceSubnet 4:29"]),
         ("podSubnet: 10.244.0.0/16", "serviceSubnet: 10.0.0.0/11", &["NK0401 networking.serviceSubnet 4:29"]),
@@ -139,7 +139,7 @@ fn networks() {
         (
             "",
             "    podCIDR: 10.244.7.0/24\n  - {name: w, role: worker, address: 192.0.2.9, podCIDR: 10.244.0.0/20}\n",
-            &["NK0402 nodes[1].podCIDR 11:58"],
+            &["NK0401 nodes[0].podCIDR 10:14", "NK0402 nodes[1].podCIDR 11:58"],
         ),
         (
             "networking: {podSubnet: 10.244.0.0/16}\nos: {profile: flatcar}\nnodes:\n  - name: a\n",

@@ -159,6 +159,7 @@ fn several_findings_come_at_once_in_order() {
         [
             "NK0303 kubernetesVersion 3:20",
             "NK0201 adons 4:1",
+            "NK0402 networking.podSubnet 6:14",
             "NK0401 networking.serviceSubnet 7:18",
             "NK0302 os.arch 8:30",
             "NK0301 nodes[0].name 10:11",
