@@ -149,8 +149,8 @@ pub enum Shared {
     ServiceAccountKey,
     /// Its public half, PEM (PKIX).
     ServiceAccountPublicKey,
-    /// The newest key for encryption at rest, 32 raw bytes.
-    EncryptionKey,
+    /// A key for encryption at rest by its place in the list, 32 raw bytes. The first encrypts.
+    EncryptionKey(u8),
 }
 
 /// How a leaf is written.

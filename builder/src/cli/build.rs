@@ -70,7 +70,14 @@ impl Build {
             }
         };
         let firstboot = binaries(&self.firstboot)?;
-        let sources = sources(&firstboot);
+        let mut sources = sources(&firstboot);
+        let path = self.secrets.unwrap_or(beside);
+        let is_new = !path.exists();
+        // Drafts depend on what secrets there are. Faults in them are told after those of the drafts, which may be many.
+        let opened = if is_new { None } else { Some(secrets_file::open(&path, terminal)) };
+        if let Some(Ok(secrets)) = &opened {
+            sources.shape = secrets.shape();
+        }
         plan::check(&mut loaded, &sources)?;
         terminal.warnings(&loaded.warnings);
         let cluster = &loaded.cluster;
@@ -78,9 +85,9 @@ impl Build {
         // Before anything is made: an output that cannot be replaced is refused without a trace.
         let older = output::existing::check(&self.output).map_err(Failure::environment)?;
 
-        let path = self.secrets.unwrap_or(beside);
-        let is_new = !path.exists();
-        let mut secrets = if is_new {
+        let mut secrets = if let Some(opened) = opened {
+            opened?
+        } else {
             if older.is_some_and(|older| older.inputs.contains_key(&source)) {
                 return Err(Failure::Environment(anyhow!(
                     "there is no {}, but {} holds payloads of this cluster: put its secrets back, for new ones would make \
@@ -90,8 +97,6 @@ impl Build {
                 )));
             }
             secrets_file::make(cluster)?
-        } else {
-            secrets_file::open(&path)?
         };
         // What they lack, such as the token of a new pool, is made once and kept.
         let before = secrets.fingerprint();
@@ -144,6 +149,15 @@ fn named() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+#[cfg(test)]
+impl Build {
+    /// With these files and the defaults for all else.
+    pub(super) fn of(file: PathBuf, output: PathBuf, firstboot: PathBuf) -> Self {
+        let (json, example, secrets, node, tree) = (false, None, None, Vec::new(), false);
+        Self { file, json, example, secrets, output, firstboot: vec![firstboot], node, tree }
+    }
+}
+
 /// The nodes that `--node` names.
 fn only(names: &[String], cluster: &Cluster) -> Result<BTreeSet<NodeName>, Failure> {
     let find = |name: &String| {
@@ -155,7 +169,7 @@ fn only(names: &[String], cluster: &Cluster) -> Result<BTreeSet<NodeName>, Failu
 }
 
 /// Adds to `secrets` what `cluster` needs and they lack. Says whether anything was.
-fn complete(secrets: &mut Secrets, cluster: &Cluster) -> Result<bool, Failure> {
+pub(super) fn complete(secrets: &mut Secrets, cluster: &Cluster) -> Result<bool, Failure> {
     if !secrets.lack(cluster) {
         return Ok(false);
     }

@@ -46,7 +46,9 @@ impl Diff {
             compare(&old, &side(&self.new, &new)?)?
         } else {
             let mut loaded = config::load(&self.new)?;
-            let drafts = plan::all(&mut loaded, &build::sources(&build::binaries(&self.firstboot)?))?;
+            let mut sources = build::sources(&build::binaries(&self.firstboot)?);
+            sources.shape = old.shape().map_err(|error| failed(error, &self.old))?;
+            let drafts = plan::all(&mut loaded, &sources)?;
             terminal.warnings(&loaded.warnings);
             compare(&old, &DraftSide { cluster: &loaded.cluster, drafts: &drafts })?
         };

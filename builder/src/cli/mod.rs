@@ -18,8 +18,7 @@ mod verify;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::{ffi::OsString, process::ExitCode};
 
-use terminal::Terminal;
-pub use terminal::{Failure, exit};
+pub use terminal::{Failure, Terminal, exit};
 
 /// Builds immutable Kubernetes nodes: one cluster.yaml in, a boot payload per machine out.
 ///

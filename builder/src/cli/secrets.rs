@@ -1,12 +1,14 @@
 //! `nodekiln secrets`: the cluster's only state.
 
+mod outside;
+
 use super::terminal::{Failure, Terminal};
 use crate::{
     config::{self, Cluster},
     output::secrets_file,
     pki::Ca,
     secrets::{
-        CaOptions, RotateError, RotationStep,
+        CaOptions, EncryptionStep, RotateError, RotationStep,
         import::{self, FILES, ImportError},
         show::Shown,
     },
@@ -33,6 +35,13 @@ pub enum Secrets {
     /// Take the next step in replacing a CA: trust a new one, issue with it, drop the old one. Rebuild all nodes with the
     /// output of each step before you take the next.
     RotateCa(RotateCa),
+    /// Take the next step in replacing the key for encryption at rest: add a new one, encrypt with it, drop the old one.
+    /// Give every control plane the output of each step before you take the next.
+    RotateEncryption(RotateEncryption),
+    /// Write a certificate signing request for each certificate of a CA whose key is not in the secrets.
+    Requests(outside::Requests),
+    /// Take the certificates that such a CA has signed for the requests. Each is checked against what was asked for.
+    ImportCertificates(outside::ImportCertificates),
     /// Tell what a secrets.yaml holds, without private material.
     Show(Show),
 }
@@ -88,6 +97,18 @@ pub struct RotateCa {
     secrets: Option<PathBuf>,
 }
 
+/// Arguments of `secrets rotate-encryption`.
+#[derive(Debug, clap::Args)]
+pub struct RotateEncryption {
+    /// The secrets.
+    #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
+    secrets: PathBuf,
+    /// All Secrets of the cluster have been written again since the new key encrypts: the old one can be dropped. What was
+    /// not is lost with it.
+    #[arg(long)]
+    rewritten: bool,
+}
+
 /// A CA, by its name on the command line.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Authority {
@@ -125,6 +146,9 @@ impl Secrets {
             Secrets::Import(import) => import.run(terminal),
             Secrets::Renew(renew) => renew.run(terminal),
             Secrets::RotateCa(rotate) => rotate.run(terminal),
+            Secrets::RotateEncryption(rotate) => rotate.run(terminal),
+            Secrets::Requests(requests) => requests.run(terminal),
+            Secrets::ImportCertificates(import) => import.run(terminal),
             Secrets::Show(show) => show.run(terminal),
         }
     }
@@ -180,7 +204,7 @@ impl Import {
 
 impl Renew {
     fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let mut secrets = secrets_file::open(&self.secrets)?;
+        let mut secrets = secrets_file::open(&self.secrets, terminal)?;
         let before = secrets.fingerprint();
         secrets.renew(secrets_file::now()?, &mut getrandom::fill).map_err(unrotated)?;
         update(&self.secrets, &before, &secrets)?;
@@ -196,7 +220,7 @@ impl RotateCa {
     fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let loaded = config::load(&self.file)?;
         let path = self.secrets.unwrap_or_else(|| secrets_file::beside(&self.file));
-        let mut secrets = secrets_file::open(&path)?;
+        let mut secrets = secrets_file::open(&path, terminal)?;
         let before = secrets.fingerprint();
         let mut cas: Vec<Ca> = self.cas.iter().map(|ca| ca.ca()).collect();
         if cas.is_empty() {
@@ -234,6 +258,43 @@ impl RotateCa {
     }
 }
 
+impl RotateEncryption {
+    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        const REWRITE: &str = "kubectl get secrets -A -o json | kubectl replace -f -";
+        let mut secrets = secrets_file::open(&self.secrets, terminal)?;
+        let before = secrets.fingerprint();
+        match (secrets.next_encryption_step(), self.rewritten) {
+            (EncryptionStep::Drop, false) => {
+                return Err(Failure::Input(anyhow!(
+                    "the next step drops the old key, and whatever it alone can read is lost: write all Secrets again once \
+                     every control plane encrypts with the new one (`{REWRITE}`), then say so by --rewritten"
+                )));
+            }
+            (EncryptionStep::Add | EncryptionStep::Use, true) => {
+                return Err(Failure::Input(anyhow!("--rewritten: no key is about to be dropped")));
+            }
+            (EncryptionStep::Drop, true) | (EncryptionStep::Add | EncryptionStep::Use, false) => {}
+        }
+        let step = secrets.rotate_encryption(&mut getrandom::fill).map_err(RotateError::New).map_err(unrotated)?;
+        update(&self.secrets, &before, &secrets)?;
+        terminal.say(match step {
+            EncryptionStep::Add => {
+                "a new key decrypts, the old one still encrypts: build, and rebuild all control planes before you run this \
+                 again for the next step"
+                    .to_owned()
+            }
+            EncryptionStep::Use => format!(
+                "the new key encrypts, the old one still decrypts: build, rebuild all control planes, write all Secrets \
+                 again (`{REWRITE}`), and then run this again with --rewritten"
+            ),
+            EncryptionStep::Drop => {
+                "the old key is dropped: build, and rebuild all control planes; then the rotation is done".to_owned()
+            }
+        });
+        Ok(())
+    }
+}
+
 impl Authority {
     fn ca(self) -> Ca {
         match self {
@@ -246,7 +307,7 @@ impl Authority {
 
 impl Show {
     fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let secrets = secrets_file::open(&self.secrets)?;
+        let secrets = secrets_file::open(&self.secrets, terminal)?;
         let cluster = self.cluster(terminal)?;
         let shown = Shown::new(&secrets, cluster.as_ref());
         if !self.json {
@@ -306,6 +367,10 @@ fn unrotated(error: RotateError<getrandom::Error>) -> Failure {
 
 /// The files of a `pki/` folder. Others in it are leaves, which are made new.
 fn read(folder: &Path) -> Result<BTreeMap<&'static str, Secret>, Failure> {
+    if let Err(error) = std::fs::read_dir(folder) {
+        let error = anyhow::Error::new(error).context(format!("reading {}", folder.display()));
+        return Err(Failure::Environment(error));
+    }
     let mut files = BTreeMap::new();
     for name in FILES {
         let path = folder.join(name);

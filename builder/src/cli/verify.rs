@@ -46,3 +46,11 @@ impl Verify {
         Err(Failure::Input(anyhow!("{}", lines.join("\nerror: "))))
     }
 }
+
+#[cfg(test)]
+impl Verify {
+    /// Of this folder.
+    pub(super) fn of(folder: PathBuf) -> Self {
+        Self { folder, json: false }
+    }
+}

@@ -65,14 +65,16 @@ fn flexvolume_dir(site: &Site) -> Option<nodekiln_plan::AbsPath> {
 fn command(site: &Site) -> Vec<String> {
     let cluster = site.cluster;
     let pki = |tail: &str| site.pki(tail).to_string();
+    // Empty where the CA signs elsewhere, as kubeadm has it: nobody in the cluster signs then.
+    let signing = |tail| if site.shape.external_ca { String::new() } else { pki(tail) };
     let mut defaults = vec![
         ("authentication-kubeconfig", KUBECONFIG.to_owned()),
         ("authorization-kubeconfig", KUBECONFIG.to_owned()),
         ("bind-address", "127.0.0.1".to_owned()),
         ("client-ca-file", pki("ca.crt")),
         ("cluster-name", cluster.name.to_string()),
-        ("cluster-signing-cert-file", pki("ca.crt")),
-        ("cluster-signing-key-file", pki("ca.key")),
+        ("cluster-signing-cert-file", signing("ca.crt")),
+        ("cluster-signing-key-file", signing("ca.key")),
         ("controllers", "*,bootstrapsigner,tokencleaner".to_owned()),
         ("kubeconfig", KUBECONFIG.to_owned()),
         ("leader-elect", "true".to_owned()),

@@ -4,6 +4,7 @@ use super::Site;
 use crate::{
     config::{Cluster, Cni, LoadBalancer},
     release::{self, Addon},
+    secrets::Shape,
 };
 use nodekiln_plan::Role;
 use std::collections::BTreeSet;
@@ -64,9 +65,9 @@ fn pinned(cluster: &Cluster, image: String) -> String {
 /// name is not among them.
 pub fn all(cluster: &Cluster) -> BTreeSet<String> {
     let unpinned = Cluster { image_digests: Default::default(), ..cluster.clone() };
-    let mut images = BTreeSet::new();
+    let (mut images, shape) = (BTreeSet::new(), Shape::default());
     for node in unpinned.payloads() {
-        let Some(site) = Site::new(&unpinned, node) else { continue };
+        let Some(site) = Site::new(&unpinned, node, &shape) else { continue };
         images.insert(pause(&site));
         if unpinned.etcd_members().any(|member| member.name == node.name) {
             images.insert(etcd(&site));

@@ -36,6 +36,7 @@ pub(crate) mod systemd;
 use crate::{
     config::{Cluster, Cni, LoadBalancer, Node, NodeIdentity, NodeKind},
     release::Release,
+    secrets::Shape,
 };
 use nodekiln_plan::{AbsPath, Endpoint, Role};
 use serde_json::Value;
@@ -61,13 +62,15 @@ pub(crate) struct Site<'a> {
     pub release: Release,
     /// The release of the node's kubelet.
     pub kubelet: Release,
+    /// What secrets the cluster has.
+    pub shape: &'a Shape,
 }
 
 impl<'a> Site<'a> {
     /// A node in its cluster; `None` if one of the releases is not supported.
-    pub fn new(cluster: &'a Cluster, node: &'a Node) -> Option<Self> {
+    pub fn new(cluster: &'a Cluster, node: &'a Node, shape: &'a Shape) -> Option<Self> {
         let (release, kubelet) = (Release::find(cluster.version)?, Release::find(node.version)?);
-        Some(Self { cluster, node, release, kubelet })
+        Some(Self { cluster, node, release, kubelet, shape })
     }
 }
 

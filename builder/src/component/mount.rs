@@ -63,6 +63,7 @@ fn unit(path: &AbsPath) -> String {
 mod tests {
     use super::*;
     use crate::node::fixture::{cluster, input};
+    use crate::secrets::Shape;
 
     /// As `systemd-escape --path --suffix=mount` has it.
     #[test]
@@ -99,7 +100,8 @@ mod tests {
         ] {
             let mut cluster = cluster(profile, &["cp1"]);
             cluster.nodes[0].os.snippets = vec![input("snippet", snippet.as_bytes())];
-            let site = Site::new(&cluster, &cluster.nodes[0]).unwrap();
+            let shape = &Shape::default();
+            let site = Site::new(&cluster, &cluster.nodes[0], shape).unwrap();
             let mount = of(&site, &cluster.etcd.data_dir);
             assert_eq!(mount.as_ref().map(AbsPath::as_str), found, "{snippet}");
         }

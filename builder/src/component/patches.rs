@@ -180,6 +180,7 @@ fn shape(pod: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Shape;
     use crate::{
         component::{Site, apiserver, coredns, etcd, kubelet},
         config::Patch,
@@ -190,7 +191,8 @@ mod tests {
     fn patched(target: PatchTarget, kind: PatchKind, value: Value) -> Result<Value, Fault> {
         let mut cluster = fixture::cluster("cloud-init", &["cp1"]);
         cluster.patches = vec![Patch { target, kind, path: "patches/x.yaml".to_owned(), value }];
-        let site = Site::new(&cluster, &cluster.nodes[0]).unwrap();
+        let shape = &Shape::default();
+        let site = Site::new(&cluster, &cluster.nodes[0], shape).unwrap();
         let original = match target {
             PatchTarget::ApiServer => apiserver::manifest(&site),
             PatchTarget::Etcd => etcd::manifest(&site),
@@ -256,12 +258,13 @@ mod tests {
                                     {"op": "replace", "path": "/spec/replicas", "value": 4}]),
             ),
         ];
-        let site = Site::new(&cluster, &cluster.nodes[0]).unwrap();
+        let shape = &Shape::default();
+        let site = Site::new(&cluster, &cluster.nodes[0], shape).unwrap();
         let original = json!({"spec": {"replicas": 2}});
         let found = apply(&cluster, CoreDnsDeployment, site.kubelet, original.clone()).unwrap();
         assert_eq!(found, json!({"spec": {"replicas": 4}}));
         cluster.patches.reverse();
-        let site = Site::new(&cluster, &cluster.nodes[0]).unwrap();
+        let site = Site::new(&cluster, &cluster.nodes[0], shape).unwrap();
         let fault = apply(&cluster, CoreDnsDeployment, site.kubelet, original).unwrap_err();
         assert!(fault.path == "b" && fault.message.contains("value did not match"), "{fault:?}");
     }

@@ -1,6 +1,7 @@
 //! The two sides of a comparison: an output, or the drafts of a cluster.yaml.
 
 use crate::{
+    component::encryption,
     config::{Cluster, San},
     draft::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part},
     inspect::{certificate::Certificate, date, material},
@@ -9,6 +10,7 @@ use crate::{
         manifest::{FileRole, MANIFEST, Manifest, NodeRow},
     },
     pki::certificate::BACKDATE,
+    secrets::Shape,
     verify,
 };
 use nodekiln_payload::{Account, Fetch, NodeTree, Snippet, Unit};
@@ -245,6 +247,26 @@ impl<'s> OutputSide<'s> {
             }
         }
         Ok(Self { source, manifest, payloads })
+    }
+
+    /// What secrets it was made of, as far as it shows: against a cluster file they count as unchanged.
+    ///
+    /// # Errors
+    /// A payload that cannot be read.
+    pub fn shape(&self) -> Result<Shape, SideError> {
+        let mut shape = Shape::default();
+        let Some(row) = self.manifest.nodes.iter().find(|row| row.role == Role::ControlPlane) else { return Ok(shape) };
+        let tree = self.tree(&row.name)?;
+        let named = |tail: &str| tree.files.iter().find(|file| file.path.as_str().ends_with(tail));
+        // etcd's has no key on any node.
+        shape.external_ca = named("/ca.key").is_none();
+        if let Some(file) = named(&format!("/{}", encryption::FILE)) {
+            let names = material::encryption_key_names(file.contents.expose());
+            if !names.is_empty() {
+                shape.encryption_keys = names;
+            }
+        }
+        Ok(shape)
     }
 
     fn row(&self, name: &NodeName) -> Option<&NodeRow> {

@@ -1,6 +1,6 @@
 //! A draft as text: the form that goldens keep and `diff` compares.
 
-use super::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part};
+use super::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part, Shared};
 use crate::config::San;
 use nodekiln_payload::Verification;
 use nodekiln_plan::{ApiStep, FileKind, Sha256};
@@ -114,7 +114,7 @@ fn contents(contents: &Contents) -> String {
         Contents::Text(text) => digest(text.as_bytes()),
         Contents::Bytes(blob) => digested(blob.bytes.len(), &blob.sha256),
         Contents::Template(parts) => template(parts),
-        Contents::Shared(shared) => format!("<{shared:?}>"),
+        Contents::Shared(shared) => format!("<{}>", value(*shared)),
         Contents::Leaf(leaf, form) => format!("<{}>", name(leaf, *form)),
     }
 }
@@ -132,13 +132,21 @@ fn template(parts: &[Part]) -> String {
     for part in parts {
         let _ = match part {
             Part::Text(piece) => write!(text, "{piece}"),
-            Part::Base64(shared) => write!(text, "<base64 {shared:?}>"),
+            Part::Base64(shared) => write!(text, "<base64 {}>", value(*shared)),
             Part::LeafBase64(leaf, form) => write!(text, "<base64 {}>", name(leaf, *form)),
             Part::Token(name, form) => write!(text, "<token {form:?} of {name}>"),
             Part::TokenBase64(name, form) => write!(text, "<base64 token {form:?} of {name}>"),
         };
     }
     text
+}
+
+fn value(shared: Shared) -> String {
+    match shared {
+        Shared::EncryptionKey(0) => "EncryptionKey".to_owned(),
+        Shared::EncryptionKey(index) => format!("EncryptionKey {}", index + 1),
+        other => format!("{other:?}"),
+    }
 }
 
 fn name(leaf: &Leaf, form: LeafForm) -> String {

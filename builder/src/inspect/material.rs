@@ -137,11 +137,20 @@ fn kubeconfig(path: &str, value: &Value, material: &mut Material) {
 
 /// Keys of an EncryptionConfiguration (apiserver.config.k8s.io).
 fn encryption(value: &Value, material: &mut Material) {
-    let providers = value["resources"].as_array().into_iter().flatten().flat_map(|r| r["providers"].as_array());
-    for provider in providers.flatten().filter_map(Value::as_object).flatten() {
-        for key in provider.1["keys"].as_array().into_iter().flatten() {
-            let secret = key["secret"].as_str().and_then(|text| STANDARD.decode(text).ok());
-            material.encryption_keys.extend(secret.map(Secret::new));
-        }
+    for key in encryption_keys(value) {
+        let secret = key["secret"].as_str().and_then(|text| STANDARD.decode(text).ok());
+        material.encryption_keys.extend(secret.map(Secret::new));
     }
+}
+
+fn encryption_keys(value: &Value) -> impl Iterator<Item = &Value> {
+    let providers = value["resources"].as_array().into_iter().flatten().flat_map(|r| r["providers"].as_array());
+    let providers = providers.flatten().filter_map(Value::as_object).flatten();
+    providers.flat_map(|(_, provider)| provider["keys"].as_array().into_iter().flatten())
+}
+
+/// Names of the keys of an EncryptionConfiguration, in order.
+pub(crate) fn encryption_key_names(bytes: &[u8]) -> Vec<String> {
+    let value = yaml(bytes).filter(|value| value["kind"] == "EncryptionConfiguration").unwrap_or_default();
+    encryption_keys(&value).filter_map(|key| Some(key["name"].as_str()?.to_owned())).collect()
 }

@@ -74,7 +74,7 @@ impl NodeMaterial {
             };
             keys.extend(material.private_keys.iter().map(|spki| key(Some(*spki), names.get(spki).cloned())));
             keys.extend((0..material.unreadable_keys).map(|_| key(None, None)));
-            let secrets = material.encryption_keys.iter().map(|secret| (KeyId::Encryption, secret));
+            let secrets = (0..=u8::MAX).map(KeyId::Encryption).zip(&material.encryption_keys);
             let tokens = material.tokens.iter().map(|secret| (KeyId::Token(node.clone()), secret));
             for (id, secret) in secrets.chain(tokens) {
                 keys.push(key(Some(Sha256::of(secret.expose())), Some(id.clone())));

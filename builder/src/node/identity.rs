@@ -76,12 +76,14 @@ fn etcd_client(site: &Site, tree: &mut Tree) {
 /// theirs is made by the builder.
 fn control_plane(site: &Site, tree: &mut Tree) {
     for (name, mode, value) in [
-        ("ca.key", Mode::PRIVATE, Shared::CaKey),
         ("front-proxy-ca.crt", Mode::PUBLIC, Shared::FrontProxyCa),
         ("sa.key", Mode::PRIVATE, Shared::ServiceAccountKey),
         ("sa.pub", Mode::PUBLIC, Shared::ServiceAccountPublicKey),
     ] {
         shared(site, tree, name, mode, value);
+    }
+    if !site.shape.external_ca {
+        shared(site, tree, "ca.key", Mode::PRIVATE, Shared::CaKey);
     }
     for (name, row) in [
         ("apiserver", Row::ApiServer),

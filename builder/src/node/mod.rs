@@ -20,6 +20,7 @@ use crate::{
     config::{Arch, Cluster, LoadBalancer, Node, PatchTarget},
     draft::{Blob, Contents, NodeDraft},
     pki::table::Holder,
+    secrets::Shape,
 };
 use nodekiln_payload::{Account, Fetch, Format, Network, NetworkService, Snippet, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
@@ -35,6 +36,8 @@ use tree::{Snippets, Tree};
 pub struct Sources {
     /// The firstboot program per architecture: embedded in the builder, or given by `--firstboot`.
     pub firstboot: BTreeMap<Arch, Arc<[u8]>>,
+    /// What secrets the cluster has: new ones, unless it is told otherwise.
+    pub shape: Shape,
     /// What was hashed, by address.
     digests: Digests,
 }
@@ -49,7 +52,7 @@ impl Sources {
 
     /// With these programs.
     pub fn new(firstboot: BTreeMap<Arch, Arc<[u8]>>) -> Self {
-        Self { firstboot, digests: Digests::default() }
+        Self { firstboot, ..Self::default() }
     }
 
     /// `bytes` with their digest.
@@ -73,7 +76,7 @@ impl std::fmt::Debug for Sources {
 /// # Errors
 /// Everything about this node that cannot be planned, at once.
 pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDraft, Vec<Refusal>> {
-    let site = refusal::check(cluster, node)?;
+    let site = refusal::check(cluster, node, &sources.shape)?;
     let mut tree = Tree::new(node, sources);
     let firstboot = binary::lay(&site, sources, &mut tree);
     let kubelet_config = patched(&site, &mut tree, PatchTarget::KubeletConfiguration, kubelet::config(&site));
@@ -221,7 +224,7 @@ fn lay_balancer(site: &Site, tree: &mut Tree) {
 /// Static pods, in kubeadm's file names.
 fn lay_control_plane(site: &Site, tree: &mut Tree) {
     if encryption::wanted(site) {
-        let config = Contents::Template(encryption::config());
+        let config = Contents::Template(encryption::config(site));
         tree.file(encryption::path(site), Mode::PRIVATE, FileKind::Laid, config);
     }
     for (name, target, manifest) in [

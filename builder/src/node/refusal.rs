@@ -6,8 +6,9 @@ use crate::{
         feature_gates::{self, Effect},
         kubelet, scheduler, static_pod,
     },
-    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeKind, Patch, PatchTarget},
+    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeIdentity, NodeKind, Patch, PatchTarget},
     release::{self, Behaviour},
+    secrets::Shape,
 };
 use nodekiln_plan::{AbsPath, NodeName, Role};
 
@@ -44,7 +45,7 @@ impl Refusal {
 const LONGEST_FOLDER: usize = 3500;
 
 /// The site, if everything holds that the components build on.
-pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>, Vec<Refusal>> {
+pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node, shape: &'a Shape) -> Result<Site<'a>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut refuse = |refusal| refusals.push(refusal);
     for (field, folder) in
@@ -73,7 +74,7 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
     if node.kind == NodeKind::Pool {
         pool(cluster, node).into_iter().for_each(&mut refuse);
     }
-    let site = Site::new(cluster, node);
+    let site = Site::new(cluster, node, shape);
     if site.is_none() {
         let known = crate::release::Release::minors().join(", ");
         let message = format!("{} or {} is not supported", cluster.version, node.version);
@@ -86,6 +87,7 @@ pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node) -> Result<Site<'a>
             refusals.extend(of_release(&site));
             refusals.extend(addons(&site));
             refusals.extend(gates(&site));
+            refusals.extend(signer(&site));
             if refusals.is_empty() { Ok(site) } else { Err(refusals) }
         }
         _ => Err(refusals),
@@ -126,6 +128,19 @@ fn pool(cluster: &Cluster, node: &Node) -> Vec<Refusal> {
         refusals.push(refusal.hint("the Nodes of a pool are made by their kubelets: label them through the API"));
     }
     refusals
+}
+
+/// Machines that ask for their certificate where nobody signs it.
+fn signer(site: &Site) -> Option<Refusal> {
+    if !site.shape.external_ca || site.node.identity == NodeIdentity::Baked {
+        return None;
+    }
+    // A pool says nothing of its identity: it is the whole of it.
+    let field = if site.node.kind == NodeKind::Pool { "name" } else { "identity" };
+    let message = "it asks the cluster for a certificate by bootstrap token, and nothing in the cluster signs one: the \
+        cluster CA's key is not in the secrets";
+    let refusal = Refusal::new(site.node, field, message);
+    Some(refusal.hint("list the machines under `nodes` with `identity: baked`, or import the CA with its key"))
 }
 
 /// kubeadm's feature gates: those that mean nothing here, and one that contradicts what is built.

@@ -1,7 +1,7 @@
 //! `secrets.yaml` on disk: made once, mode 0600 from its first byte, never replaced by accident.
 
 use crate::{
-    cli::Failure,
+    cli::{Failure, Terminal},
     config::Cluster,
     secrets::{CaOptions, Secrets},
 };
@@ -9,7 +9,9 @@ use anyhow::{Context as _, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use nodekiln_plan::{Mode, Secret, Sha256};
 use std::{
+    fs::File,
     io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -44,9 +46,7 @@ pub fn create(path: &Path, secrets: &Secrets) -> io::Result<()> {
 /// # Errors
 /// Somebody else changed them in the meantime, or the file cannot be written.
 pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()> {
-    // Writers wait for each other here; whoever comes second finds another file under the name.
-    let file = std::fs::File::open(path)?;
-    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io::Error::from(error))?;
+    let lock = lock(path)?;
     let now = std::fs::read(path).map(Secret::new)?;
     if Secrets::parse(now.expose()).map(|now| now.fingerprint()).ok().as_ref() != Some(before) {
         return Err(io::Error::other("it was changed by somebody else in the meantime; run this again"));
@@ -56,18 +56,41 @@ pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()>
     Ok(())
 }
 
+/// Makes writers of the file at `path` wait for each other. It is the file itself that is locked: whoever waited for one
+/// that was replaced in the meantime waits for the new one.
+fn lock(path: &Path) -> io::Result<Flock<File>> {
+    loop {
+        let lock = Flock::lock(File::open(path)?, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        let (own, there) = (lock.metadata()?, path.metadata()?);
+        if (own.dev(), own.ino()) == (there.dev(), there.ino()) {
+            return Ok(lock);
+        }
+    }
+}
+
 /// Puts `secrets` in the place of those at `path`, which stay beside them under the name that is returned.
 ///
 /// # Errors
 /// Those of the file system. The old ones are whole then.
 pub fn replace(path: &Path, secrets: &Secrets) -> io::Result<PathBuf> {
+    let lock = lock(path)?;
     let old = std::fs::read(path).map(Secret::new)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".replaced-{}", &Sha256::of(old.expose()).to_string()[..12]));
     let kept = path.with_file_name(name);
     nodekiln_fs::replace_file(&kept, Mode::PRIVATE.bits(), old.expose())?;
     nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())?;
+    drop(lock);
     Ok(kept)
+}
+
+/// What to say of secrets that others than their owner may read or replace.
+fn readable_by_others(path: &Path, mode: u32) -> Option<String> {
+    let others = mode & 0o077;
+    (others != 0).then(|| {
+        let path = path.display();
+        format!("{path} has mode {:04o}: others than its owner can get at it; `chmod 600 {path}`", mode & 0o7777)
+    })
 }
 
 /// The time, for what is made now. `build` asks for it only when it has to make something.
@@ -80,16 +103,37 @@ pub fn now() -> Result<i64, Failure> {
     Ok(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Reads the secrets at `path`.
+/// Reads the secrets at `path`. Others who may read them are warned of: a copy or a checkout loses the mode, so that
+/// refusing them would only be worked around.
 ///
 /// # Errors
 /// A file that cannot be read, or whose contents are refused.
-pub fn open(path: &Path) -> Result<Secrets, Failure> {
+pub fn open(path: &Path, terminal: &Terminal) -> Result<Secrets, Failure> {
     let shown = path.display();
     let bytes = std::fs::read(path).map(nodekiln_plan::Secret::new);
+    if let Ok(about) = path.metadata()
+        && let Some(words) = readable_by_others(path, about.permissions().mode())
+    {
+        terminal.warn(words);
+    }
     let bytes = bytes.with_context(|| format!("reading {shown}")).map_err(Failure::Environment)?;
     Secrets::parse(bytes.expose()).map_err(|findings| {
         let lines: Vec<String> = findings.0.iter().map(|finding| format!("{shown}:{finding}")).collect();
         Failure::Input(anyhow!("{}", lines.join("\nerror: ")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes() {
+        let said = |mode| readable_by_others(Path::new("s.yaml"), mode);
+        assert_eq!([0o100600, 0o100400, 0o100700].map(said), [None, None, None]);
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o610] {
+            let words = format!("s.yaml has mode {mode:04o}: others than its owner can get at it; `chmod 600 s.yaml`");
+            assert_eq!(said(0o100000 | mode), Some(words));
+        }
+    }
 }

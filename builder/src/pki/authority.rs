@@ -2,14 +2,15 @@
 
 use crate::{
     component::{apiserver, haproxy},
-    config::{Algorithm, Cluster, LoadBalancer},
+    config::{Cluster, LoadBalancer},
     draft::{Blob, Leaf, LeafForm, Part, Row, Shared, TokenForm},
     pki::{
-        certificate::{CaError, CertificateError, Signer, Subject, Validity},
-        derive::Deriver,
+        certificate::{self, CaCertificate, CaError, CertificateError, Signer, Validity},
         external::{ExternalEtcd, ExternalEtcdError},
         key::KeyPair,
+        keyring::{self, Keyring},
         kubeconfig::{self, Credentials},
+        outside::{Lacking, Outside, OutsideError},
         pem,
         scan::Needles,
         table::{self, Ca, CommonName, KeyId, Scope, Spec, TABLE},
@@ -54,18 +55,12 @@ pub enum OpenError {
         /// notAfter of the CA.
         end: i64,
     },
-    /// An external CA: there is no key to sign with.
-    #[error(
-        "the {} CA has no key: these certificates cannot be issued: {}; import it with its key (`nodekiln secrets \
-         import`)",
-        .ca.name(), list(.leaves)
-    )]
-    External {
-        /// Which CA.
-        ca: Ca,
-        /// What it would sign.
-        leaves: Vec<String>,
-    },
+    /// CAs that sign elsewhere, and have not signed all that they have to. Displayed one to a line.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
+    External(Vec<Lacking>),
+    /// See [`OutsideError`].
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     /// The user's own files for etcd.
     #[error(transparent)]
     ExternalEtcd(#[from] ExternalEtcdError),
@@ -89,16 +84,12 @@ pub enum IssueError {
     /// A certificate of a CA that the cluster does not use.
     #[error("the certificate `{0}` has no use in this cluster: its CA is somebody else's")]
     Unused(&'static str),
+    /// A value that the secrets lack: the draft was planned for others.
+    #[error("the secrets have no {0:?}, which the draft asks for")]
+    NoValue(Shared),
     /// A token that the secrets lack, or an end of one that never ends.
     #[error("there is no bootstrap token for `{0}`, or it never ends where an end is asked for")]
     Token(NodeName),
-}
-
-/// The first of them, and how many more there are.
-fn list(names: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
-    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }
 
 fn date(seconds: i64) -> String {
@@ -146,11 +137,9 @@ impl Issued {
 pub struct Authority {
     signers: BTreeMap<Ca, Signer>,
     bundles: BTreeMap<Ca, Value>,
-    deriver: Deriver,
-    /// Keys of this generation that are kept, not derived.
-    kept_keys: BTreeMap<(Row, Option<NodeName>), KeyPair>,
-    /// The algorithm of each row's keys.
-    algorithms: BTreeMap<Row, Algorithm>,
+    keyring: Keyring,
+    /// Certificates of this generation that CAs elsewhere have signed, DER; all that the cluster needs are there and fit.
+    given: BTreeMap<(Row, Option<NodeName>), Vec<u8>>,
     generation: u64,
     validity: Validity,
     /// Latest notBefore and earliest notAfter of the signing CAs.
@@ -238,9 +227,12 @@ impl Authority {
             }
             let first = pairs.first().expect("secrets hold a certificate of every CA");
             let Some(key) = &first.key else {
-                let leaves = table::leaves(cluster).into_iter().filter(|(row, _)| table::spec(*row).issuer == ca);
-                let leaves = leaves.map(|(row, node)| KeyId::Leaf(row, node).to_string()).collect();
-                return Err(OpenError::External { ca, leaves });
+                // Its key is nowhere here, but known where it turns up.
+                let outside = CaCertificate::parse(&first.certificate).map_err(|error| OpenError::Ca { ca, error })?;
+                keys.insert(Sha256::of(&outside.spki), KeyId::Ca(ca));
+                ca_validity.not_before = ca_validity.not_before.max(outside.validity.not_before);
+                ca_validity.not_after = ca_validity.not_after.min(outside.validity.not_after);
+                continue;
             };
             let signer = Signer::open(&first.certificate, key.clone()).map_err(|error| OpenError::Ca { ca, error })?;
             let end = signer.validity().not_after;
@@ -253,6 +245,10 @@ impl Authority {
             ca_validity.not_before = ca_validity.not_before.max(signer.validity().not_before);
             ca_validity.not_after = ca_validity.not_after.min(end);
             signers.insert(ca, signer);
+        }
+        let lacking = Outside::open(secrets, cluster)?.lacking(secrets)?;
+        if !lacking.is_empty() {
+            return Err(OpenError::External(lacking));
         }
         keys.insert(secrets.service_account.spki_sha256(), KeyId::ServiceAccount);
         let external_etcd = cluster.external_etcd.as_ref().map(ExternalEtcd::read).transpose()?;
@@ -269,19 +265,18 @@ impl Authority {
             .collect();
         let encryption: Vec<Secret> = secrets.encryption.iter().map(|key| key.key.clone()).collect();
         let needles = Needles::new(
-            (encryption.iter().map(|key| (KeyId::Encryption, key)))
+            ((0..).map(KeyId::Encryption).zip(&encryption))
                 .chain(tokens.iter().map(|(owner, open)| (KeyId::Token(owner.clone()), &open.token.secret)))
                 .map(|(id, secret)| (id, secret.expose())),
         );
         let mut authority = Self {
             signers,
             bundles,
-            deriver: Deriver::new(&secrets.leaf_seed, secrets.generation),
-            kept_keys: (secrets.leaf_keys.iter())
+            keyring: Keyring::new(secrets, cluster),
+            given: (secrets.certificates.iter())
                 .filter(|((_, _, generation), _)| *generation == secrets.generation)
-                .map(|((row, node, _), key)| ((*row, node.clone()), key.clone()))
+                .map(|((row, node, _), der)| ((*row, node.clone()), der.clone()))
                 .collect(),
-            algorithms: TABLE.iter().map(|spec| (spec.row, table::algorithm(spec.row, cluster))).collect(),
             generation: secrets.generation,
             validity,
             ca_validity,
@@ -346,7 +341,7 @@ impl Authority {
         self.node_keys.get_or_init(|| {
             let own = |spec: &'static Spec| {
                 // Nodes have only the leaves of their duties: where a key is kept there may be none.
-                let key = |node: &NodeName| self.key(spec, Some(node)).ok().map(|key| key.spki_sha256());
+                let key = |node: &NodeName| self.keyring.key(spec, Some(node)).ok().map(|key| key.spki_sha256());
                 let nodes = self.nodes.iter();
                 nodes.filter_map(move |node| Some((key(node)?, KeyId::Leaf(spec.row, Some(node.clone())))))
             };
@@ -357,7 +352,8 @@ impl Authority {
     /// Symmetric keys and bootstrap tokens' secret halves: no public half tells them.
     pub fn symmetric_keys(&self) -> Vec<(KeyId, &[u8])> {
         let tokens = self.tokens.iter().map(|(owner, open)| (KeyId::Token(owner.clone()), open.token.secret.expose()));
-        self.encryption.iter().map(|key| (KeyId::Encryption, key.expose())).chain(tokens).collect()
+        let encryption = (0..).map(KeyId::Encryption).zip(self.encryption.iter().map(Secret::expose));
+        encryption.chain(tokens).collect()
     }
 
     /// The same, to be searched for.
@@ -382,7 +378,8 @@ impl Authority {
         let Self {
             signers: _,
             bundles,
-            deriver: _,
+            keyring: Keyring { deriver: _, kept: _, algorithms },
+            given: _,
             generation,
             validity,
             ca_validity,
@@ -395,8 +392,6 @@ impl Authority {
             large: _,
             nodes: _,
             node_keys: _,
-            kept_keys: _,
-            algorithms,
             external_etcd,
         } = self;
         let external_etcd = external_etcd.as_ref().map(ExternalEtcd::digest);
@@ -418,13 +413,14 @@ impl Authority {
 
     /// The name under which `node`'s configuration with this digest is published.
     pub fn served_name(&self, node: &NodeName, digest: &Sha256) -> String {
-        self.deriver.served_name(node, digest)
+        self.keyring.deriver.served_name(node, digest)
     }
 
     /// Every key of the cluster but those of single nodes.
     pub fn key_ids(&self) -> Vec<KeyId> {
         let mut ids: Vec<_> = Ca::ALL.map(KeyId::Ca).into();
-        ids.extend([KeyId::ServiceAccount, KeyId::Encryption]);
+        ids.push(KeyId::ServiceAccount);
+        ids.extend((0..).map(KeyId::Encryption).zip(&self.encryption).map(|(id, _)| id));
         ids.extend(self.leaves.keys().map(|&row| KeyId::Leaf(row, None)));
         ids.extend(self.tokens.keys().cloned().map(KeyId::Token));
         ids.extend(self.external_etcd.as_ref().and_then(ExternalEtcd::spki).map(|_| KeyId::ExternalEtcd));
@@ -479,6 +475,11 @@ impl Authority {
         self.token(owner)?.form(form).ok_or_else(|| IssueError::Token(owner.clone()))
     }
 
+    /// Whether the secrets have this value: a draft that was planned for others may ask for one that they lack.
+    pub(crate) fn has(&self, shared: Shared) -> bool {
+        self.shared.contains_key(&shared)
+    }
+
     pub(crate) fn shared(&self, shared: Shared) -> &SharedValue {
         &self.shared[&shared]
     }
@@ -489,26 +490,23 @@ impl Authority {
     /// See [`IssueError`].
     pub(crate) fn issue(&self, leaf: &Leaf) -> Result<Issued, IssueError> {
         let spec = table::spec(leaf.row);
-        let common_name = match (spec.scope, &leaf.node, spec.common_name) {
-            (Scope::Node, None, _) => return Err(IssueError::Scope(spec.name, "for a node")),
-            (Scope::Shared, Some(_), _) => return Err(IssueError::Scope(spec.name, "for all nodes, not for one")),
-            (_, _, CommonName::Fixed(name)) => name.to_owned(),
-            (_, None, CommonName::Node(_)) => return Err(IssueError::Scope(spec.name, "for a node")),
-            (_, Some(node), CommonName::Node(prefix)) => format!("{prefix}{node}"),
-        };
+        let common_name = keyring::common_name(leaf)?;
         if leaf.sans.is_empty()
             && let Some(issued) = self.leaves.get(&leaf.row)
         {
             return Ok(issued.clone());
         }
-        let key = self.key(spec, leaf.node.as_ref())?;
-        let signer = self.signers.get(&spec.issuer).ok_or(IssueError::Unused(spec.name))?;
-        let subject =
-            Subject { common_name: &common_name, organization: spec.organization, sans: &leaf.sans, usage: spec.usage };
-        // Not before its CA: one that is imported may be younger than the leaves are backdated.
-        let not_before = self.validity.not_before.max(signer.validity().not_before);
-        let validity = Validity { not_before, ..self.validity };
-        let der = signer.issue(&subject, &key, validity).map_err(|error| IssueError::Certificate(spec.name, error))?;
+        let key = self.keyring.key(spec, leaf.node.as_ref())?;
+        let (der, validity) = match self.signers.get(&spec.issuer) {
+            Some(signer) => {
+                // Not before its CA: one that is imported may be younger than the leaves are backdated.
+                let not_before = self.validity.not_before.max(signer.validity().not_before);
+                let validity = Validity { not_before, ..self.validity };
+                let issued = signer.issue(&keyring::subject(leaf, &common_name), &key, validity);
+                (issued.map_err(|error| IssueError::Certificate(spec.name, error))?, validity)
+            }
+            None => self.given(leaf).ok_or(IssueError::Unused(spec.name))?,
+        };
         Ok(Issued {
             certificate: Value::new(pem::encode_secret(pem::CERTIFICATE, &der)),
             key: Value::new(key.private_pem()),
@@ -517,14 +515,11 @@ impl Authority {
         })
     }
 
-    /// The key of a leaf: derived, or kept where it cannot be.
-    fn key(&self, spec: &Spec, node: Option<&NodeName>) -> Result<KeyPair, IssueError> {
-        let algorithm = self.algorithms[&spec.row];
-        let kept = || {
-            let key = self.kept_keys.get(&(spec.row, node.cloned()));
-            key.filter(|key| key.algorithm() == Some(algorithm)).cloned()
-        };
-        self.deriver.leaf(spec, node, algorithm).or_else(kept).ok_or(IssueError::NoKey(spec.name))
+    /// A certificate that a CA elsewhere has signed, and its span.
+    fn given(&self, leaf: &Leaf) -> Option<(Vec<u8>, Validity)> {
+        let der = self.given.get(&(leaf.row, leaf.node.clone()))?;
+        let validity = certificate::validity(der)?;
+        Some((der.clone(), validity))
     }
 
     /// `bytes` as contents: large ones are copied once, however many nodes have them.
@@ -552,21 +547,24 @@ fn shared_values(
     signers: &BTreeMap<Ca, Signer>,
     bundles: &BTreeMap<Ca, Value>,
 ) -> BTreeMap<Shared, SharedValue> {
-    let ca_key = signers[&Ca::Kubernetes].key();
+    let ca_key = signers.get(&Ca::Kubernetes).map(|signer| (Shared::CaKey, signer.key()));
     let service_account = &secrets.service_account;
-    let encryption = &secrets.encryption.first().expect("secrets hold an encryption key").key;
+    let encryption = (0..)
+        .map(Shared::EncryptionKey)
+        .zip(&secrets.encryption)
+        .map(|(shared, key)| (shared, (Value::new(key.key.clone()), Some(Sha256::of(key.key.expose())))));
     let public = |key: &KeyPair| Value::new(key.public_pem());
     let private = |key: &KeyPair| (Value::new(key.private_pem()), Some(key.spki_sha256()));
     [
         (Shared::Ca, (bundles[&Ca::Kubernetes].clone(), None)),
-        (Shared::CaKey, private(ca_key)),
         (Shared::FrontProxyCa, (bundles[&Ca::FrontProxy].clone(), None)),
         (Shared::EtcdCa, (bundles[&Ca::Etcd].clone(), None)),
         (Shared::ServiceAccountKey, private(service_account)),
         (Shared::ServiceAccountPublicKey, (public(service_account), None)),
-        (Shared::EncryptionKey, (Value::new(encryption.clone()), Some(Sha256::of(encryption.expose())))),
     ]
     .into_iter()
+    .chain(encryption)
+    .chain(ca_key.map(|(shared, key)| (shared, private(key))))
     .map(|(shared, (value, key))| {
         let base64 = Secret::from(STANDARD.encode(value.bytes.expose()));
         (shared, SharedValue { value, base64, key })

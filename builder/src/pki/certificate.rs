@@ -20,8 +20,12 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 mod ca;
+mod given;
+mod request;
 
 pub use ca::{CaCertificate, CaDoubt, CaError};
+pub use given::{GivenError, accept};
+pub use request::request;
 
 /// How long before its start a certificate is valid already: clocks may be wrong by as much.
 pub const BACKDATE: i64 = 24 * 60 * 60;
@@ -44,6 +48,13 @@ impl Validity {
         (not_before < not_after && year(not_before)? >= 1950 && year(not_after)? <= 9999)
             .then_some(Self { not_before, not_after })
     }
+}
+
+/// The span of a certificate; `None` where it is none.
+pub fn validity(der: &[u8]) -> Option<Validity> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    Some(Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() })
 }
 
 /// What a leaf certificate says.
@@ -150,28 +161,7 @@ impl Signer {
     /// # Errors
     /// A name that no certificate can hold.
     pub fn issue(&self, subject: &Subject<'_>, key: &KeyPair, validity: Validity) -> Result<Vec<u8>, CertificateError> {
-        let mut params = params(subject.common_name, subject.organization, validity)?;
-        for san in subject.sans {
-            params.subject_alt_names.push(match san {
-                San::Ip(ip) => SanType::IpAddress(*ip),
-                San::Dns(name) => {
-                    let ascii = name.as_str().try_into().map_err(|_| CertificateError::Name(name.clone()))?;
-                    SanType::DnsName(ascii)
-                }
-            });
-        }
-        // Critical CA:FALSE and a subject key identifier; `NoCa` would write neither.
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // As kubeadm, which adds it to EC keys too, where it means nothing (RFC 8813 §3).
-        if key.is_rsa() {
-            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
-        }
-        params.extended_key_usages = match subject.usage {
-            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
-        };
+        let mut params = leaf_params(subject, key, validity)?;
         // Without the CA's there is nothing to name, and a guess would mislead verifiers.
         params.use_authority_key_identifier_extension = self.certificate.key_identifier.is_some();
         let draft = params.signed_by(&Public::of(key), &self.issuer).map_err(CertificateError::Encode)?;
@@ -206,6 +196,37 @@ pub fn self_signed(ca: Ca, key: &KeyPair, validity: Validity) -> Result<Vec<u8>,
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
     let draft = params.self_signed(&Public::of(key)).map_err(CertificateError::Encode)?;
     finish(draft.der(), None, key, key)
+}
+
+/// What all leaves have, whoever signs them.
+fn leaf_params(
+    subject: &Subject<'_>,
+    key: &KeyPair,
+    validity: Validity,
+) -> Result<CertificateParams, CertificateError> {
+    let mut params = params(subject.common_name, subject.organization, validity)?;
+    for san in subject.sans {
+        params.subject_alt_names.push(match san {
+            San::Ip(ip) => SanType::IpAddress(*ip),
+            San::Dns(name) => {
+                let ascii = name.as_str().try_into().map_err(|_| CertificateError::Name(name.clone()))?;
+                SanType::DnsName(ascii)
+            }
+        });
+    }
+    // Critical CA:FALSE and a subject key identifier; `NoCa` would write neither.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // As kubeadm, which adds it to EC keys too, where it means nothing (RFC 8813 §3).
+    if key.is_rsa() {
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+    }
+    params.extended_key_usages = match subject.usage {
+        Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+    };
+    Ok(params)
 }
 
 /// What all certificates have. The serial number is 0 until `finish`.

@@ -268,6 +268,9 @@ impl<'a> Filler<'a> {
     }
 
     fn take_shared(&mut self, shared: Shared, file: &DraftFile) -> Result<(), FillError> {
+        if !self.authority.has(shared) {
+            return Err(IssueError::NoValue(shared).into());
+        }
         if let (Some(key), Some(digest)) = (KeyId::of_shared(shared), self.authority.shared(shared).key) {
             self.take(key, digest, file)?;
         }

@@ -202,7 +202,7 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
             file("/etc/kubernetes/pki/enc.json", private, FileKind::Laid, {
                 Contents::Template(vec![
                     Part::Text("{\"secret\":\"".into()),
-                    Part::Base64(Shared::EncryptionKey),
+                    Part::Base64(Shared::EncryptionKey(0)),
                     Part::Text("\"}".into()),
                 ])
             }),

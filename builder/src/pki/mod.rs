@@ -12,7 +12,9 @@ mod fill;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod key;
+pub(crate) mod keyring;
 pub mod kubeconfig;
+pub mod outside;
 pub mod pem;
 pub mod scan;
 pub mod table;

@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 
 /// Label of a certificate.
 pub const CERTIFICATE: &str = "CERTIFICATE";
+/// Label of a request for one (PKCS#10).
+pub const CERTIFICATE_REQUEST: &str = "CERTIFICATE REQUEST";
 /// Label of a PKCS#8 private key.
 pub const PRIVATE_KEY: &str = "PRIVATE KEY";
 /// Label of a PKIX public key.

@@ -221,8 +221,8 @@ pub enum KeyId {
     Ca(Ca),
     /// The service-account key.
     ServiceAccount,
-    /// A key for encryption at rest.
-    Encryption,
+    /// A key for encryption at rest, by its place in the list: the first encrypts.
+    Encryption(u8),
     /// A leaf's key.
     Leaf(Row, Option<NodeName>),
     /// The bootstrap token of a pool, or of a node without baked identity.
@@ -236,7 +236,7 @@ impl KeyId {
     pub fn receivers(&self) -> &'static [Duty] {
         match self {
             // kube-controller-manager signs with it.
-            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption | KeyId::ExternalEtcd => {
+            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption(_) | KeyId::ExternalEtcd => {
                 CONTROL_PLANE
             }
             // Every leaf of theirs is made by the builder.
@@ -264,7 +264,7 @@ impl KeyId {
     pub fn custody(&self) -> Custody {
         match self {
             KeyId::Ca(Ca::Etcd | Ca::FrontProxy) => Custody::Output,
-            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption | KeyId::ExternalEtcd => {
+            KeyId::Ca(Ca::Kubernetes) | KeyId::ServiceAccount | KeyId::Encryption(_) | KeyId::ExternalEtcd => {
                 Custody::Kept
             }
             KeyId::Leaf(row, _) => spec(*row).custody,
@@ -278,7 +278,7 @@ impl KeyId {
         match shared {
             Shared::CaKey => Some(KeyId::Ca(Ca::Kubernetes)),
             Shared::ServiceAccountKey => Some(KeyId::ServiceAccount),
-            Shared::EncryptionKey => Some(KeyId::Encryption),
+            Shared::EncryptionKey(index) => Some(KeyId::Encryption(index)),
             Shared::Ca | Shared::FrontProxyCa | Shared::EtcdCa | Shared::ServiceAccountPublicKey => None,
         }
     }
@@ -291,7 +291,8 @@ impl fmt::Display for KeyId {
             KeyId::Ca(Ca::Etcd) => f.write_str("etcd-ca"),
             KeyId::Ca(Ca::FrontProxy) => f.write_str("front-proxy-ca"),
             KeyId::ServiceAccount => f.write_str("sa"),
-            KeyId::Encryption => f.write_str("encryption-at-rest"),
+            KeyId::Encryption(0) => f.write_str("encryption-at-rest"),
+            KeyId::Encryption(index) => write!(f, "encryption-at-rest/{}", u16::from(*index) + 1),
             KeyId::Leaf(row, None) => f.write_str(spec(*row).name),
             KeyId::Leaf(row, Some(node)) => write!(f, "{}/{node}", spec(*row).name),
             KeyId::Token(owner) => write!(f, "bootstrap-token/{owner}"),

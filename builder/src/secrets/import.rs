@@ -88,6 +88,27 @@ pub fn import<E>(
     Ok(Imported { secrets, notes, warnings })
 }
 
+/// The one certificate of a PEM file that a CA elsewhere sent, DER.
+///
+/// # Errors
+/// What else it is, in words.
+pub fn certificate(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "is not PEM: it is not even text (DER? `openssl x509 -inform DER` converts it)".to_owned())?;
+    let blocks = pem::blocks(text).map_err(|error| error.to_string())?;
+    match &blocks[..] {
+        [(label, der)] if label == pem::CERTIFICATE => Ok(der.to_vec()),
+        _ if blocks.iter().any(|(label, _)| label != pem::CERTIFICATE) => {
+            Err("holds something else than a certificate".to_owned())
+        }
+        _ => Err(format!(
+            "holds {} certificates, not one: an intermediate CA that signs has to be the CA in the secrets (`secrets \
+             import`, with its own issuer after it)",
+            blocks.len()
+        )),
+    }
+}
+
 /// The files of a CA: certificate and key.
 fn names(ca: Ca) -> (&'static str, &'static str) {
     match ca {

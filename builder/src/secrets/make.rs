@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use nodekiln_plan::Secret;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 /// Secrets that could not be made.
@@ -71,8 +71,7 @@ impl Secrets {
     ) -> Result<Self, NewError<E>> {
         // What `Secrets::parse` would not take back must not be written.
         Validity::starting(now, 0).ok_or(NewError::Validity)?;
-        let mut encryption_key = Zeroizing::new([0; 32]);
-        random(&mut encryption_key[..]).map_err(NewError::Random)?;
+        let key = new_encryption_key(random)?;
         let mut leaf_seed = Zeroizing::new([0; 32]);
         random(&mut leaf_seed[..]).map_err(NewError::Random)?;
         Ok(Self {
@@ -81,12 +80,10 @@ impl Secrets {
             renewed_at: now,
             authorities,
             service_account,
-            encryption: vec![EncryptionKey {
-                name: ENCRYPTION_KEY_NAME.to_owned(),
-                key: Secret::new(encryption_key.to_vec()),
-            }],
+            encryption: vec![EncryptionKey { name: ENCRYPTION_KEY_NAME.to_owned(), key, rotation: None }],
             tokens: BTreeMap::new(),
             leaf_keys: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             leaf_seed,
         })
     }
@@ -109,10 +106,11 @@ impl Secrets {
         mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<bool, NewError<E>> {
         let mut added = false;
+        let mut taken = self.token_ids();
         for (owner, _) in table::tokens(cluster) {
             if !self.tokens.contains_key(owner) {
-                let taken: Vec<&str> = self.tokens.values().map(Token::id).collect();
                 let token = Token::new(now, &taken, &mut random).map_err(NewError::Random)?;
+                taken.insert(token.id.clone());
                 self.tokens.insert(owner.clone(), token);
                 added = true;
             }
@@ -124,6 +122,11 @@ impl Secrets {
             added = true;
         }
         Ok(added)
+    }
+
+    /// The public halves of all tokens.
+    pub(super) fn token_ids(&self) -> BTreeSet<String> {
+        self.tokens.values().map(|token| token.id.clone()).collect()
     }
 
     /// Leaves of this generation whose key has to be kept and is not, or is of another size.
@@ -147,6 +150,15 @@ pub(super) fn new_ca<E>(
     let key = new_key(options.algorithm, random)?;
     let certificate = certificate::self_signed(ca, &key, validity).map_err(NewError::Certificate)?;
     Ok(CaEntry { certificate, key: Some(key), rotation: None })
+}
+
+/// A new key for encryption at rest.
+pub(super) fn new_encryption_key<E>(
+    random: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<Secret, NewError<E>> {
+    let mut key = Zeroizing::new([0; 32]);
+    random(&mut key[..]).map_err(NewError::Random)?;
+    Ok(Secret::new(key.to_vec()))
 }
 
 /// A new key.

@@ -10,19 +10,22 @@ pub mod import;
 mod make;
 mod parse;
 mod rotate;
+mod shape;
 pub mod show;
 mod token;
 mod tree;
 mod write;
 
 pub use make::{CaOptions, NewError};
-pub use rotate::{RotateError, RotationStep};
+pub use rotate::{EncryptionStep, RotateError, RotationStep};
+pub use shape::Shape;
 pub use token::Token;
 
 use crate::{
     draft::Row,
     pki::{
         key::KeyPair,
+        outside::Wanted,
         table::{self, Ca},
     },
 };
@@ -33,7 +36,8 @@ use zeroize::Zeroizing;
 /// The version of `secrets.yaml` that this crate reads and writes.
 pub const SECRETS_VERSION: u64 = 1;
 
-/// The name of the key for encryption at rest, which stands in the EncryptionConfiguration of control planes.
+/// The name of the first key for encryption at rest that a cluster has; rotation makes `key2` and so on. The API server
+/// stores it with all that it encrypts (`k8s:enc:PROVIDER:v1:NAME:`).
 pub const ENCRYPTION_KEY_NAME: &str = "key1";
 
 /// The secrets of one cluster, whole and consistent. `Debug` shows nothing secret; all of it is wiped on drop.
@@ -55,6 +59,8 @@ pub struct Secrets {
     pub(crate) tokens: BTreeMap<NodeName, Token>,
     /// RSA keys of leaves: they cannot be derived.
     pub(crate) leaf_keys: BTreeMap<LeafId, KeyPair>,
+    /// Certificates of leaves that CAs without a key here have signed, DER.
+    pub(crate) certificates: BTreeMap<LeafId, Vec<u8>>,
     /// All other leaf keys are derived from this.
     pub(crate) leaf_seed: Zeroizing<[u8; 32]>,
 }
@@ -70,12 +76,12 @@ pub(crate) struct CaEntry {
     pub(crate) rotation: Option<Rotation>,
 }
 
-/// A CA's part in its rotation.
+/// The part of a CA, or of a key for encryption at rest, in its rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rotation {
-    /// Trusted, and about to issue.
+    /// Trusted, and about to issue; a key that decrypts, and is about to encrypt.
     Next,
-    /// Trusted, and about to be dropped.
+    /// Trusted, or decrypts, and about to be dropped.
     Previous,
 }
 
@@ -89,6 +95,8 @@ pub(crate) struct EncryptionKey {
     pub(crate) name: String,
     /// 32 bytes.
     pub(crate) key: Secret,
+    /// Its part in a rotation that is under way.
+    pub(crate) rotation: Option<Rotation>,
 }
 
 /// Something wrong in `secrets.yaml`. Never tells a value.
@@ -150,6 +158,11 @@ impl Secrets {
         self.generation
     }
 
+    /// Keeps the certificate that a CA elsewhere has signed for `wanted`, DER; it has been found to fit.
+    pub fn keep_certificate(&mut self, wanted: &Wanted, der: Vec<u8>) {
+        self.certificates.insert(wanted.id(self.generation), der);
+    }
+
     /// Digest of everything in here: what a build depends on. It does not lead back: all of it is random.
     pub fn fingerprint(&self) -> Sha256 {
         let numbers = [
@@ -182,16 +195,25 @@ impl Secrets {
             let (row, generation) = (table::spec(*row).name.into(), generation.to_be_bytes().to_vec());
             [row, node.iter().map(NodeName::as_str).collect::<String>().into(), generation, key.pkcs8().to_vec()]
         });
-        let rotations = entries().map(|entry| match entry.rotation {
+        let part = |rotation: Option<Rotation>| match rotation {
             None => Vec::new(),
             Some(Rotation::Next) => b"next".to_vec(),
             Some(Rotation::Previous) => b"previous".to_vec(),
-        });
+        };
+        let rotations = entries().map(|entry| part(entry.rotation));
         let is_rotating = entries().any(|entry| entry.rotation.is_some());
-        let more: [(&str, Vec<Zeroizing<Vec<u8>>>); 3] = [
+        let encryption = self.encryption.iter().map(|key| part(key.rotation));
+        let is_changing = self.encryption.iter().any(|key| key.rotation.is_some());
+        let certificates = self.certificates.iter().flat_map(|((row, node, generation), der)| {
+            let (row, generation) = (table::spec(*row).name.into(), generation.to_be_bytes().to_vec());
+            [row, node.iter().map(NodeName::as_str).collect::<String>().into(), generation, der.clone()]
+        });
+        let more: [(&str, Vec<Zeroizing<Vec<u8>>>); 5] = [
             ("tokens", tokens.map(Zeroizing::new).collect()),
             ("leafKeys", keys.map(Zeroizing::new).collect()),
             ("rotations", rotations.filter(|_| is_rotating).map(Zeroizing::new).collect()),
+            ("leafCertificates", certificates.map(Zeroizing::new).collect()),
+            ("encryptionRotations", encryption.filter(|_| is_changing).map(Zeroizing::new).collect()),
         ];
         for (mark, values) in more.iter().filter(|(_, values)| !values.is_empty()) {
             parts.push(mark.as_bytes());

@@ -1,21 +1,24 @@
 //! `secrets.yaml` from text: every fault at once, with its place, without its value.
 
 use super::{
-    CaEntry, ENCRYPTION_KEY_NAME, EncryptionKey, Finding, LeafId, Rotation, SECRETS_VERSION, Secrets, Token,
+    CaEntry, EncryptionKey, Finding, LeafId, Rotation, SECRETS_VERSION, Secrets, Token,
     tree::{Node, Place, read},
     write::field,
 };
 use crate::pki::{
-    certificate::{CaCertificate, CaError, Signer, Validity},
+    certificate::{self, CaCertificate, CaError, Signer, Validity},
     key::KeyPair,
     pem,
     table::{Ca, Scope, TABLE},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nodekiln_plan::{NodeName, Secret, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
+
+/// So many keys for encryption at rest are read.
+const MOST_ENCRYPTION_KEYS: usize = 16;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Secrets, Vec<Finding>> {
     let root = read(bytes).map_err(|finding| vec![finding])?;
@@ -37,6 +40,13 @@ struct Fields<'a> {
     fields: BTreeMap<&'a str, &'a Place>,
 }
 
+/// An item of a list of leaves.
+struct Item<'a> {
+    place: &'a Place,
+    path: String,
+    fields: Fields<'a>,
+}
+
 struct Reader {
     findings: Vec<Finding>,
     /// Private keys seen, by public half, and where: no two may be the same.
@@ -49,7 +59,7 @@ impl Reader {
     }
 
     fn secrets(&mut self, root: &Place) -> Option<Secrets> {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 11] = [
             "version",
             "createdAt",
             "generation",
@@ -59,6 +69,7 @@ impl Reader {
             "serviceAccount",
             "encryptionKeys",
             "leafKeys",
+            "leafCertificates",
             "bootstrapTokens",
         ];
         let fields = self.fields(root, "", &KEYS)?;
@@ -85,6 +96,7 @@ impl Reader {
         let service_account = self.service_account(&fields);
         let encryption = self.encryption(&fields);
         let leaf_keys = self.leaf_keys(&fields);
+        let certificates = self.certificates(&fields);
         let tokens = self.tokens(&fields);
         Some(Secrets {
             created_at: created_at?,
@@ -94,6 +106,7 @@ impl Reader {
             service_account: service_account?,
             encryption: encryption?,
             leaf_keys,
+            certificates,
             tokens,
             leaf_seed: leaf_seed?,
         })
@@ -137,21 +150,7 @@ impl Reader {
     fn ca_entry(&mut self, place: &Place, path: &str) -> Option<CaEntry> {
         let fields = self.fields(place, path, &["certificate", "key", "rotation"])?;
         let certificate = self.pem(&fields, "certificate", pem::CERTIFICATE);
-        let rotation = match fields.fields.contains_key("rotation").then(|| self.text(&fields, "rotation")) {
-            None => None,
-            Some(text) => match text?.1 {
-                "next" => Some(Rotation::Next),
-                "previous" => Some(Rotation::Previous),
-                _ => {
-                    self.add(
-                        fields.fields["rotation"],
-                        &format!("{path}.rotation"),
-                        "is neither `next` nor `previous`",
-                    );
-                    return None;
-                }
-            },
-        };
+        let rotation = self.rotation(&fields)?;
         let key = match fields.fields.contains_key("key") {
             true => Some(self.private_key(&fields, "key")?),
             false => None,
@@ -175,45 +174,78 @@ impl Reader {
 
     /// None in a file whose keys are all derived.
     fn leaf_keys(&mut self, root: &Fields<'_>) -> BTreeMap<LeafId, KeyPair> {
-        const NAME: &str = "leafKeys";
         let mut keys = BTreeMap::new();
-        let items = match root.fields.contains_key(NAME) {
-            true => self.list(root, NAME).unwrap_or_default(),
-            false => return keys,
-        };
-        for (index, place) in items.iter().enumerate() {
-            let path = format!("{NAME}[{index}]");
-            let Some(fields) = self.fields(place, &path, &["row", "node", "generation", "key"]) else { continue };
-            let row = self.text(&fields, "row").and_then(|(place, name)| {
-                let found = TABLE.iter().find(|spec| spec.name == name);
-                if found.is_none() {
-                    self.add(place, &format!("{path}.row"), "is no certificate that nodekiln makes");
-                }
-                found
-            });
-            let node = match fields.fields.contains_key("node").then(|| self.text(&fields, "node")) {
-                None => None,
-                Some(None) => continue,
-                Some(Some((place, name))) => match name.parse::<NodeName>() {
-                    Ok(node) => Some(node),
-                    Err(_) => {
-                        self.add(place, &format!("{path}.node"), "is not the name of a node");
-                        continue;
-                    }
-                },
-            };
-            let (generation, key) = (self.number(&fields, "generation"), self.private_key(&fields, "key"));
-            let (Some(spec), Some(generation), Some(key)) = (row, generation, key) else { continue };
-            if node.is_some() != (spec.scope == Scope::Node) {
-                let scope = if node.is_some() { "has a `node`, but is shared by all" } else { "has no `node`" };
-                self.add(place, &path, scope);
-            } else if !key.is_rsa() {
+        for Item { place, path, fields } in self.items(root, "leafKeys", &["row", "node", "generation", "key"]) {
+            let (id, key) = (self.leaf_id(place, &path, &fields), self.private_key(&fields, "key"));
+            let (Some(id), Some(key)) = (id, key) else { continue };
+            if !key.is_rsa() {
                 self.add(fields.fields["key"], &format!("{path}.key"), "is not RSA: other keys are derived");
-            } else if keys.insert((spec.row, node, generation), key).is_some() {
+            } else if keys.insert(id, key).is_some() {
                 self.add(place, &path, "stands in the list twice");
             }
         }
         keys
+    }
+
+    /// None in a file whose CAs all have their keys. Whether they fit the cluster shows when it is opened.
+    fn certificates(&mut self, root: &Fields<'_>) -> BTreeMap<LeafId, Vec<u8>> {
+        let mut certificates = BTreeMap::new();
+        let known = ["row", "node", "generation", "certificate"];
+        for Item { place, path, fields } in self.items(root, "leafCertificates", &known) {
+            let id = self.leaf_id(place, &path, &fields);
+            let (Some(id), Some(der)) = (id, self.pem(&fields, "certificate", pem::CERTIFICATE)) else { continue };
+            if certificate::validity(&der).is_none() {
+                let path = format!("{path}.certificate");
+                self.add(fields.fields["certificate"], &path, "is not an X.509 certificate");
+            } else if certificates.insert(id, der.to_vec()).is_some() {
+                self.add(place, &path, "stands in the list twice");
+            }
+        }
+        certificates
+    }
+
+    /// The items of the list `name`, which need not be there.
+    fn items<'a>(&mut self, root: &Fields<'a>, name: &str, known: &[&str]) -> Vec<Item<'a>> {
+        let items = match root.fields.contains_key(name) {
+            true => self.list(root, name).unwrap_or_default(),
+            false => &[],
+        };
+        let read = |(index, place): (usize, &'a Place)| {
+            let path = format!("{name}[{index}]");
+            let fields = self.fields(place, &path, known)?;
+            Some(Item { place, path, fields })
+        };
+        items.iter().enumerate().filter_map(read).collect()
+    }
+
+    /// Row, node and generation.
+    fn leaf_id(&mut self, place: &Place, path: &str, fields: &Fields<'_>) -> Option<LeafId> {
+        let row = self.text(fields, "row").and_then(|(place, name)| {
+            let found = TABLE.iter().find(|spec| spec.name == name);
+            if found.is_none() {
+                self.add(place, &format!("{path}.row"), "is no certificate that nodekiln makes");
+            }
+            found
+        });
+        let node = match fields.fields.contains_key("node") {
+            false => None,
+            true => {
+                let (place, name) = self.text(fields, "node")?;
+                let node = name.parse::<NodeName>().ok();
+                if node.is_none() {
+                    self.add(place, &format!("{path}.node"), "is not the name of a node");
+                }
+                Some(node?)
+            }
+        };
+        let (spec, generation) = (row, self.number(fields, "generation"));
+        let (spec, generation) = (spec?, generation?);
+        if node.is_some() != (spec.scope == Scope::Node) {
+            let scope = if node.is_some() { "has a `node`, but is shared by all" } else { "has no `node`" };
+            self.add(place, path, scope);
+            return None;
+        }
+        Some((spec.row, node, generation))
     }
 
     fn service_account(&mut self, root: &Fields<'_>) -> Option<KeyPair> {
@@ -232,25 +264,62 @@ impl Reader {
 
     fn encryption(&mut self, root: &Fields<'_>) -> Option<Vec<EncryptionKey>> {
         let items = self.list(root, "encryptionKeys")?;
-        let mut keys: Vec<EncryptionKey> = Vec::new();
-        // The API server's configuration that nodes get has one key of this name.
-        if let Some(second) = items.get(1) {
-            self.add(second, "encryptionKeys[1]", "is a second key: rotation is not supported yet");
+        if let Some(place) = items.get(MOST_ENCRYPTION_KEYS) {
+            let path = format!("encryptionKeys[{MOST_ENCRYPTION_KEYS}]");
+            self.add(place, &path, format!("is one too many: {MOST_ENCRYPTION_KEYS} are enough for any rotation"));
         }
-        for (index, place) in items.iter().enumerate().take(1) {
+        let mut keys: Vec<EncryptionKey> = Vec::new();
+        for (index, place) in items.iter().enumerate().take(MOST_ENCRYPTION_KEYS) {
             let path = format!("encryptionKeys[{index}]");
-            let Some(fields) = self.fields(place, &path, &["name", "secret"]) else { continue };
+            let Some(fields) = self.fields(place, &path, &["name", "secret", "rotation"]) else { continue };
             let name = self.text(&fields, "name").map(|(place, text)| (place, text.to_owned()));
             let key = self.bytes32(&fields, "secret");
             let (Some((name_place, name)), Some(key)) = (name, key) else { continue };
-            // The name is part of all that is stored in etcd (`k8s:enc:PROVIDER:v1:NAME:`).
-            if name != ENCRYPTION_KEY_NAME {
-                let message = format!("is not `{ENCRYPTION_KEY_NAME}`: other names are not supported yet");
-                self.add(name_place, &format!("{path}.name"), message);
+            let Some(rotation) = self.rotation(&fields) else { continue };
+            // What the API server writes before all that it encrypts, and looks keys up by.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if name.is_empty() || name.len() > 63 || !name.bytes().all(plain) {
+                self.add(name_place, &format!("{path}.name"), "is not 1 to 63 letters, digits, `-`, `_` and `.`");
             }
-            keys.push(EncryptionKey { name, key: Secret::new(key.to_vec()) });
+            let key = Secret::new(key.to_vec());
+            if let Some(other) = keys.iter().position(|other| other.name == name) {
+                self.add(name_place, &format!("{path}.name"), format!("is the name of encryptionKeys[{other}] too"));
+            }
+            if let Some(other) = keys.iter().position(|other| other.key.expose() == key.expose()) {
+                let message = format!("is the same key as encryptionKeys[{other}].secret");
+                self.add(fields.fields["secret"], &format!("{path}.secret"), message);
+            }
+            let fault = match rotation {
+                Some(_) if index == 0 => Some("is the first and encrypts: it has no part in a rotation"),
+                Some(own) if keys.iter().any(|other| other.rotation.is_some_and(|known| known != own)) => {
+                    Some("is part of another step of the rotation than the one before it")
+                }
+                Some(Rotation::Next) if keys.iter().any(|other| other.rotation == Some(Rotation::Next)) => {
+                    Some("is a second key that is about to encrypt")
+                }
+                _ => None,
+            };
+            if let Some(fault) = fault {
+                self.add(place, &path, fault);
+            }
+            keys.push(EncryptionKey { name, key, rotation });
         }
         Some(keys)
+    }
+
+    /// The part in a rotation: none where nothing is said.
+    fn rotation(&mut self, fields: &Fields<'_>) -> Option<Option<Rotation>> {
+        if !fields.fields.contains_key("rotation") {
+            return Some(None);
+        }
+        match self.text(fields, "rotation")? {
+            (_, "next") => Some(Some(Rotation::Next)),
+            (_, "previous") => Some(Some(Rotation::Previous)),
+            (place, _) => {
+                self.add(place, &fields.child("rotation"), "is neither `next` nor `previous`");
+                None
+            }
+        }
     }
 
     /// None in a file without pools.
@@ -262,6 +331,7 @@ impl Reader {
             self.add(place, NAME, format!("is {}, not a mapping", place.value.kind()));
             return tokens;
         };
+        let mut owners: BTreeMap<String, NodeName> = BTreeMap::new();
         for (key, value) in entries {
             let Ok(owner) = key.value.parse::<NodeName>() else {
                 let message = "has a key that is not the name of a pool or node";
@@ -277,10 +347,13 @@ impl Reader {
                 self.add(value, &path, "is no bootstrap token: `id` has 6 and `secret` 16 characters of [a-z0-9]");
                 continue;
             };
-            if let Some((other, _)) = tokens.iter().find(|(_, other)| other.id == token.id) {
-                self.add(value, &path, format!("has the same `id` as {NAME}.{other}"));
-                continue;
-            }
+            match owners.entry(token.id.clone()) {
+                Entry::Occupied(other) => {
+                    self.add(value, &path, format!("has the same `id` as {NAME}.{}", other.get()));
+                    continue;
+                }
+                Entry::Vacant(slot) => slot.insert(owner.clone()),
+            };
             tokens.insert(owner, token);
         }
         tokens

@@ -1,6 +1,9 @@
-//! Renewal of leaves, and rotation of CAs in three builds.
+//! Renewal of leaves, and rotation of CAs and of the key for encryption at rest, each in three builds.
 
-use super::{CaOptions, NewError, Rotation, Secrets, Token, make::new_ca};
+use super::{
+    CaOptions, EncryptionKey, NewError, Rotation, Secrets, Token,
+    make::{new_ca, new_encryption_key},
+};
 use crate::pki::{certificate::Validity, table::Ca};
 
 /// A step of a CA's rotation. Every node is rebuilt with the output of one before the next is taken: a node that missed
@@ -12,6 +15,18 @@ pub enum RotationStep {
     /// The new CA issues, the old one is still trusted.
     Issue,
     /// The old one is dropped.
+    Drop,
+}
+
+/// A step of the rotation of the key for encryption at rest. Every control plane has the keys of one before the next is
+/// taken: API servers read what others have written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncryptionStep {
+    /// A new key decrypts, the old one still encrypts.
+    Add,
+    /// The new key encrypts, the old one still decrypts.
+    Use,
+    /// The old one is dropped: what it encrypted must have been written again.
     Drop,
 }
 
@@ -47,10 +62,11 @@ impl Secrets {
         Validity::starting(now, 0).ok_or(RotateError::Last)?;
         let generation = self.generation.checked_add(1).ok_or(RotateError::Last)?;
         let mut tokens = self.tokens.clone();
-        for owner in self.tokens.keys() {
-            let taken: Vec<&str> = self.tokens.values().chain(tokens.values()).map(Token::id).collect();
-            let token = Token::new(now, &taken, random).map_err(NewError::Random)?;
-            tokens.insert(owner.clone(), token);
+        // Also none that an old one has: both are in the cluster for a while.
+        let mut taken = self.token_ids();
+        for token in tokens.values_mut() {
+            *token = Token::new(now, &taken, random).map_err(NewError::Random)?;
+            taken.insert(token.id.clone());
         }
         self.tokens = tokens;
         self.start(generation);
@@ -61,6 +77,7 @@ impl Secrets {
     fn start(&mut self, generation: u64) {
         self.generation = generation;
         self.leaf_keys.clear();
+        self.certificates.clear();
     }
 
     /// The step that [`Secrets::rotate`] would take.
@@ -110,6 +127,51 @@ impl Secrets {
             self.start(generation);
         }
         self.authorities.insert(ca, entries);
+        Ok(step)
+    }
+
+    /// The step that [`Secrets::rotate_encryption`] would take.
+    pub fn next_encryption_step(&self) -> EncryptionStep {
+        let is = |rotation| self.encryption.iter().any(|key| key.rotation == Some(rotation));
+        match (is(Rotation::Next), is(Rotation::Previous)) {
+            (true, _) => EncryptionStep::Use,
+            (false, true) => EncryptionStep::Drop,
+            (false, false) => EncryptionStep::Add,
+        }
+    }
+
+    /// Takes the next step of the rotation of the key for encryption at rest. Leaves stay as they are.
+    ///
+    /// # Errors
+    /// The source of randomness failed. Nothing is changed then.
+    pub fn rotate_encryption<E>(
+        &mut self,
+        random: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<EncryptionStep, NewError<E>> {
+        let step = self.next_encryption_step();
+        let keys = &mut self.encryption;
+        match step {
+            EncryptionStep::Add => {
+                // A name that no key of this list ever had: the highest number of ours, and one more.
+                let number = |key: &EncryptionKey| key.name.strip_prefix("key")?.parse::<u32>().ok();
+                let last = keys.iter().filter_map(number).max().unwrap_or(0);
+                let key = new_encryption_key(random)?;
+                keys.push(EncryptionKey {
+                    name: format!("key{}", u64::from(last) + 1),
+                    key,
+                    rotation: Some(Rotation::Next),
+                });
+            }
+            EncryptionStep::Use => {
+                let next = keys.iter().position(|key| key.rotation == Some(Rotation::Next)).unwrap_or_default();
+                let next = keys.remove(next);
+                for key in keys.iter_mut() {
+                    key.rotation = Some(Rotation::Previous);
+                }
+                keys.insert(0, EncryptionKey { rotation: None, ..next });
+            }
+            EncryptionStep::Drop => keys.retain(|key| key.rotation != Some(Rotation::Previous)),
+        }
         Ok(step)
     }
 }

@@ -4,7 +4,7 @@ use super::{Rotation, Secrets, write};
 use crate::{
     config::Cluster,
     pki::{
-        certificate::{CaCertificate, Validity},
+        certificate::{self, CaCertificate, Validity},
         key::KeyPair,
         table::{self, Ca},
     },
@@ -33,11 +33,17 @@ pub struct Shown {
     pub authorities: BTreeMap<&'static str, Vec<ShownCa>>,
     /// The service-account key.
     pub service_account: ShownKey,
-    /// Names of the keys for encryption at rest.
-    pub encryption_keys: Vec<String>,
+    /// The keys for encryption at rest.
+    pub encryption_keys: Vec<ShownEncryption>,
     /// Keys that are kept because they cannot be derived.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaf_keys: Vec<ShownLeaf>,
+    /// How many certificates of CAs elsewhere are kept.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub leaf_certificates: usize,
+    /// When the first of them ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf_certificates_end: Option<String>,
     /// Bootstrap tokens, without their secret half.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bootstrap_tokens: Vec<ShownToken>,
@@ -75,6 +81,19 @@ pub struct ShownKey {
     pub algorithm: String,
     /// Digest of the public half.
     pub public_key: Sha256,
+}
+
+/// A key for encryption at rest.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShownEncryption {
+    /// Its name in the API server's configuration.
+    pub name: String,
+    /// `encrypts` (and decrypts) or `decrypts`.
+    pub state: &'static str,
+    /// `next` or `previous`: its part in a rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<&'static str>,
 }
 
 /// A key that is kept for a certificate.
@@ -121,7 +140,13 @@ impl Shown {
             fingerprint: secrets.fingerprint(),
             authorities: Ca::ALL.map(|ca| (write::field(ca), authorities(secrets, ca))).into(),
             service_account: key(&secrets.service_account),
-            encryption_keys: secrets.encryption.iter().map(|key| key.name.clone()).collect(),
+            encryption_keys: (secrets.encryption.iter().enumerate())
+                .map(|(index, key)| ShownEncryption {
+                    name: key.name.clone(),
+                    state: if index == 0 { "encrypts" } else { "decrypts" },
+                    rotation: key.rotation.map(part),
+                })
+                .collect(),
             leaf_keys: (secrets.leaf_keys.iter())
                 .map(|((row, node, generation), kept)| ShownLeaf {
                     row: table::spec(*row).name,
@@ -130,6 +155,11 @@ impl Shown {
                     key: key(kept),
                 })
                 .collect(),
+            leaf_certificates: secrets.certificates.len(),
+            leaf_certificates_end: (secrets.certificates.values())
+                .filter_map(|der| Some(certificate::validity(der)?.not_after))
+                .min()
+                .map(time),
             bootstrap_tokens: (secrets.tokens.iter())
                 .map(|(owner, token)| ShownToken {
                     owner: owner.clone(),
@@ -168,9 +198,16 @@ impl Shown {
         }
         line(format!("service-account key: {}", self.service_account.algorithm));
         line(format!("    public key  {}", self.service_account.public_key));
-        line(format!("encryption at rest: {}", self.encryption_keys.join(", ")));
+        let keys = self.encryption_keys.iter().map(|key| {
+            let rotation = key.rotation.map(|rotation| format!(", {rotation} in its rotation")).unwrap_or_default();
+            format!("{} ({}{rotation})", key.name, key.state)
+        });
+        line(format!("encryption at rest: {}", keys.collect::<Vec<_>>().join(", ")));
         if !self.leaf_keys.is_empty() {
             line(format!("leaf keys that are kept: {}", self.leaf_keys.len()));
+        }
+        if let Some(end) = &self.leaf_certificates_end {
+            line(format!("certificates of CAs elsewhere: {}, the first ends {end}", self.leaf_certificates));
         }
         for token in &self.bootstrap_tokens {
             let mut text = format!("bootstrap token of {}: {}, made {}", token.owner, token.id, token.created_at);
@@ -201,13 +238,22 @@ fn authorities(secrets: &Secrets, ca: Ca) -> Vec<ShownCa> {
                     _ => "trusted",
                 },
                 algorithm: entry.key.as_ref().map(KeyPair::algorithm_name),
-                rotation: entry.rotation.map(|rotation| match rotation {
-                    Rotation::Next => "next",
-                    Rotation::Previous => "previous",
-                }),
+                rotation: entry.rotation.map(part),
             })
         })
         .collect()
+}
+
+fn part(rotation: Rotation) -> &'static str {
+    match rotation {
+        Rotation::Next => "next",
+        Rotation::Previous => "previous",
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 fn key(key: &KeyPair) -> ShownKey {

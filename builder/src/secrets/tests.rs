@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{config::Algorithm, pki::certificate};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// 2026-01-31T12:00:00Z.
 pub(crate) const NOW: i64 = 1_769_860_800;
@@ -131,6 +132,10 @@ fn fingerprint_covers_all() {
     change(&|s| s.service_account = other.service_account.clone());
     change(&|s| s.encryption[0].name.push('x'));
     change(&|s| s.encryption[0].key = other.encryption[0].key.clone());
+    for rotation in [Rotation::Next, Rotation::Previous] {
+        change(&|s| s.encryption.push(EncryptionKey { rotation: Some(rotation), ..other.encryption[0].clone() }));
+    }
+    change(&|s| s.encryption.push(other.encryption[0].clone()));
     change(&|s| s.leaf_seed[31] ^= 1);
     let count = all.len();
     all.sort();
@@ -200,7 +205,20 @@ fn simple_refusals() {
             "- name: \"key1\"",
             "- name: \"Key 1\"",
             "\"Key 1\"",
-            "encryptionKeys[0].name is not `key1`: other names are not supported yet",
+            "encryptionKeys[0].name is not 1 to 63 letters, digits, `-`, `_` and `.`",
+        ),
+        ("- name: \"key1\"", "- name: \"\"", "\"\"", "encryptionKeys[0].name is not 1 to 63 letters"),
+        (
+            "- name: \"key1\"\n",
+            "- rotation: next\n  name: \"key1\"\n",
+            "- ^rotation: next",
+            "encryptionKeys[0] is the first and encrypts: it has no part in a rotation",
+        ),
+        (
+            "- name: \"key1\"\n",
+            "- rotation: soon\n  name: \"key1\"\n",
+            "soon",
+            "encryptionKeys[0].rotation is neither `next` nor `previous`",
         ),
         ("  secret: \"", "  secret: \"!", "\"!", "encryptionKeys[0].secret is not base64"),
         ("  secret: \"", "  secret: \"AAAA", "\"AAAA", "encryptionKeys[0].secret has 35 bytes, not 32"),
@@ -213,6 +231,81 @@ fn simple_refusals() {
         let found = findings(&bad);
         assert!(found.iter().any(|finding| finding.starts_with(&expected)), "{expected:?} not in {found:#?}");
     }
+}
+
+/// A list of keys for encryption at rest, and what is wrong with it. A file of one key, as all were once, is one too.
+#[test]
+fn lists_of_encryption_keys() {
+    let good = text(&fixture(1));
+    let start = good.find("- name: \"key1\"").unwrap();
+    let with = |keys: &[(&str, u8, &str)]| {
+        let items = keys.iter().map(|(name, byte, more)| {
+            let secret: Vec<u8> = (0..32).map(|i| i ^ byte).collect();
+            format!("- name: {name}\n  secret: {}\n{more}", STANDARD.encode(secret))
+        });
+        format!("{}{}", &good[..start], items.collect::<String>())
+    };
+    for keys in [
+        &[("key2", 2, ""), ("key1", 1, "  rotation: previous\n")][..],
+        &[("a.B_c-9", 2, ""), ("old", 1, ""), ("new", 3, "  rotation: next\n")],
+    ] {
+        let given = with(keys);
+        assert_eq!(findings(&given), [""; 0]);
+        let read = Secrets::parse(given.as_bytes()).unwrap();
+        assert_eq!(read.shape().encryption_keys, keys.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
+        let again = Secrets::parse(read.to_vec().expose()).unwrap();
+        assert_eq!((again.to_vec(), again.fingerprint()), (read.to_vec(), read.fingerprint()));
+    }
+    let many: Vec<_> = (0..17).map(|n| (format!("k{n}"), n)).collect();
+    let many: Vec<_> = many.iter().map(|(name, n)| (name.as_str(), *n, "")).collect();
+    for (keys, place, message) in [
+        (&[("a", 1, ""), ("a", 2, "")][..], "encryptionKeys[1].name", "is the name of encryptionKeys[0] too"),
+        (&[("a", 1, ""), ("b", 1, "")], "encryptionKeys[1].secret", "is the same key as encryptionKeys[0].secret"),
+        (
+            &[("a", 1, ""), ("b", 2, "  rotation: next\n"), ("c", 3, "  rotation: previous\n")],
+            "encryptionKeys[2]",
+            "is part of another step of the rotation than the one before it",
+        ),
+        (
+            &[("a", 1, ""), ("b", 2, "  rotation: next\n"), ("c", 3, "  rotation: next\n")],
+            "encryptionKeys[2]",
+            "is a second key that is about to encrypt",
+        ),
+        (&many, "encryptionKeys[16]", "is one too many: 16 are enough for any rotation"),
+    ] {
+        let found = findings(&with(keys));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].ends_with(&format!(": {place} {message}")), "{found:?}");
+    }
+    let none = format!("{} []\n", good[..start].trim_end());
+    assert!(findings(&none)[0].ends_with(": encryptionKeys is an empty list"), "{:?}", findings(&none));
+}
+
+/// Ten thousand pools, as long in the making as they are many.
+#[test]
+fn many_tokens() {
+    let mut cluster = crate::pki::fixture::cluster();
+    for number in 0..10_000 {
+        let mut pool = cluster.nodes[3].clone();
+        pool.name = format!("p{number}").parse().unwrap();
+        pool.identity = crate::config::NodeIdentity::BootstrapToken { ttl: None };
+        cluster.pools.push(pool);
+    }
+    let mut secrets = fixture(1);
+    assert!(secrets.complete(&cluster, NOW, fixed_random(2)).unwrap());
+    assert!(!secrets.lack(&cluster));
+    let before = secrets.token_ids();
+    secrets.renew(NOW + 1, &mut fixed_random(3)).unwrap();
+    let after = secrets.token_ids();
+    assert_eq!((before.len(), after.len(), before.intersection(&after).count()), (10_000, 10_000, 0));
+    let again = Secrets::parse(secrets.to_vec().expose()).unwrap();
+    assert_eq!(again.fingerprint(), secrets.fingerprint());
+    // Two with one public half are found among them.
+    let mut twice = secrets.clone();
+    let first = twice.tokens.values().next().unwrap().id.clone();
+    twice.tokens.values_mut().last().unwrap().id = first;
+    let found = findings(&text(&twice));
+    assert!(found.len() == 1 && found[0].ends_with("has the same `id` as bootstrapTokens.p0"), "{found:?}");
 }
 
 #[test]
@@ -432,11 +525,6 @@ fn two_pairs_in_a_list() {
     let again = Secrets::parse(text(&secrets).as_bytes()).unwrap();
     assert_eq!(again.to_vec(), secrets.to_vec());
     assert_eq!(again.authorities[&Ca::Etcd].len(), 2);
-    secrets.encryption.push(secrets.encryption[0].clone());
-    let found = findings(&text(&secrets));
-    assert_eq!(found.len(), 1);
-    assert!(found[0].ends_with("encryptionKeys[1] is a second key: rotation is not supported yet"), "{found:?}");
-    secrets.encryption.pop();
     let twice = secrets.authorities[&Ca::Etcd][0].clone();
     secrets.authorities.get_mut(&Ca::Etcd).unwrap()[1] = twice;
     let found = findings(&text(&secrets));

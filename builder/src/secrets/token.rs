@@ -4,7 +4,7 @@
 //! renewal: an old one stays good until its own end.
 
 use nodekiln_plan::Secret;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 use zeroize::Zeroizing;
 
 /// Letters of a token's identifier (kubernetes/cluster-bootstrap `BootstrapTokenPattern`: `[a-z0-9]{6}\.[a-z0-9]{16}`).
@@ -29,13 +29,13 @@ impl Token {
     /// A new one, made at `now`, with an identifier that is not among `taken`.
     pub(crate) fn new<E>(
         now: i64,
-        taken: &[&str],
+        taken: &BTreeSet<String>,
         random: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<Self, E> {
         loop {
             let id = letters::<ID, E>(random)?;
             let id = String::from_utf8_lossy(&id[..]).into_owned();
-            if !taken.contains(&id.as_str()) {
+            if !taken.contains(&id) {
                 let secret = Secret::new(letters::<SECRET, E>(random)?.to_vec());
                 return Ok(Self { id, secret, created_at: now });
             }
@@ -107,7 +107,7 @@ mod tests {
         let mut random = crate::secrets::tests::fixed_random(9);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..200 {
-            let token = Token::new(5, &[], &mut random).unwrap();
+            let token = Token::new(5, &BTreeSet::new(), &mut random).unwrap();
             let secret = std::str::from_utf8(token.secret.expose()).unwrap();
             assert_eq!(Token::from_parts(&token.id, secret, 5), Some(token.clone()));
             seen.extend(token.id.bytes().chain(secret.bytes()));
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn identifiers_are_not_given_twice() {
-        let first = Token::new(0, &[], &mut crate::secrets::tests::fixed_random(1)).unwrap();
-        let second = Token::new(0, &[first.id()], &mut crate::secrets::tests::fixed_random(1)).unwrap();
+        let first = Token::new(0, &BTreeSet::new(), &mut crate::secrets::tests::fixed_random(1)).unwrap();
+        let second = Token::new(0, &[first.id.clone()].into(), &mut crate::secrets::tests::fixed_random(1)).unwrap();
         assert_ne!(first.id, second.id);
     }
 

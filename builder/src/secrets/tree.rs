@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
-use serde_saphyr::{Error, Spanned};
+use serde_saphyr::{Budget, Error, Spanned};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -114,6 +114,18 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
+/// What a file of this size may hold: ten thousand nodes' certificates are more than the parser's own limits allow, and
+/// nothing is worth repeating by aliases.
+fn budget(bytes: usize) -> Budget {
+    let mut budget = Budget::default();
+    budget.max_nodes = (bytes / 2).clamp(budget.max_nodes, 4_000_000);
+    budget.max_events = bytes.clamp(budget.max_events, 16_000_000);
+    budget.max_total_scalar_bytes = budget.max_total_scalar_bytes.max(bytes);
+    budget.max_aliases = 100;
+    budget.max_anchors = 100;
+    budget
+}
+
 /// Reads one document.
 ///
 /// # Errors
@@ -123,6 +135,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Place, Finding> {
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
     options.strict_booleans = true;
+    options.budget = Some(budget(text.len()));
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let what = match error {

@@ -31,8 +31,9 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
     // Enough for all but very long lists of CAs: a copy left behind by growing would not be wiped.
     let pairs: usize = secrets.authorities.values().flatten().map(|entry| entry.certificate.len() * 2 + 4096).sum();
     let keys = (secrets.leaf_keys.len() + 1) * 4096;
+    let certificates: usize = secrets.certificates.values().map(|der| der.len() * 2 + 512).sum();
     let mut out = Vec::with_capacity(
-        HEADER.len() + 4096 + pairs + keys + (secrets.encryption.len() + secrets.tokens.len()) * 384,
+        HEADER.len() + 4096 + pairs + keys + certificates + (secrets.encryption.len() + secrets.tokens.len()) * 384,
     );
     let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
 
@@ -53,11 +54,7 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
                 text("    key: |\n");
                 block(&key.private_pem(), &mut text);
             }
-            match entry.rotation {
-                None => {}
-                Some(Rotation::Next) => text("    rotation: next\n"),
-                Some(Rotation::Previous) => text("    rotation: previous\n"),
-            }
+            rotation(entry.rotation, "    ", &mut text);
         }
     }
     text("serviceAccount:\n  privateKey: |\n");
@@ -70,6 +67,7 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
         text("  secret: \"");
         text(&base64(key.key.expose()));
         text("\"\n");
+        rotation(key.rotation, "  ", &mut text);
     }
     if !secrets.leaf_keys.is_empty() {
         text("# RSA keys of certificates: they cannot be derived from the seed.\nleafKeys:\n");
@@ -82,6 +80,17 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
         text(&format!("  generation: {generation}\n  key: |\n"));
         block(&key.private_pem(), &mut text);
     }
+    if !secrets.certificates.is_empty() {
+        text("# Certificates that CAs without a key here have signed.\nleafCertificates:\n");
+    }
+    for ((row, node, generation), der) in &secrets.certificates {
+        text(&format!("- row: {}\n", table::spec(*row).name));
+        if let Some(node) = node {
+            text(&format!("  node: {}\n", serde_json::Value::from(node.as_str())));
+        }
+        text(&format!("  generation: {generation}\n  certificate: |\n"));
+        block(&pem::encode_secret(pem::CERTIFICATE, der), &mut text);
+    }
     if !secrets.tokens.is_empty() {
         text("# Bootstrap tokens, by pool or node. Their lives count from when they were made.\nbootstrapTokens:\n");
     }
@@ -92,6 +101,16 @@ pub(super) fn render(secrets: &Secrets) -> Secret {
         text(&format!("\"\n    createdAt: \"{}\"\n", time(token.created_at)));
     }
     Secret::new(out)
+}
+
+/// The part in a rotation, where there is one.
+fn rotation(part: Option<Rotation>, indent: &str, text: &mut impl FnMut(&str)) {
+    let name = match part {
+        None => return,
+        Some(Rotation::Next) => "next",
+        Some(Rotation::Previous) => "previous",
+    };
+    text(&format!("{indent}rotation: {name}\n"));
 }
 
 /// PEM as the lines of a literal block.

@@ -10,7 +10,7 @@ use crate::{
     },
     pki::{Authority, fixture::authority},
     secrets::{
-        CaOptions, Secrets,
+        CaOptions, Secrets, Shape,
         tests::{NOW, fixed_random},
     },
 };
@@ -45,11 +45,17 @@ impl Source for Memory {
 impl Memory {
     /// What `build` writes for `cluster` of the tests' own keys.
     pub(crate) fn of(cluster: &Cluster) -> Self {
-        Self::built(cluster, authority(), false)
+        Self::made(cluster, authority(), Shape::default())
     }
 
-    fn built(cluster: &Cluster, authority: &Authority, tree: bool) -> Self {
-        let sources = fixture::sources();
+    /// What `build` writes for `cluster` with these secrets.
+    pub(crate) fn made(cluster: &Cluster, authority: &Authority, shape: Shape) -> Self {
+        Self::built(cluster, authority, shape, false)
+    }
+
+    fn built(cluster: &Cluster, authority: &Authority, shape: Shape, tree: bool) -> Self {
+        let mut sources = fixture::sources();
+        sources.shape = shape;
         let built = Built {
             cluster,
             sources: &sources,
@@ -176,7 +182,7 @@ impl Kit {
 
     /// What `build --tree` writes.
     pub(crate) fn output(&self) -> Memory {
-        Memory::built(&self.cluster, &self.authority(), true)
+        Memory::built(&self.cluster, &self.authority(), Shape::default(), true)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         manifest::{FileRow, MANIFEST, Manifest},
         placement::{self, Known, PLACEMENT, Placement, Searched, Violation},
     },
-    pki::{KeyId, scan::Needles, table::Holder},
+    pki::{Ca, KeyId, scan::Needles, table::Holder},
 };
 use nodekiln_payload::Verification;
 use nodekiln_plan::{NodeName, Secret, Sha256};
@@ -28,6 +28,7 @@ pub(super) fn all(
     let mut symmetric: Vec<(KeyId, Secret)> = Vec::new();
     let bundle = if is_there(source, "ca.crt") { Some(source.read("ca.crt")?) } else { None };
     let mut ends: BTreeSet<i64> = BTreeSet::new();
+    let mut signs = false;
     let mut generations: BTreeMap<u64, &NodeName> = BTreeMap::new();
     // What is known of all nodes tells whose the keys of each are: the payloads are read once for the one and once for
     // the other, so that no two of them are in memory at a time.
@@ -47,6 +48,7 @@ pub(super) fn all(
                 found
                     .add(&read.file, format!("is of generation {own} of the certificates, {of} of generation {other}"));
             }
+            signs |= material.keys.iter().any(|key| key.id == Some(KeyId::Ca(Ca::Kubernetes)));
             ends.extend(material.identities().filter(|c| c.name.is_some()).map(|c| c.not_after));
             node::chains(plan, &material, &read.file, found);
             node::strangers(plan, &material, &read.file, found);
@@ -68,6 +70,10 @@ pub(super) fn all(
             }
         }
     }
+    // A CA elsewhere gives each certificate a life of its own.
+    if !signs {
+        ends.clear();
+    }
     for path in served {
         found.add(&path, "is served, but no payload asks for it");
     }
@@ -82,7 +88,8 @@ pub(super) fn all(
 struct Cluster<'a> {
     /// ca.crt.
     bundle: Option<&'a Secret>,
-    /// When the nodes' own certificates end: all of them at once in a whole output, for they are of one generation.
+    /// When the nodes' own certificates end: all of them at once in a whole output, for they are of one generation. Empty
+    /// where that says nothing.
     ends: &'a BTreeSet<i64>,
 }
 

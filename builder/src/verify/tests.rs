@@ -4,8 +4,11 @@ use super::{
 };
 use crate::{
     draft::Shared,
-    output::folder::{Entry, EntryKind},
-    pki::fixture::authority,
+    output::{
+        folder::{Entry, EntryKind},
+        placement::{PLACEMENT, Placement},
+    },
+    pki::{Authority, fixture::authority},
 };
 use nodekiln_payload::{NodeTree, TreeFile};
 use nodekiln_plan::{Mode, NodePlan, Secret, Sha256};
@@ -26,6 +29,31 @@ fn what_was_built_is_sound() {
         let report = verify(&output).unwrap();
         assert_eq!((report.nodes, report.files), (3, output.files.len() - 1));
         assert_eq!(report.boot_before, Some(output.manifest().nodes[0].boot_before));
+    }
+}
+
+/// In the middle of a rotation, too: each key is told apart, and the output says what it was made of.
+#[test]
+fn two_keys_for_encryption_at_rest() {
+    let cluster = cluster("flatcar");
+    let mut secrets = crate::secrets::tests::fixture(1);
+    for names in [&["key1", "key2"], &["key2", "key1"]] {
+        secrets.rotate_encryption(&mut crate::secrets::tests::fixed_random(7)).unwrap();
+        let authority = Authority::open(&secrets, &cluster).unwrap();
+        let output = Memory::made(&cluster, &authority, secrets.shape());
+        assert_eq!(findings(&output), [""; 0]);
+        let side = crate::diff::OutputSide::open(&output).unwrap();
+        assert_eq!(side.shape().unwrap(), secrets.shape());
+        assert_eq!(secrets.shape().encryption_keys, names);
+        let placement: Placement = serde_json::from_slice(&output.files[PLACEMENT]).unwrap();
+        for key in ["encryption-at-rest", "encryption-at-rest/2"] {
+            assert_eq!(placement.keys[key], ["cp1".parse().unwrap()], "{key}");
+        }
+        let digests: std::collections::BTreeSet<_> = (placement.nodes[&"cp1".parse().unwrap()].iter())
+            .filter(|held| held.key.starts_with("encryption-at-rest"))
+            .map(|held| held.spki)
+            .collect();
+        assert_eq!(digests, secrets.encryption.iter().map(|key| Sha256::of(key.key.expose())).collect());
     }
 }
 

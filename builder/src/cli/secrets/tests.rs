@@ -41,6 +41,11 @@ impl Folder {
         Secrets::RotateCa(RotateCa { cas, file, secrets: None }).run(&Terminal::new(true))
     }
 
+    fn rotate_encryption(&self, rewritten: bool) -> Result<(), Failure> {
+        let secrets = self.file("secrets.yaml");
+        Secrets::RotateEncryption(RotateEncryption { secrets, rewritten }).run(&Terminal::new(true))
+    }
+
     fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.0.path())
             .unwrap()
@@ -99,6 +104,58 @@ fn renewing_and_rotating() {
     assert!(Ca::ALL.iter().all(|ca| secrets.next_step(*ca) == RotationStep::Trust));
     assert!(secrets.authorities.values().all(|entries| entries.len() == 1));
     assert_eq!(folder.names(), ["cluster.yaml", "secrets.yaml"], "nothing is left behind");
+}
+
+/// A key that something may still be encrypted with is not dropped without a word.
+#[test]
+fn rotating_encryption() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let names = || folder.secrets().shape().encryption_keys;
+    let says = |result: Result<(), Failure>, words: &str| {
+        let Err(Failure::Input(error)) = result else { panic!("not refused: {words}") };
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    says(folder.rotate_encryption(true), "--rewritten: no key is about to be dropped");
+    assert_eq!(names(), ["key1"]);
+    folder.rotate_encryption(false).unwrap();
+    assert_eq!(names(), ["key1", "key2"]);
+    folder.rotate_encryption(false).unwrap();
+    assert_eq!(names(), ["key2", "key1"]);
+    says(folder.rotate_encryption(false), "whatever it alone can read is lost");
+    assert_eq!(names(), ["key2", "key1"]);
+    folder.rotate_encryption(true).unwrap();
+    assert_eq!(names(), ["key2"]);
+}
+
+/// Importers at the same time: each keeps what it replaces, so that nothing is lost.
+#[test]
+fn two_imports_at_once() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let path = folder.file("secrets.yaml");
+    let first = folder.secrets().to_vec();
+    let all: Vec<State> = (10..18).map(crate::secrets::tests::fixture).collect();
+    std::thread::scope(|scope| {
+        for secrets in &all {
+            scope.spawn(|| secrets_file::replace(&path, secrets).unwrap());
+        }
+    });
+    let names = folder.names();
+    let kept = names.iter().map(|name| std::fs::read(folder.file(name)).unwrap());
+    let kept: std::collections::BTreeSet<Vec<u8>> = kept.collect();
+    assert_eq!(names.len(), 2 + all.len(), "{names:?}");
+    assert!(all.iter().map(State::to_vec).chain([first]).all(|secrets| kept.contains(secrets.expose())));
+}
+
+/// The machine's fault, not the folder's.
+#[test]
+fn a_folder_that_is_not_there() {
+    let folder = Folder::new();
+    assert!(matches!(folder.import(false), Err(Failure::Environment(_))));
+    std::fs::write(folder.file("pki"), "").unwrap();
+    assert!(matches!(folder.import(false), Err(Failure::Environment(_))));
+    assert!(!folder.file("secrets.yaml").exists());
 }
 
 /// Two writers: the second sees that what it read is old, and loses nothing.

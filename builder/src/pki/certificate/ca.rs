@@ -2,7 +2,10 @@
 
 use super::Validity;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer as _, ParsedExtension, X509Certificate},
+    x509::SubjectPublicKeyInfo,
+};
 
 /// Why a certificate is no CA that we can work with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,24 +127,39 @@ impl CaCertificate {
 /// Whether the certificate's signature is its own key's; `None` where the algorithm is not known here. That is no fault:
 /// nobody verifies the signature of what is trusted already (RFC 5280 §6.1).
 fn signed_itself(certificate: &X509Certificate<'_>) -> Option<bool> {
-    let algorithm = verification(certificate)?;
-    let key = UnparsedPublicKey::new(algorithm, certificate.public_key().subject_public_key.data.as_ref());
-    let (message, signature) = (certificate.tbs_certificate.as_ref(), certificate.signature_value.data.as_ref());
-    Some(key.verify(message, signature).is_ok())
+    verified(certificate, certificate.public_key(), Sha1::Taken)
 }
 
-fn verification(certificate: &X509Certificate<'_>) -> Option<&'static dyn VerificationAlgorithm> {
-    let point = certificate.public_key().subject_public_key.data.len();
+/// Whether the certificate's signature is that of the key `spki`, DER; `None` where the algorithm is not known here, or is
+/// one that Go refuses.
+pub(super) fn signed_by(certificate: &X509Certificate<'_>, spki: &[u8]) -> Option<bool> {
+    let (_, key) = SubjectPublicKeyInfo::from_der(spki).ok()?;
+    verified(certificate, &key, Sha1::Refused)
+}
+
+/// Whether SHA-1 counts: what is trusted already needs no signature at all, what is not needs a good one.
+#[derive(PartialEq)]
+enum Sha1 {
+    Taken,
+    Refused,
+}
+
+fn verified(certificate: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>, sha1: Sha1) -> Option<bool> {
+    let bits = key.subject_public_key.data.as_ref();
     // Any hash may go with any curve: OpenSSL signs by SHA-256 with P-384 too.
-    Some(match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
-        "1.2.840.113549.1.1.5" => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
-        "1.2.840.113549.1.1.11" => &signature::RSA_PKCS1_2048_8192_SHA256,
-        "1.2.840.113549.1.1.12" => &signature::RSA_PKCS1_2048_8192_SHA384,
-        "1.2.840.113549.1.1.13" => &signature::RSA_PKCS1_2048_8192_SHA512,
-        "1.2.840.10045.4.3.2" if point == 65 => &signature::ECDSA_P256_SHA256_ASN1,
-        "1.2.840.10045.4.3.3" if point == 65 => &signature::ECDSA_P256_SHA384_ASN1,
-        "1.2.840.10045.4.3.2" if point == 97 => &signature::ECDSA_P384_SHA256_ASN1,
-        "1.2.840.10045.4.3.3" if point == 97 => &signature::ECDSA_P384_SHA384_ASN1,
-        _ => return None,
-    })
+    let algorithm: &'static dyn VerificationAlgorithm =
+        match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+            "1.2.840.113549.1.1.5" if sha1 == Sha1::Taken => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            "1.2.840.113549.1.1.11" => &signature::RSA_PKCS1_2048_8192_SHA256,
+            "1.2.840.113549.1.1.12" => &signature::RSA_PKCS1_2048_8192_SHA384,
+            "1.2.840.113549.1.1.13" => &signature::RSA_PKCS1_2048_8192_SHA512,
+            "1.2.840.10045.4.3.2" if bits.len() == 65 => &signature::ECDSA_P256_SHA256_ASN1,
+            "1.2.840.10045.4.3.3" if bits.len() == 65 => &signature::ECDSA_P256_SHA384_ASN1,
+            "1.2.840.10045.4.3.2" if bits.len() == 97 => &signature::ECDSA_P384_SHA256_ASN1,
+            "1.2.840.10045.4.3.3" if bits.len() == 97 => &signature::ECDSA_P384_SHA384_ASN1,
+            _ => return None,
+        };
+    let key = UnparsedPublicKey::new(algorithm, bits);
+    let (message, signature) = (certificate.tbs_certificate.as_ref(), certificate.signature_value.data.as_ref());
+    Some(key.verify(message, signature).is_ok())
 }

@@ -148,7 +148,7 @@ fn keys_are_told() {
     let authority = fixture::authority();
     for (key, digest) in &cp.keys {
         match key {
-            KeyId::Encryption => assert_eq!(*digest, Sha256::of(authority.symmetric_keys()[0].1)),
+            KeyId::Encryption(_) => assert_eq!(*digest, Sha256::of(authority.symmetric_keys()[0].1)),
             KeyId::Leaf(_, Some(_)) => assert_eq!(authority.identify(digest), None),
             _ => assert_eq!(authority.identify(digest).as_ref(), Some(key)),
         }
@@ -340,7 +340,7 @@ fn api_steps() {
         vec![text("{\"apply\":{}} x")],
         vec![text("{\"other\":{}}")],
         vec![text("{\"apply\":{\"a\":\""), Part::Base64(Shared::CaKey), text("\"}}")],
-        vec![text("{\"apply\":{\"a\":\""), Part::Base64(Shared::EncryptionKey), text("\"}}")],
+        vec![text("{\"apply\":{\"a\":\""), Part::Base64(Shared::EncryptionKey(0)), text("\"}}")],
         vec![text("{\"apply\":{\"a\":\""), Part::LeafBase64(leaf, LeafForm::Key), text("\"}}")],
     ] {
         draft.api = vec![draft.api[0].clone(), DraftStep::Template(bad)];
@@ -372,7 +372,7 @@ fn refusals() {
             3,
             private,
             FileKind::Laid,
-            template(Part::Base64(Shared::EncryptionKey)),
+            template(Part::Base64(Shared::EncryptionKey(0))),
             "/x: this node must not hold the key `encryption-at-rest`",
         ),
         (3, private, FileKind::Laid, key(Row::ApiServer, 0), "/x: this node must not hold the key `apiserver/cp1`"),
@@ -412,7 +412,7 @@ fn refusals() {
             0,
             "0640".parse().unwrap(),
             FileKind::Laid,
-            template(Part::Base64(Shared::EncryptionKey)),
+            template(Part::Base64(Shared::EncryptionKey(0))),
             "/x: holds the key `encryption-at-rest`, but its mode is 0640",
         ),
         (

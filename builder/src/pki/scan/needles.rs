@@ -132,12 +132,12 @@ mod tests {
         assert_eq!(held(&needles, b"aaaaaaaaaaaaaaab"), [ids[1].clone()]);
         assert_eq!(held(&needles, b"aaaaaaaaaaaaaaaab cccccccccccccccc"), ids);
         assert_eq!(needles.sha256(&ids[2]), Sha256::of(b"cccccccccccccccc"));
-        assert_eq!(needles.sha256(&KeyId::Encryption), Sha256::of(b""));
-        assert!(held(&Needles::new([(KeyId::Encryption, &b"short"[..])]), b"short").is_empty());
+        assert_eq!(needles.sha256(&KeyId::Encryption(0)), Sha256::of(b""));
+        assert!(held(&Needles::new([(KeyId::Encryption(0), &b"short"[..])]), b"short").is_empty());
     }
 
     #[test]
     fn debug_shows_nothing() {
-        assert_eq!(format!("{:?}", Needles::new([(KeyId::Encryption, &[7; 32][..])])), "Needles(1)");
+        assert_eq!(format!("{:?}", Needles::new([(KeyId::Encryption(0), &[7; 32][..])])), "Needles(1)");
     }
 }

@@ -161,7 +161,7 @@ fn nothing_else() {
 
 /// Whether `bytes` hold `secret` in some form.
 fn holds(bytes: &[u8], secret: &[u8]) -> bool {
-    !search(bytes, &Needles::new([(KeyId::Encryption, secret)])).1.is_empty()
+    !search(bytes, &Needles::new([(KeyId::Encryption(0), secret)])).1.is_empty()
 }
 
 #[test]
@@ -194,12 +194,12 @@ fn filled_nodes() {
         found.sort();
         found.dedup();
         let mut expected: Vec<_> = (filled.keys.iter())
-            .filter(|(key, _)| *key != KeyId::Encryption)
+            .filter(|(key, _)| *key != KeyId::Encryption(0))
             .map(|(_, spki)| Found::Key(*spki))
             .collect();
         expected.sort();
         assert_eq!(found, expected, "{}", node.name);
-        let held = |bytes| search(bytes, authority.needles()).1 == [KeyId::Encryption];
+        let held = |bytes| search(bytes, authority.needles()).1 == [KeyId::Encryption(0)];
         let holders = filled.tree.files.iter().filter(|file| held(file.contents.expose()));
         let holders: Vec<_> = holders.map(|file| file.path.as_str()).collect();
         let expected: &[&str] = if node.name.as_str() == "w1" { &[] } else { &["/etc/kubernetes/pki/enc.json"] };

@@ -74,7 +74,7 @@ fn placement() {
     let own: NodeName = "n1".parse().unwrap();
     let other: NodeName = "n2".parse().unwrap();
     let mut keys: Vec<KeyId> = Ca::ALL.map(KeyId::Ca).into();
-    keys.extend([KeyId::ServiceAccount, KeyId::Encryption]);
+    keys.extend([KeyId::ServiceAccount, KeyId::Encryption(0)]);
     keys.extend([own.clone(), other.clone()].map(KeyId::Token));
     for row in ROWS {
         keys.extend([None, Some(own.clone()), Some(other.clone())].map(|node| KeyId::Leaf(row, node)));

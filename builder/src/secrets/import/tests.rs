@@ -196,12 +196,13 @@ fn an_external_ca() {
     let imported = folder.import().unwrap();
     assert_eq!(imported.notes[0], "kubernetes CA: from ca.crt without its key: it issues nothing here");
     let error = Authority::open(&imported.secrets, &cluster_fixture::cluster()).err().unwrap();
-    assert!(matches!(&error, OpenError::External { ca: Ca::Kubernetes, leaves } if leaves.len() > 10), "{error}");
+    let OpenError::External(lacking) = &error else { panic!("{error}") };
+    assert!(lacking.len() == 1 && lacking[0].ca == Ca::Kubernetes && lacking[0].unfit.is_empty(), "{lacking:?}");
+    assert!(lacking[0].missing.len() == lacking[0].all && lacking[0].all > 10, "{lacking:?}");
     let said = error.to_string();
-    assert!(
-        said.starts_with("the kubernetes CA has no key: these certificates cannot be issued: apiserver/cp1, "),
-        "{said}"
-    );
+    let words = "the kubernetes CA has no key here, and the certificates that it has signed are not complete: 17 of 17 \
+        missing (apiserver/cp1, ";
+    assert!(said.starts_with(words) && said.contains(" and 12 more); `nodekiln secrets requests` writes"), "{said}");
     let text = String::from_utf8(imported.secrets.to_vec().expose().to_vec()).unwrap();
     assert_eq!(Secrets::parse(text.as_bytes()).unwrap().to_vec(), imported.secrets.to_vec());
     // Its key is asked for, its place is not taken by a new CA.

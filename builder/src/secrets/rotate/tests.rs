@@ -145,3 +145,37 @@ fn refused() {
     assert_eq!(secrets.to_vec(), good.to_vec());
     let _: Result<(), RotateError<Infallible>> = secrets.renew(NOW, &mut random);
 }
+
+/// At every step API servers read what those of the step before and after write, and nothing else changes.
+#[test]
+fn encryption_in_three_builds() {
+    let mut steps = vec![of_algorithm(Algorithm::EcdsaP256, &fixture::cluster())];
+    for (seed, step, names) in [
+        (1, EncryptionStep::Add, &["key1", "key2"][..]),
+        (2, EncryptionStep::Use, &["key2", "key1"]),
+        (3, EncryptionStep::Drop, &["key2"]),
+        (4, EncryptionStep::Add, &["key2", "key3"]),
+        (5, EncryptionStep::Use, &["key3", "key2"]),
+        (6, EncryptionStep::Drop, &["key3"]),
+    ] {
+        let mut secrets = steps.last().unwrap().clone();
+        assert_eq!(secrets.next_encryption_step(), step);
+        assert_eq!(secrets.rotate_encryption(&mut fixed_random(seed)).unwrap(), step);
+        assert_eq!(secrets.shape().encryption_keys, names);
+        assert_eq!(secrets.generation(), 1);
+        let again = Secrets::parse(secrets.to_vec().expose()).unwrap();
+        assert_eq!((again.to_vec(), again.fingerprint()), (secrets.to_vec(), secrets.fingerprint()));
+        steps.push(again);
+    }
+    let writes = |secrets: &Secrets| secrets.encryption[0].key.clone();
+    let reads = |secrets: &Secrets, key: &nodekiln_plan::Secret| secrets.encryption.iter().any(|own| own.key == *key);
+    for pair in steps.windows(2) {
+        assert!(reads(&pair[0], &writes(&pair[1])) && reads(&pair[1], &writes(&pair[0])));
+        assert_ne!(pair[0].fingerprint(), pair[1].fingerprint());
+    }
+    assert!(!reads(&steps[3], &writes(&steps[0])), "the old one is gone");
+    let mut dry = |_: &mut [u8]| Err::<(), _>("dry");
+    let mut secrets = steps[0].clone();
+    assert!(matches!(secrets.rotate_encryption(&mut dry), Err(NewError::Random("dry"))));
+    assert_eq!(secrets.to_vec(), steps[0].to_vec());
+}
