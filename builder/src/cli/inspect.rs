@@ -12,7 +12,8 @@ use std::path::PathBuf;
 /// Arguments of `inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Inspect {
-    /// A payload (config.ign, pointer.ign, user-data, tree.tar, plan.json), a node's folder, or a whole output.
+    /// A payload (config.ign, pointer.ign, user-data, tree.tar, plan.json), a node's folder, or a whole output; also
+    /// api.ndjson, a kubeconfig or certificates.
     #[arg(value_name = "FILE")]
     path: PathBuf,
     /// Print it as JSON: a list with an entry per payload.

@@ -105,7 +105,7 @@ fn kubeconfig(path: &str, value: &Value, material: &mut Material) {
     let decoded = |value: &Value| value.as_str().and_then(|text| STANDARD.decode(text).ok());
     let mut config = Kubeconfig { path: path.to_owned(), servers: vec![], users: vec![], credentials: vec![] };
     for entry in list("clusters") {
-        config.servers.extend(entry["cluster"]["server"].as_str().map(str::to_owned));
+        config.servers.extend(entry["cluster"]["server"].as_str().map(super::report::without_secrets));
         if let Some(bundle) = decoded(&entry["cluster"]["certificate-authority-data"]) {
             pem(path, &bundle, material);
         }

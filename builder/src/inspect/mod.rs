@@ -4,19 +4,20 @@
 //! programs.
 
 pub mod certificate;
+mod facts;
 pub mod material;
 mod node;
 pub mod recognise;
 mod report;
 mod text;
 
-pub use node::{NodeMaterial, PrivateKey};
-pub use recognise::{Beside, RecogniseError, Recognised};
-pub(crate) use report::object_name;
-pub use report::{
+pub use facts::{
     AccountFacts, DirectoryFacts, FetchFacts, FileFacts, Inspection, Kind, LinkFacts, NetworkFacts, NodeFacts,
     PlatformFacts, PointerFacts, UnitFacts,
 };
+pub use node::{NodeMaterial, PrivateKey};
+pub use recognise::{Beside, RecogniseError, Recognised};
+pub(crate) use report::object_name;
 pub use text::{date, text};
 
 use nodekiln_plan::Secret;

@@ -1,263 +1,18 @@
-//! [`Inspection`]: what is told of a payload.
+//! [`Inspection`] made of what was recognised.
 
 use super::{
-    certificate::Certificate,
-    material::Kubeconfig,
+    facts::{
+        AccountFacts, DirectoryFacts, FetchFacts, FileFacts, Inspection, Kind, LinkFacts, NetworkFacts, NodeFacts,
+        PointerFacts, UnitFacts,
+    },
+    material::{self, Material},
     node::{NodeMaterial, PrivateKey},
     recognise::Recognised,
 };
-use crate::config::Platform;
+use crate::pki::Ca;
 use nodekiln_payload::{Format, NodeTree, Pointer, Snippet, TarEntry, TarKind, UnitState, Verification};
-use nodekiln_plan::{
-    ApiStep, ClusterName, FileKind, KubernetesVersion, Mode, NodeName, NodePlan, PLAN_VERSION, Role, Sha256, paths,
-};
-use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr};
-
-/// What kind of file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A whole Ignition configuration.
-    Ignition,
-    /// A stub that points at one.
-    Pointer,
-    /// cloud-init's files.
-    CloudInit,
-    /// `tree.tar`.
-    Tree,
-    /// `plan.json`.
-    Plan,
-}
-
-/// What a payload holds.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Inspection {
-    /// What it is.
-    pub kind: Kind,
-    /// Its size in bytes.
-    pub size: usize,
-    /// Which platforms take that much.
-    pub platforms: Vec<PlatformFacts>,
-    /// Where a stub points.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pointer: Option<PointerFacts>,
-    /// Whose it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<NodeFacts>,
-    /// Folders with a mode of their own.
-    pub directories: Vec<DirectoryFacts>,
-    /// Files.
-    pub files: Vec<FileFacts>,
-    /// Symbolic links.
-    pub links: Vec<LinkFacts>,
-    /// systemd units.
-    pub units: Vec<UnitFacts>,
-    /// Accounts.
-    pub accounts: Vec<AccountFacts>,
-    /// What the machine fetches.
-    pub fetches: Vec<FetchFacts>,
-    /// Its static network, under cloud-init.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network: Option<NetworkFacts>,
-    /// Time servers, under cloud-init.
-    pub time_servers: Vec<String>,
-    /// The user's snippets: what each of them sets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub snippets: Vec<Vec<String>>,
-    /// Certificates.
-    pub certificates: Vec<Certificate>,
-    /// Private and symmetric keys, by the digests of their public halves.
-    pub private_keys: Vec<PrivateKey>,
-    /// Kubeconfigs.
-    pub kubeconfigs: Vec<Kubeconfig>,
-    /// What firstboot does at the API, in order.
-    pub api: Vec<String>,
-    /// What firstboot does beyond laying files down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub etcd_members: Option<Vec<NodeName>>,
-}
-
-/// Whether a platform takes a payload.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlatformFacts {
-    /// `os.platform`.
-    pub name: &'static str,
-    /// How many bytes it takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// Whether this fits.
-    pub fits: bool,
-}
-
-/// Where a stub points.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PointerFacts {
-    /// The address without the name that nobody guesses.
-    pub source: String,
-    /// SHA-512 of the configuration.
-    pub sha512: String,
-    /// Whether it brings certificate authorities for the server.
-    pub has_authorities: bool,
-}
-
-/// Whose payload it is.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeFacts {
-    /// Its name.
-    pub name: NodeName,
-    /// Its cluster. These are missing where there is no plan.json.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<ClusterName>,
-    /// Its role.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
-    /// The kubelet's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kubernetes_version: Option<KubernetesVersion>,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-    /// Version of the plan.
-    pub plan_version: u32,
-    /// Generation of its certificates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<u64>,
-    /// Not bootable before this, seconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_before: Option<i64>,
-    /// Nor after this.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub boot_before: Option<i64>,
-}
-
-/// A folder.
-#[derive(Debug, Clone, Serialize)]
-pub struct DirectoryFacts {
-    /// Where.
-    pub path: String,
-    /// Permission bits.
-    pub mode: Mode,
-}
-
-/// A file.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FileFacts {
-    /// Where it ends.
-    pub path: String,
-    /// Where the payload lays it, if elsewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub staged: Option<String>,
-    /// Permission bits, at its end.
-    pub mode: Mode,
-    /// Always `root:root`.
-    pub owner: &'static str,
-    /// In bytes. Missing in a plan, which does not know it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<usize>,
-    /// What becomes of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<FileKind>,
-}
-
-/// A symbolic link.
-#[derive(Debug, Clone, Serialize)]
-pub struct LinkFacts {
-    /// Where.
-    pub path: String,
-    /// What it points at.
-    pub target: String,
-}
-
-/// A unit.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UnitFacts {
-    /// Its name.
-    pub name: String,
-    /// `enabled`, `disabled`, `masked` or `unchanged`.
-    pub state: &'static str,
-    /// Whether the payload brings the unit file.
-    pub has_contents: bool,
-    /// Names of its drop-ins.
-    pub dropins: Vec<String>,
-}
-
-/// An account.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AccountFacts {
-    /// Its name.
-    pub name: String,
-    /// Groups.
-    pub groups: Vec<String>,
-    /// Kind and comment of its SSH keys.
-    pub ssh_keys: Vec<String>,
-    /// Whether it has a password.
-    pub has_password: bool,
-}
-
-/// Something that the machine fetches.
-#[derive(Debug, Clone, Serialize)]
-pub struct FetchFacts {
-    /// Where it goes.
-    pub path: String,
-    /// Permission bits.
-    pub mode: Mode,
-    /// From where, without a query.
-    pub url: String,
-    /// `sha256-...` or `sha512-...`.
-    pub hash: String,
-}
-
-/// A static network.
-#[derive(Debug, Clone, Serialize)]
-pub struct NetworkFacts {
-    /// The port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
-    /// Addresses with prefix length.
-    pub addresses: Vec<String>,
-    /// Gateways.
-    pub gateways: Vec<IpAddr>,
-    /// DNS servers.
-    pub nameservers: Vec<IpAddr>,
-}
-
-impl Inspection {
-    fn empty(kind: Kind, size: usize) -> Self {
-        let fits = |(name, platform): (&'static str, Platform)| {
-            let limit = platform.limit();
-            PlatformFacts { name, limit, fits: limit.is_none_or(|limit| size <= limit) }
-        };
-        let given = matches!(kind, Kind::Ignition | Kind::Pointer | Kind::CloudInit);
-        Self {
-            kind,
-            size,
-            platforms: if given { Platform::ALL.map(fits).into() } else { Vec::new() },
-            pointer: None,
-            node: None,
-            directories: vec![],
-            files: vec![],
-            links: vec![],
-            units: vec![],
-            accounts: vec![],
-            fetches: vec![],
-            network: None,
-            time_servers: vec![],
-            snippets: vec![],
-            certificates: vec![],
-            private_keys: vec![],
-            kubeconfigs: vec![],
-            api: vec![],
-            etcd_members: None,
-        }
-    }
-}
+use nodekiln_plan::{ApiStep, Mode, NodeName, NodePlan, PLAN_VERSION, Sha256, paths};
+use std::collections::BTreeMap;
 
 pub(super) fn of(what: Recognised, size: usize) -> Inspection {
     match what {
@@ -286,14 +41,29 @@ pub(super) fn of(what: Recognised, size: usize) -> Inspection {
             report.archive(&entries);
             report
         }
+        Recognised::Api(steps) => {
+            let mut report = Inspection::empty(Kind::Api, size);
+            report.api = api(steps.expose());
+            report
+        }
+        Recognised::Keys(bytes) => {
+            let held = material::of_file(THIS, bytes.expose());
+            let kind = if held.kubeconfig.is_some() { Kind::Kubeconfig } else { Kind::Certificates };
+            let mut report = Inspection::empty(kind, size);
+            report.keys(held);
+            report
+        }
     }
 }
+
+/// Where the certificates of a file are that is told about alone.
+const THIS: &str = "this file";
 
 /// A URL without its last part, which is a secret's kin: who knows it can fetch keys.
 fn pointed(pointer: &Pointer) -> PointerFacts {
     let folder = pointer.source.rsplit_once('/').map_or("", |(folder, _)| folder);
     PointerFacts {
-        source: format!("{folder}/..."),
+        source: format!("{}/...", without_secrets(folder)),
         sha512: pointer.sha512.clone(),
         has_authorities: pointer.ca.is_some(),
     }
@@ -419,7 +189,7 @@ impl Inspection {
             .map(|fetch| FetchFacts {
                 path: fetch.into.path.to_string(),
                 mode: fetch.into.mode,
-                url: without_query(&fetch.url),
+                url: without_secrets(&fetch.url),
                 hash: match &fetch.verification {
                     Verification::Sha256(hash) => format!("sha256-{hash}"),
                     Verification::Sha512(hash) => format!("sha512-{hash}"),
@@ -434,6 +204,30 @@ impl Inspection {
         });
         self.time_servers.clone_from(&tree.time_servers);
         self.snippets = tree.snippets.iter().map(Snippet::summary).collect();
+    }
+
+    /// A file of keys and certificates that is no node's: a kubeconfig for people, a bundle.
+    fn keys(&mut self, held: Material) {
+        let Material { mut certificates, private_keys, unreadable_keys, tokens, encryption_keys, kubeconfig, .. } =
+            held;
+        for certificate in &mut certificates {
+            let row = Ca::ALL.into_iter().find_map(|ca| certificate.row(ca, ""));
+            certificate.name = row.map(|spec| spec.name.to_owned());
+        }
+        let key = |name: Option<String>, spki| PrivateKey { path: THIS.to_owned(), name, spki, id: None };
+        let named = |spki: &Sha256| {
+            let own = certificates.iter().find(|certificate| certificate.spki == *spki);
+            own.map(|certificate| certificate.name.clone().unwrap_or_else(|| certificate.subject.clone()))
+        };
+        self.private_keys.extend(private_keys.iter().map(|spki| key(named(spki), Some(*spki))));
+        self.private_keys.extend((0..unreadable_keys).map(|_| key(None, None)));
+        let symmetric = |secrets: Vec<nodekiln_plan::Secret>, name: &'static str| {
+            secrets.into_iter().map(move |secret| key(Some(name.to_owned()), Some(Sha256::of(secret.expose()))))
+        };
+        self.private_keys.extend(symmetric(tokens, "bootstrap-token"));
+        self.private_keys.extend(symmetric(encryption_keys, "encryption-at-rest"));
+        self.certificates = certificates;
+        self.kubeconfigs.extend(kubeconfig);
     }
 
     fn archive(&mut self, entries: &[TarEntry]) {
@@ -463,11 +257,17 @@ fn ssh_key(line: &str) -> String {
     format!("{kind} {}", comment.join(" ")).trim_end().to_owned()
 }
 
-/// Queries may hold a token.
-fn without_query(url: &str) -> String {
-    match url.split_once('?') {
-        Some((place, _)) => format!("{place}?..."),
-        None => url.to_owned(),
+/// A URL without what may be a password or a token: user information and query.
+pub(super) fn without_secrets(url: &str) -> String {
+    let (place, query) = match url.split_once(['?', '#']) {
+        Some((place, _)) => (place, "?..."),
+        None => (url, ""),
+    };
+    let host = place.find("://").map_or(0, |at| at + 3);
+    let end = place[host..].find('/').map_or(place.len(), |at| host + at);
+    match place[host..end].rfind('@') {
+        Some(at) => format!("{}...@{}{query}", &place[..host], &place[host + at + 1..]),
+        None => format!("{place}{query}"),
     }
 }
 

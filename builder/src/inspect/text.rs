@@ -1,8 +1,9 @@
 //! An [`Inspection`] for people.
 
 use super::{
+    facts::{Inspection, Kind},
     material::Credential,
-    report::{Inspection, Kind, brief},
+    report::brief,
 };
 use nodekiln_plan::{FileKind, Role};
 use std::fmt::Write as _;
@@ -97,6 +98,9 @@ fn head(out: &mut String, report: &Inspection) {
         Kind::CloudInit => "a cloud-init payload",
         Kind::Tree => "a tree of files",
         Kind::Plan => "a plan",
+        Kind::Api => "API steps",
+        Kind::Kubeconfig => "a kubeconfig",
+        Kind::Certificates => "certificates",
     };
     let _ = writeln!(out, "{kind}, {} bytes", report.size);
     if let Some(node) = &report.node {
@@ -119,6 +123,11 @@ fn head(out: &mut String, report: &Inspection) {
         if let (Some(from), Some(to)) = (node.not_before, node.boot_before) {
             let _ = writeln!(out, "can boot from {} to {}", date(from), date(to));
         }
+    }
+    if report.kind == Kind::Kubeconfig
+        && let Some(end) = report.certificates.iter().filter(|c| !c.is_ca).map(|c| c.not_after).min()
+    {
+        let _ = writeln!(out, "can be used until {}", date(end));
     }
     if let Some(members) = &report.etcd_members {
         let names: Vec<_> = members.iter().map(ToString::to_string).collect();

@@ -6,7 +6,8 @@ use nodekiln_payload::Pointer;
 use nodekiln_plan::Secret;
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -134,7 +135,15 @@ fn entry(meta: &fs::Metadata) -> Entry {
 /// # Errors
 /// It cannot be read.
 pub fn read(path: &Path) -> Result<Secret, ReadError> {
-    fs::read(path).map(Secret::new).map_err(|source| ReadError { path: path.to_owned(), source })
+    /// What no payload reaches, and `/dev/zero` does.
+    const MOST: u64 = 1 << 30;
+    let open = || {
+        let file = fs::File::open(path)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(MOST)).unwrap_or_default());
+        file.take(MOST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Secret::new(bytes)) }
+    };
+    open().map_err(|source| ReadError { path: path.to_owned(), source })
 }
 
 /// A payload on disk, and what lies beside it.
