@@ -202,3 +202,67 @@ fn a_program_that_is_fetched_is_told_of() {
     assert_eq!(summary["firstboot"], "fetched");
     assert_eq!(code(&nodekiln(at, &["verify"])), 0);
 }
+
+/// Whatever is given to `inspect`, it ends soon, in little memory and with the code that is documented.
+#[test]
+fn inspect_takes_anything() {
+    let folder = folder();
+    let at = folder.path();
+    let whole = nodekiln(at, &["build", "--firstboot", "firstboot", "--tree"]);
+    assert_eq!(code(&whole), 0, "{}", words(&whole));
+    fs::create_dir(at.join("empty")).unwrap();
+    fs::create_dir(at.join("other")).unwrap();
+    fs::write(at.join("other/letter"), "dear").unwrap();
+    let rubbish: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(at.join("rubbish"), rubbish).unwrap();
+    let large = fs::File::create(at.join("zeros")).unwrap();
+    large.set_len(100 << 20).unwrap();
+    // Values enough to fill a gigabyte if they were kept.
+    let mut json = b"{\"x\": [1".to_vec();
+    json.resize(100 << 20, b' ');
+    for cell in json[10..(100 << 20) - 10].chunks_exact_mut(2) {
+        cell.copy_from_slice(b",1");
+    }
+    json.truncate((100 << 20) - 10);
+    json.extend(b"]}");
+    fs::write(at.join("numbers"), json).unwrap();
+    std::os::unix::fs::symlink("out/nodes/w/config.ign", at.join("link")).unwrap();
+    for (file, due, says) in [
+        ("out", 0, "out/nodes/cp/config.ign: an Ignition configuration"),
+        ("out/nodes/w", 0, "worker w of the cluster kubernetes"),
+        ("link", 0, "worker w of the cluster kubernetes"),
+        ("out/nodes/w/tree.tar", 0, "a tree of files"),
+        ("out/nodes/w/plan.json", 0, "can boot from"),
+        ("out/nodes/cp/api.ndjson", 0, "API steps"),
+        ("out/admin.conf", 0, "can be used until 20"),
+        ("out/super-admin.conf", 0, "by a certificate for O=system:masters"),
+        ("out/ca.crt", 0, "CN=kubernetes"),
+        ("out/manifest.json", 1, "name the output's folder"),
+        ("out/placement.json", 1, "placement.json"),
+        ("secrets.yaml", 1, "`nodekiln secrets show`"),
+        ("cluster.yaml", 1, "this is no payload of nodekiln's"),
+        ("firstboot", 1, "this is no payload of nodekiln's"),
+        ("rubbish", 1, "this is no payload of nodekiln's"),
+        ("zeros", 1, "this is no payload of nodekiln's"),
+        ("numbers", 1, "this is no payload of nodekiln's"),
+        ("/dev/null", 1, "this is no payload of nodekiln's"),
+        ("empty", 3, "there is no config.ign, pointer.ign or user-data in it"),
+        ("other", 3, "there is no config.ign, pointer.ign or user-data in it"),
+        ("missing", 3, "reading missing"),
+    ] {
+        let mut command = Command::new("sh");
+        command.current_dir(at).args(["-c", "ulimit -v 1500000; exec \"$0\" inspect \"$1\""]);
+        let output = command.arg(assert_cmd::cargo::cargo_bin!("nodekiln")).arg(file).output().unwrap();
+        let told = data(&output) + &words(&output);
+        assert_eq!(output.status.code(), Some(due), "{file}: {told}");
+        assert!(told.contains(says), "{file}: {told}");
+        assert!((due == 0) == words(&output).is_empty(), "{file}: {}", words(&output));
+    }
+    // A pipe has no size, and no end if its writer does not stop.
+    for (script, due) in [("cat link | \"$0\" inspect /dev/stdin", 0), ("\"$0\" inspect /dev/stdin < /dev/null", 1)] {
+        let mut command = Command::new("sh");
+        command.current_dir(at).args(["-c", script]).arg(assert_cmd::cargo::cargo_bin!("nodekiln"));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(due), "{script}: {}", words(&output));
+    }
+}

@@ -1,7 +1,10 @@
 //! `nodekiln build`: payloads for all nodes.
 
 use super::{
-    example, plan,
+    example,
+    interrupt::Making,
+    plan,
+    progress::Progress,
     terminal::{Failure, Terminal},
 };
 use crate::{
@@ -17,6 +20,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use nodekiln_plan::NodeName;
 use std::{
     collections::BTreeSet,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -108,6 +112,13 @@ impl Build {
         if let Some(warning) = period_is_past(&authority, secrets.created_at(), cluster.ca_certificate_validity) {
             terminal.warn(warning);
         }
+        let making = Making::begin();
+        let progress = Progress::new(cluster.payloads().count(), terminal.is_watched() && !self.json);
+        let each = || {
+            making.go_on();
+            progress.step();
+            if making.is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
         let built = Built {
             cluster,
             sources: &sources,
@@ -117,9 +128,14 @@ impl Build {
             firstboot: &firstboot,
             only: &only,
             tree: self.tree,
+            each: &each,
         };
-        let waiting = || terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
+        let waiting = || {
+            making.pause();
+            terminal.say(format!("waiting for another build in {}", parent(&self.output).display()));
+        };
         let keep = || {
+            progress.finish();
             if is_new {
                 secrets_file::create(&path, &secrets).map_err(|error| WriteError::Secrets(path.clone(), error))?;
                 terminal.say(format!("made {}: keep it safe, it is all of the cluster's keys", path.display()));
@@ -131,7 +147,14 @@ impl Build {
             }
             Ok(())
         };
-        let written = output::write(&built, &self.output, waiting, keep).map_err(|error| match error {
+        let written = output::write(&built, &self.output, waiting, keep);
+        progress.finish();
+        if making.is_asked() && matches!(written, Err(WriteError::Stopped)) {
+            terminal.say(format!("stopped: {} is as it was", self.output.display()));
+        }
+        // Ends the process if that was asked for.
+        drop(making);
+        let written = written.map_err(|error| match error {
             WriteError::Bake(errors) => plan::unbaked(&loaded, &errors),
             refused @ (WriteError::Served(_) | WriteError::Only(_)) => Failure::input(refused),
             other => Failure::environment(other),

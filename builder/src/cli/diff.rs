@@ -48,9 +48,9 @@ impl Diff {
             let mut loaded = config::load(&self.new)?;
             let mut sources = build::sources(&build::binaries(&self.firstboot)?);
             sources.shape = old.shape().map_err(|error| failed(error, &self.old))?;
-            let drafts = plan::all(&mut loaded, &sources)?;
+            plan::check(&mut loaded, &sources)?;
             terminal.warnings(&loaded.warnings);
-            compare(&old, &DraftSide { cluster: &loaded.cluster, drafts: &drafts })?
+            compare(&old, &DraftSide { cluster: &loaded.cluster, sources: &sources })?
         };
         match self.json {
             true => terminal.json(&report)?,

@@ -6,8 +6,10 @@ mod diff;
 mod example;
 mod init;
 mod inspect;
+mod interrupt;
 mod man;
 mod plan;
+mod progress;
 mod schema;
 mod secrets;
 mod summary;
@@ -69,6 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
         }
     };
+    interrupt::listen();
     let terminal = Terminal::new(arguments.quiet);
     let outcome = match arguments.command {
         Command::Init(init) => init.run(&terminal),

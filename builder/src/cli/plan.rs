@@ -1,10 +1,9 @@
-//! Drafts of all nodes, or findings in cluster.yaml about those that cannot be planned.
+//! Findings in cluster.yaml about nodes that cannot be planned.
 
 use super::terminal::Failure;
 use crate::{
     bake::BakeError,
     config::{Diagnostics, Finding, Loaded, Origin, code},
-    draft::NodeDraft,
     node::{self, Sources},
     parallel,
 };
@@ -52,15 +51,6 @@ pub fn check(loaded: &mut Loaded, sources: &Sources) -> Result<(), Failure> {
         return Err(Failure::Findings(Box::new(loaded.warnings.clone())));
     }
     Ok(())
-}
-
-/// The plans of every node and pool.
-///
-/// # Errors
-/// As for [`check`].
-pub fn all(loaded: &mut Loaded, sources: &Sources) -> Result<Vec<NodeDraft>, Failure> {
-    check(loaded, sources)?;
-    Ok(loaded.cluster.payloads().filter_map(|node| node::plan(&loaded.cluster, node, sources).ok()).collect())
 }
 
 /// Whether no node says this field itself.

@@ -62,13 +62,20 @@ impl From<config::Failure> for Failure {
 pub struct Terminal {
     quiet: bool,
     colors: Colors,
+    is_terminal: bool,
 }
 
 impl Terminal {
     /// Colours only on a terminal that did not opt out (no-color.org).
     pub fn new(quiet: bool) -> Self {
-        let wanted = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { quiet, colors: if wanted { Colors::On } else { Colors::Off } }
+        let is_terminal = io::stderr().is_terminal();
+        let wanted = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { quiet, colors: if wanted { Colors::On } else { Colors::Off }, is_terminal }
+    }
+
+    /// Whether somebody may be watching who wants to know how far it is.
+    pub fn is_watched(&self) -> bool {
+        self.is_terminal && !self.quiet
     }
 
     /// Says something, unless quiet.

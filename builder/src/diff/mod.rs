@@ -4,6 +4,7 @@
 //! new payload. What restarts is told for those who lay a change down by hand instead. No secrets are needed, and none
 //! are told: against a cluster.yaml keys count as unchanged.
 
+mod body;
 mod effect;
 mod side;
 #[cfg(test)]
@@ -14,10 +15,11 @@ pub use effect::Effect;
 pub use side::{DraftSide, OutputSide, Side, SideError};
 pub use text::text;
 
+use body::Body;
 use effect::Readers;
 use nodekiln_plan::{Cidr, NodeName};
 use serde::Serialize;
-use side::{Body, NodeView};
+use side::NodeView;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of something.

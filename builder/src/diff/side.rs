@@ -1,15 +1,16 @@
 //! The two sides of a comparison: an output, or the drafts of a cluster.yaml.
 
+use super::body::Body;
 use crate::{
     component::encryption,
-    config::{Cluster, San},
-    draft::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part},
-    inspect::{certificate::Certificate, date, material},
+    config::{Cluster, Node},
+    draft::{Contents, DraftStep, NodeDraft, Part},
+    inspect::material,
+    node::{self, Sources},
     output::{
         folder::{EntryKind, ReadError, Source},
         manifest::{FileRole, MANIFEST, Manifest, NodeRow},
     },
-    pki::certificate::BACKDATE,
     secrets::Shape,
     verify,
 };
@@ -35,6 +36,9 @@ pub enum SideError {
     /// A plan that does not.
     #[error("{0}: its plan cannot be read")]
     Plan(NodeName, #[source] PlanError),
+    /// A node that cannot be planned.
+    #[error("{0}: {1}")]
+    Refused(NodeName, String),
 }
 
 /// One of the two.
@@ -71,20 +75,6 @@ pub struct FileView {
     pub(super) body: Body,
 }
 
-/// What is known of a file's contents.
-#[doc(hidden)]
-#[derive(Debug)]
-pub enum Body {
-    /// All of it.
-    Known(Secret),
-    /// What stands between the parts that need keys; each is some letters of base64 or of a token.
-    Pattern(Vec<Part>),
-    /// A value of the secrets: unknown, and taken to be the same.
-    Key,
-    /// What a certificate will say, and its life in seconds.
-    Leaf(Leaf, LeafForm, i64),
-}
-
 /// A node, ready to be compared.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -111,114 +101,6 @@ pub struct Api {
     pub(super) pod_cidrs: BTreeMap<NodeName, Vec<Cidr>>,
     /// How many bootstrap tokens are among them.
     tokens: usize,
-}
-
-impl Body {
-    /// Whether the two are the same, as far as can be told.
-    pub(super) fn is_same(&self, other: &Body) -> bool {
-        match (self, other) {
-            (Body::Known(a), Body::Known(b)) => a == b,
-            (Body::Known(bytes), Body::Pattern(parts)) | (Body::Pattern(parts), Body::Known(bytes)) => {
-                matches(parts, bytes.expose())
-            }
-            (Body::Known(bytes), Body::Leaf(leaf, form, life)) | (Body::Leaf(leaf, form, life), Body::Known(bytes)) => {
-                says(bytes.expose(), leaf, *form, *life)
-            }
-            (Body::Pattern(a), Body::Pattern(b)) => a == b,
-            (Body::Leaf(a, form_a, life_a), Body::Leaf(b, form_b, life_b)) => {
-                (a, form_a, life_a) == (b, form_b, life_b)
-            }
-            (Body::Key, _) | (_, Body::Key) => true,
-            (Body::Pattern(_), Body::Leaf(..)) | (Body::Leaf(..), Body::Pattern(_)) => false,
-        }
-    }
-
-    /// What can be said of the difference without telling what is in it.
-    pub(super) fn note(path: &str, old: &Body, new: &Body) -> Option<String> {
-        let first = |body: &Body| match body {
-            Body::Known(bytes) => material::of_file(path, bytes.expose()).certificates.into_iter().find(|c| !c.is_ca),
-            _ => None,
-        };
-        let mut said = Vec::new();
-        let (before, after_names) = match (first(old), new) {
-            (Some(before), Body::Leaf(leaf, ..)) => (before, names(leaf)),
-            (Some(before), _) => {
-                let after = first(new)?;
-                if after.not_after != before.not_after {
-                    said.push(format!("ends {} instead of {}", date(after.not_after), date(before.not_after)));
-                }
-                if after.spki != before.spki {
-                    said.push("another key".to_owned());
-                }
-                (before, sorted(&after))
-            }
-            (None, _) => return None,
-        };
-        let known = sorted(&before);
-        let only = |a: &[String], b: &[String]| a.iter().filter(|name| !b.contains(name)).cloned().collect::<Vec<_>>();
-        let (more, less) = (only(&after_names, &known), only(&known, &after_names));
-        if !more.is_empty() {
-            said.push(format!("also for {}", more.join(" ")));
-        }
-        if !less.is_empty() {
-            said.push(format!("no longer for {}", less.join(" ")));
-        }
-        (!said.is_empty()).then(|| said.join(", "))
-    }
-}
-
-fn sorted(certificate: &Certificate) -> Vec<String> {
-    let mut names = certificate.sans.clone();
-    names.sort();
-    names
-}
-
-fn names(leaf: &Leaf) -> Vec<String> {
-    let mut names: Vec<String> = leaf
-        .sans
-        .iter()
-        .map(|san| match san {
-            San::Dns(name) => name.clone(),
-            San::Ip(ip) => ip.to_string(),
-        })
-        .collect();
-    names.sort();
-    names
-}
-
-/// Whether the bytes are what `parts` may become: their texts in order, between them letters of base64 or of a token.
-fn matches(parts: &[Part], bytes: &[u8]) -> bool {
-    let Ok(mut rest) = std::str::from_utf8(bytes) else { return false };
-    let filling = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=.:-".contains(&b));
-    let mut open = false;
-    for part in parts {
-        let Part::Text(text) = part else {
-            open = true;
-            continue;
-        };
-        let found = if open { rest.find(text.as_str()) } else { rest.starts_with(text.as_str()).then_some(0) };
-        let Some(start) = found.filter(|start| filling(&rest[..*start])) else { return false };
-        rest = &rest[start + text.len()..];
-        open = false;
-    }
-    if open { filling(rest) } else { rest.is_empty() }
-}
-
-/// Whether the file holds the certificate that `leaf` describes.
-fn says(bytes: &[u8], leaf: &Leaf, form: LeafForm, life: i64) -> bool {
-    if form == LeafForm::Key {
-        return true;
-    }
-    let found = material::of_file("", bytes).certificates;
-    let Some(certificate) = found.first() else { return false };
-    let row = crate::pki::table::spec(leaf.row);
-    let node = leaf.node.as_ref().map(NodeName::as_str).unwrap_or_default();
-    // Members' two certificates say the same: the path is not asked.
-    let is_row = certificate.row(row.issuer, node).is_some_and(|found| {
-        (found.common_name, found.organization, found.usage) == (row.common_name, row.organization, row.usage)
-    });
-    let lived = certificate.not_after - certificate.not_before - BACKDATE;
-    is_row && sorted(certificate) == names(leaf) && lived == life
 }
 
 /// An output.
@@ -328,17 +210,26 @@ impl Side for OutputSide<'_> {
     }
 }
 
-/// What cluster.yaml would make.
+/// What cluster.yaml would make. Nodes are planned when they are asked for, and dropped again.
 pub struct DraftSide<'d> {
-    /// The cluster.
+    /// The cluster. All its nodes can be planned.
     pub cluster: &'d Cluster,
-    /// Its nodes.
-    pub drafts: &'d [NodeDraft],
+    /// What planning needs beside it.
+    pub sources: &'d Sources,
+}
+
+impl DraftSide<'_> {
+    fn draft(&self, node: &Node) -> Result<NodeDraft, SideError> {
+        node::plan(self.cluster, node, self.sources).map_err(|refusals| {
+            let why: Vec<_> = refusals.into_iter().map(|refusal| refusal.message).collect();
+            SideError::Refused(node.name.clone(), why.join("; "))
+        })
+    }
 }
 
 impl Side for DraftSide<'_> {
     fn nodes(&self) -> Vec<NodeName> {
-        self.drafts.iter().map(|draft| draft.spec.node.clone()).collect()
+        self.cluster.payloads().map(|node| node.name.clone()).collect()
     }
 
     fn digest(&self, _: &NodeName) -> Option<Sha256> {
@@ -346,32 +237,32 @@ impl Side for DraftSide<'_> {
     }
 
     fn node(&self, name: &NodeName) -> Result<NodeView, SideError> {
-        let missing = || SideError::Payload(name.clone(), "it is not in cluster.yaml".to_owned());
-        let draft = self.drafts.iter().find(|draft| draft.spec.node == *name).ok_or_else(missing)?;
-        let files = draft.files.iter().map(|file| {
-            let body = match &file.contents {
-                Contents::Text(text) => Body::Known(Secret::from(text.clone())),
+        let missing = || SideError::Refused(name.clone(), "it is not in cluster.yaml".to_owned());
+        let draft = self.draft(self.cluster.payloads().find(|node| node.name == *name).ok_or_else(missing)?)?;
+        let files = draft.files.into_iter().map(|file| {
+            let body = match file.contents {
+                Contents::Text(text) => Body::Known(Secret::from(text)),
                 Contents::Bytes(blob) => Body::Known(Secret::new(blob.bytes.to_vec())),
-                Contents::Template(parts) => Body::Pattern(parts.clone()),
+                Contents::Template(parts) => Body::Pattern(parts),
                 Contents::Shared(_) => Body::Key,
-                Contents::Leaf(leaf, form) => Body::Leaf(leaf.clone(), *form, self.cluster.certificate_validity),
+                Contents::Leaf(leaf, form) => Body::Leaf(leaf, form, self.cluster.certificate_validity),
             };
             (file.path.to_string(), FileView { mode: file.mode, body })
         });
         let settings = settings(&draft.fetch_ca, &draft.network, &draft.time_servers, &draft.snippets);
-        let (units, accounts, fetches) = (draft.units.clone(), draft.accounts.clone(), draft.fetches.clone());
-        Ok(view(&draft.spec, files.collect(), units, accounts, fetches, settings)
-            .with_links(draft.links.iter().map(|link| (link.path.clone(), link.target.clone()))))
+        Ok(view(&draft.spec, files.collect(), draft.units, draft.accounts, draft.fetches, settings)
+            .with_links(draft.links.into_iter().map(|link| (link.path, link.target))))
     }
 
     fn api(&self) -> Result<Api, SideError> {
         let mut api = Api::default();
-        let steps = self.drafts.iter().find(|draft| draft.spec.role == Role::ControlPlane).map(|draft| &draft.api);
-        for step in steps.into_iter().flatten() {
+        let node = self.cluster.payloads().find(|node| node.role == Role::ControlPlane);
+        let Some(node) = node else { return Ok(api) };
+        for step in self.draft(node)?.api {
             match step {
                 DraftStep::Step(step) => {
-                    let line = serde_json::to_vec(step).unwrap_or_default();
-                    api.add(Body::Known(Secret::new(line)), Some(step.clone()));
+                    let line = serde_json::to_vec(&step).unwrap_or_default();
+                    api.add(Body::Known(Secret::new(line)), Some(step));
                 }
                 DraftStep::Template(parts) => {
                     let line: String = parts
@@ -382,7 +273,8 @@ impl Side for DraftSide<'_> {
                             _ => "A",
                         })
                         .collect();
-                    api.add(Body::Pattern(parts.clone()), serde_json::from_str(&line).ok());
+                    let step = serde_json::from_str(&line).ok();
+                    api.add(Body::Pattern(parts), step);
                 }
             }
         }

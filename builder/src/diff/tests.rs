@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    config::{Arg, Cluster, Cni, San},
-    node::{fixture, plan},
-    verify::fixture::{Memory, cluster},
+    config::{self, Arg, Cluster, Cni, San, examples},
+    node::fixture,
+    verify::fixture::{Memory, breadth, cluster},
 };
 
 /// Compares what two clusters build, as outputs and then as an output and drafts. Both ways tell the same, but for what
@@ -12,8 +12,7 @@ fn compared(old: &Cluster, new: &Cluster) -> (Report, Report) {
     let side = OutputSide::open(&before).unwrap();
     let outputs = diff(&side, &OutputSide::open(&after).unwrap()).unwrap();
     let sources = fixture::sources();
-    let drafts: Vec<_> = new.nodes.iter().map(|node| plan(new, node, &sources).unwrap()).collect();
-    let drafted = diff(&side, &DraftSide { cluster: new, drafts: &drafts }).unwrap();
+    let drafted = diff(&side, &DraftSide { cluster: new, sources: &sources }).unwrap();
     (outputs, drafted)
 }
 
@@ -131,6 +130,153 @@ fn user() -> crate::config::User {
 fn file(path: &str) -> crate::config::OsFile {
     let contents = fixture::input(path, b"verysecret");
     crate::config::OsFile { path: path.parse().unwrap(), mode: nodekiln_plan::Mode::PUBLIC, contents }
+}
+
+/// Clusters that between them have the planner lay all that it can.
+fn all_there_is() -> Vec<(String, Cluster)> {
+    const HEAD: &str = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+        networking: {podSubnet: 10.244.0.0/16}\n";
+    let digest = "0".repeat(64);
+    let url = |name: &str, end: &str| format!("{{url: 'https://files.example/{name}{end}', sha256: '{digest}'}}");
+    let programs = format!(
+        "binaries: {{kubelet: {}, containerd: {}, runc: {}, cniPlugins: {}}}\n",
+        url("kubelet", ""),
+        url("containerd", ""),
+        url("runc", ""),
+        url("cni", ".tgz")
+    );
+    let sysext = format!(
+        "binaries: {{kubelet: {}, containerd: {}}}\n",
+        url("kubelet", ".raw").replace("url:", "sysext:"),
+        url("containerd", ".raw").replace("url:", "sysext:")
+    );
+    let mut texts: Vec<(String, String)> =
+        examples::ALL.iter().map(|example| (example.name.to_owned(), example.text.to_owned())).collect();
+    for profile in ["flatcar", "fedora-coreos", "cloud-init"] {
+        let os = |more: &str| {
+            format!(
+                "os: {{profile: {profile}, timeServers: [ntp.example], users: [{{name: ops, groups: [wheel]}}]{more}}}\n"
+            )
+        };
+        let nodes = "nodes:\n\
+            \x20 - {name: cp1, role: control-plane, address: 10.0.0.11}\n\
+            \x20 - {name: w1, role: worker, address: 10.0.0.12, mac: '52:54:00:00:00:12', \
+            network: {addresses: [10.0.0.12/24], gateway: 10.0.0.1, nameservers: [10.0.0.1]}}\n";
+        let pool = "pools: [{name: burst, ttl: 1h}]\n";
+        let mut add = |name: &str, more: &str, os: String| {
+            texts.push((format!("{profile} {name}"), format!("{HEAD}{more}{os}{nodes}")));
+        };
+        add("bridge", "addons: {cni: bridge}\nloadBalancer: local\n", os(""));
+        add("pool", &format!("addons: {{cni: flannel}}\n{pool}"), os(", updates: on"));
+        add("programs", &programs, os(""));
+        if profile == "flatcar" {
+            add("sysext", &sysext, os(""));
+        }
+        let external = "etcd: {external: {endpoints: ['https://10.0.0.9:2379'], caFile: /etc/kubernetes/pki/etcd/ca.crt, \
+            certFile: /etc/kubernetes/pki/etcd/client.crt, keyFile: /etc/kubernetes/pki/etcd/client.key}}\n";
+        add("external etcd", external, os(""));
+        let disk = "delivery: {baseURL: 'http://192.0.2.1:8080'}\nkernel: {modules: [zfs], sysctls: [{name: vm.swappiness, value: 1}]}\n";
+        add("fetched", disk, os(""));
+    }
+    let mut clusters: Vec<(String, Cluster)> = texts
+        .into_iter()
+        .map(|(name, text)| match config::load_str("cluster.yaml", &text, None) {
+            Ok(loaded) => (name, loaded.cluster),
+            Err(config::Failure::Findings(found)) => panic!("{name}: {}", found.render(config::Colors::Off)),
+            Err(other) => panic!("{name}: {other}"),
+        })
+        .collect();
+    clusters.extend(breadth().iter().map(|(name, kit, _)| ((*name).to_owned(), kit.cluster.clone())));
+    clusters
+}
+
+/// Every path, unit, field and link that the planner can emit, with what a change of it takes. Nothing of ours is read by
+/// something of the user's: whoever adds a file says here who reads it.
+///
+/// `NODEKILN_BLESS=1` writes the table anew; read what changed.
+#[test]
+fn all_that_is_laid_has_a_known_reader() {
+    let sources = fixture::sources();
+    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, cluster) in all_there_is() {
+        let side = DraftSide { cluster: &cluster, sources: &sources };
+        for node in cluster.payloads() {
+            let view = side.node(&node.name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let readers = Readers::of([&view, &view]);
+            let own = |path: &str| node.os.files.iter().any(|file| file.path.as_str() == path);
+            let mut add = |what: String, effects: Vec<Effect>| {
+                let words: Vec<_> = effects.iter().map(ToString::to_string).collect();
+                assert!(
+                    !effects.is_empty() && !effects.contains(&Effect::Other),
+                    "{name}: {}: {what}: {words:?}",
+                    node.name
+                );
+                table.entry(what).or_default().extend(words);
+            };
+            for path in view.files.keys().chain(view.fetches.keys()).filter(|path| !own(path)) {
+                add(path.clone(), readers.of_file(path));
+            }
+            for unit in view.units.keys() {
+                add(format!("unit {unit}"), effect::of_unit(unit, true));
+            }
+            for field in view.plan.keys() {
+                add(format!("plan {field}"), vec![effect::of_plan(field)]);
+            }
+        }
+    }
+    let mut lines = String::new();
+    for (what, effects) in &table {
+        let effects: Vec<&str> = effects.iter().map(String::as_str).collect();
+        lines.push_str(&format!("{what}: {}\n", effects.join("; ")));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/diff/effects.txt");
+    if std::env::var_os("NODEKILN_BLESS").is_some() {
+        std::fs::write(path, &lines).unwrap();
+    }
+    let due = std::fs::read_to_string(path).unwrap_or_default();
+    let news: Vec<_> = lines.lines().filter(|line| !due.lines().any(|other| other == *line)).collect();
+    assert!(lines == due, "not as in effects.txt: {news:#?}");
+}
+
+#[test]
+fn what_only_a_unit_names_has_that_reader() {
+    let mut old = cluster("flatcar");
+    old.cni = Cni::Bridge;
+    let mut new = old.clone();
+    // The pods' network is spared by the rule; routes and subnets stay.
+    new.networking.pods.push("10.245.0.0/16".parse().unwrap());
+    let (outputs, drafted) = compared(&old, &new);
+    for report in [outputs, drafted] {
+        let found = changes(&report, "w1");
+        let unit = Effect::Unit("nodekiln-network.service".to_owned());
+        let rule = found.iter().find(|(name, _)| name == "/etc/nodekiln/masquerade.nft");
+        assert_eq!(rule.map(|(_, effects)| effects.as_slice()), Some(&[unit][..]), "{found:?}");
+    }
+}
+
+/// After `secrets renew` all that changes is keys and certificates, and each has a reader.
+#[test]
+fn a_renewal_is_read_by_known_parts() {
+    for (name, kit, old) in breadth() {
+        let new = kit.renewed().output();
+        let report = diff(&OutputSide::open(old).unwrap(), &OutputSide::open(&new).unwrap()).unwrap();
+        assert_eq!((report.nodes.len(), report.unchanged), (kit.cluster.payloads().count(), 0), "{name}");
+        let mut firstboot = BTreeSet::new();
+        for change in report.nodes.iter().flat_map(|node| &node.changes) {
+            assert!(!change.effects.contains(&Effect::Other), "{name}: {change:?}");
+            if change.effects == [Effect::Firstboot] {
+                firstboot.insert(change.name.as_str());
+            }
+        }
+        if *name == "cloud-init" {
+            let due = [
+                "/etc/kubernetes/nodekiln-lease.conf",
+                "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+                "/etc/kubernetes/pki/etcd/healthcheck-client.key",
+            ];
+            assert_eq!(firstboot.into_iter().collect::<Vec<_>>(), due);
+        }
+    }
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub enum WriteError {
     /// Single nodes cannot be remade over what stands there.
     #[error("--node keeps the other nodes' payloads, but {0}; build without it")]
     Only(String),
+    /// Somebody asked it to stop.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The secrets that it was made with could not be written.
     #[error("writing {}", .0.display())]
     Secrets(PathBuf, #[source] io::Error),
@@ -70,6 +73,8 @@ pub struct Built<'a> {
     pub only: &'a BTreeSet<NodeName>,
     /// Whether each node gets a `tree.tar`.
     pub tree: bool,
+    /// Called when a node is done, on any thread; a break ends the build, and the older output stays.
+    pub each: &'a (dyn Fn() -> ControlFlow<()> + Sync),
 }
 
 /// What was written.
@@ -231,6 +236,7 @@ enum Failure {
     Stage(StageError),
     Gone(NodeName),
     Plan(String),
+    Stopped,
 }
 
 /// Makes the parts of all nodes and pools, or takes them over.
@@ -252,11 +258,16 @@ fn bake_all(
     parallel::each(nodes.len(), |index| match part(oven, built, older, staged, nodes[index], &blobs) {
         Ok((part, kept)) => {
             done.lock().unwrap_or_else(PoisonError::into_inner).push(Done { index, part, kept });
-            ControlFlow::Continue(())
+            let next = (built.each)();
+            if next.is_break() {
+                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, Failure::Stopped));
+            }
+            next
         }
         Err(failure) => {
             // A machine that says no to one file says no to the next.
             let stop = !matches!(failure, Failure::Bake(_) | Failure::Gone(_));
+            let stop = stop || (built.each)().is_break();
             failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
             if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
@@ -287,6 +298,7 @@ fn refuse(failures: impl Iterator<Item = Failure>) -> Result<(), WriteError> {
     for failure in failures {
         match failure {
             Failure::Stage(error) => return Err(error.into()),
+            Failure::Stopped => return Err(WriteError::Stopped),
             Failure::Plan(why) => return Err(WriteError::Other("a plan", why.into())),
             Failure::Bake(error) => unbaked.push(error),
             Failure::Gone(name) => gone.push(format!("`{name}`")),

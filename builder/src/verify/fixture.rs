@@ -65,6 +65,7 @@ impl Memory {
             firstboot: &[],
             only: &BTreeSet::new(),
             tree,
+            each: &|| std::ops::ControlFlow::Continue(()),
         };
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("out");
