@@ -4,9 +4,10 @@ use super::terminal::Failure;
 use crate::{
     bake::BakeError,
     config::{Diagnostics, Finding, Loaded, Origin, code},
-    node::{self, Sources},
+    node::{self, Refusal, Sources},
     parallel,
 };
+use nodekiln_plan::NodeName;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
@@ -19,38 +20,63 @@ use std::{
 /// All findings of all nodes at once, with the warnings that `loaded` had.
 pub fn check(loaded: &mut Loaded, sources: &Sources) -> Result<(), Failure> {
     let refused = Mutex::new(BTreeMap::new());
-    let nodes: Vec<_> = loaded.cluster.payloads().collect();
-    parallel::each(nodes.len(), |index| {
-        if let Err(refusals) = node::plan(&loaded.cluster, nodes[index], sources) {
+    let payloads: Vec<_> = loaded.cluster.payloads().collect();
+    parallel::each(payloads.len(), |index| {
+        if let Err(refusals) = node::plan(&loaded.cluster, payloads[index], sources) {
             refused.lock().unwrap_or_else(PoisonError::into_inner).insert(index, refusals);
         }
         ControlFlow::Continue(())
     });
     let mut told = BTreeSet::new();
+    // What no field says is the same for many nodes: one finding for all of them, at the first.
+    let mut unsaid: BTreeMap<Unsaid, (Origin, Vec<&str>)> = BTreeMap::new();
     for (index, refusals) in refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
         let place = loaded.places.payloads.get(index).cloned().unwrap_or_default();
-        for refusal in refusals {
-            let said = loaded.places.field(index, &refusal.field);
-            let for_all = said.as_ref().is_some_and(|origin| origin.path == refusal.field);
-            let origin = match for_all || is_clusters_own(&refusal.field) {
+        for Refusal { field, message, hint, .. } in refusals {
+            let said = loaded.places.field(index, &field);
+            let for_all = said.as_ref().is_some_and(|origin| origin.path == field);
+            let origin = match said {
                 // Every node says the same about it.
-                true if !told.insert((refusal.field.clone(), refusal.message.clone())) => continue,
-                true => said.unwrap_or(Origin { span: place.span, path: refusal.field }),
-                false => said
-                    .unwrap_or_else(|| Origin { span: place.span, path: format!("{}.{}", place.path, refusal.field) }),
+                _ if (for_all || is_clusters_own(&field)) && !told.insert((field.clone(), message.clone())) => continue,
+                Some(origin) => origin,
+                None if is_clusters_own(&field) => Origin { span: place.span, path: field },
+                None => {
+                    let origin = Origin { span: place.span, path: format!("{}.{field}", place.path) };
+                    let nodes = &mut unsaid.entry((field, message, hint)).or_insert((origin, Vec::new())).1;
+                    nodes.push(payloads[index].name.as_str());
+                    continue;
+                }
             };
-            let mut finding = Finding::new(code::PLAN, refusal.message);
-            if let Some(hint) = refusal.hint {
-                finding = finding.hint(hint);
-            }
-            loaded.warnings.error(&origin, finding);
+            loaded.warnings.error(&origin, finding(message, hint));
         }
+    }
+    for ((_, message, hint), (origin, nodes)) in unsaid {
+        let message = if nodes.len() > 1 { format!("{message}, for {}", listed(&nodes)) } else { message };
+        loaded.warnings.error(&origin, finding(message, hint));
     }
     if loaded.warnings.has_errors() {
         loaded.warnings.sort();
         return Err(Failure::Findings(Box::new(loaded.warnings.clone())));
     }
     Ok(())
+}
+
+/// Field, message and hint of what no field says.
+type Unsaid = (String, String, Option<String>);
+
+fn finding(message: String, hint: Option<String>) -> Finding {
+    let finding = Finding::new(code::PLAN, message);
+    if let Some(hint) = hint { finding.hint(hint) } else { finding }
+}
+
+/// How many nodes these are, and the first of their names.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let (count, shown) = (names.len(), names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "));
+    match count.checked_sub(SHOWN) {
+        None | Some(0) => format!("{count} nodes: {shown}"),
+        Some(more) => format!("{count} nodes: {shown} and {more} more"),
+    }
 }
 
 /// Whether no node says this field itself.
@@ -63,10 +89,29 @@ fn is_clusters_own(field: &str) -> bool {
 pub fn unbaked(loaded: &Loaded, errors: &[BakeError]) -> Failure {
     // Its warnings have been printed.
     let mut found = Diagnostics::new(loaded.warnings.source().clone());
-    for error in errors {
-        let index = loaded.cluster.payloads().position(|node| Some(&node.name) == error.node());
+    let mut add = |node: Option<&NodeName>, finding| {
+        let index = loaded.cluster.payloads().position(|other| Some(&other.name) == node);
         let origin = index.and_then(|index| loaded.places.payloads.get(index)).cloned().unwrap_or_default();
-        found.error(&origin, error.finding());
+        found.error(&origin, finding);
+    };
+    // Payloads that are too large for one platform: the largest tells what to do about all of them.
+    let mut large: BTreeMap<&str, Vec<(usize, &NodeName, &BakeError)>> = BTreeMap::new();
+    for error in errors {
+        match error {
+            BakeError::Budget { platform, size, node, .. } => {
+                large.entry(platform).or_default().push((*size, node, error));
+            }
+            other => add(other.node(), other.finding()),
+        }
+    }
+    for payloads in large.into_values() {
+        let Some((_, largest, error)) = payloads.iter().max_by_key(|(size, ..)| *size) else { continue };
+        let names: Vec<_> = payloads.iter().map(|(_, node, _)| node.as_str()).collect();
+        let finding = match names.len() {
+            1 => error.finding(),
+            _ => error.finding().and(&format!("too large are {}", listed(&names))),
+        };
+        add(Some(largest), finding);
     }
     found.sort();
     Failure::Findings(Box::new(found))
@@ -89,6 +134,46 @@ mod tests {
         let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
         let paths: Vec<_> = found.iter().filter(|f| f.code == code::PLAN).map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["apiServer.extraVolumes", "nodes[2].binaries.firstboot"]);
+    }
+
+    #[test]
+    fn what_no_node_says_is_told_once() {
+        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: cloud-init}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n"
+            .to_owned();
+        for n in 2..9 {
+            text.push_str(&format!("  - {{name: w{n}, role: worker, address: 192.0.2.{n}, os: {{arch: arm64}}}}\n"));
+        }
+        let mut loaded = config::load_str("cluster.yaml", &text, None).unwrap();
+        let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let said: Vec<_> = found.iter().map(|f| (f.path.as_str(), f.message.as_str())).collect();
+        let due = "this builder holds no firstboot for arm64, for 7 nodes: w2, w3, w4, w5, w6 and 2 more";
+        assert_eq!(said, [("nodes[1].binaries.firstboot", due)]);
+    }
+
+    #[test]
+    fn payloads_that_are_too_large_are_told_once() {
+        let text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: cloud-init}\nnodes:\n  - {name: a, role: control-plane, address: 192.0.2.1}\n\
+            \x20 - {name: b, role: worker, address: 192.0.2.2}\n  - {name: c, role: worker, address: 192.0.2.3}\n";
+        let loaded = config::load_str("cluster.yaml", text, None).unwrap();
+        let error = |node: &str, platform, size| BakeError::Budget {
+            node: node.parse().unwrap(),
+            platform,
+            size,
+            limit: 1,
+            largest: "x".to_owned(),
+            advice: "less",
+        };
+        let errors = [error("a", "aws", 9), error("b", "aws", 12), error("c", "gcp", 3)];
+        let Failure::Findings(found) = unbaked(&loaded, &errors) else { panic!("they are findings") };
+        let said: Vec<_> = found.iter().map(|f| (f.path.as_str(), f.message.as_str(), f.code)).collect();
+        let [(first, message, code::BUDGET), (second, other, code::BUDGET)] = said.as_slice() else {
+            panic!("{said:?}")
+        };
+        assert_eq!((*first, *second), ("nodes[1]", "nodes[2]"));
+        assert!(message.contains("b: the payload has 12 bytes") && message.ends_with("too large are 2 nodes: a, b"));
+        assert!(other.contains("c: the payload has 3 bytes") && !other.contains("too large are"), "{other}");
     }
 
     #[test]

@@ -151,6 +151,76 @@ codes! {
     SNIPPET = 906;
 }
 
+/// What helps against any finding of `code` that says nothing better itself. Why there is none for the others:
+/// [`SELF_EXPLAINED`].
+pub(super) fn hint(code: Code) -> Option<&'static str> {
+    Some(match code {
+        SYNTAX => "look here and in the lines above for quotes, brackets and indentation",
+        ENCODING => "save the file as UTF-8",
+        TOO_LARGE => "no cluster needs as much: what all nodes share belongs to the cluster's own fields",
+        DOCUMENTS | DUPLICATE_KEY | KEY => "cluster.yaml is one document of plain keys, each once",
+        ALIAS | DEPTH => "write it out, or lay what all nodes share into the cluster's own fields",
+        MISSING => "write it; `nodekiln schema` tells what it looks like",
+        DURATION => "durations are written as in Go: 8760h, 1h30m, 90s",
+        CHECK_NAME => "`all` stands alone; other names are listed one by one",
+        SUBNET => "a network is written by its first address and prefix length, such as 10.244.0.0/16",
+        OVERLAP => "take other networks for pods and services: the machines keep their addresses",
+        FAMILIES => "one of each family, in the order of `networking.serviceSubnet`",
+        TOO_SMALL => "give a larger network: a smaller prefix length",
+        ENDPOINT => {
+            "it leads to the API servers: a name or address of a balancer, or of a control plane, and port 6443"
+        }
+        ADDRESS => "give the address by which the other machines reach this one",
+        BRIDGE => "take `cni: flannel`, or `none` and a network add-on",
+        NETWORK => "addresses are written with their prefix length; a gateway lies in one of their networks",
+        LABEL => {
+            "`[PREFIX/]NAME: VALUE` of letters, digits, `-`, `_` and `.`, at most 63 characters each; leave out what the kubelet sets"
+        }
+        TAINT => "write `KEY:EFFECT` or `KEY=VALUE:EFFECT`, such as dedicated=db:NoSchedule",
+        REPLACES => "`replaces` names a member that is dead and no longer among the nodes",
+        EXTERNAL_ETCD => "write https:// with `caFile`, `certFile` and `keyFile`",
+        RESERVED => "leave it out, or take another name",
+        READ_ONLY => "take a folder below /etc, /opt or /var",
+        DELIVERY => "give `delivery.baseURL`, where the output's folder `serve` is published",
+        OWNED | SYSCTL | FEATURE_GATE => "leave it out",
+        INPUT => "input files lie beside cluster.yaml or below its folder, and are named relative to it",
+        PATCH => {
+            "a merge patch is a mapping, a JSON patch a list of operations such as {op: add, path: /a/b, value: c}"
+        }
+        MANIFEST => "an object has apiVersion, kind and metadata.name",
+        _ => return None,
+    })
+}
+
+/// Codes without a hint for all of their findings, and why.
+#[cfg(test)]
+pub(super) const SELF_EXPLAINED: &[(Code, &str)] = &[
+    (TAB, "each finding says what helps"),
+    (TAG, "each finding says what helps"),
+    (CONTROL, "each finding says what helps"),
+    (UNKNOWN_KEY, "each finding names the nearest key, or all of them"),
+    (TYPE, "the message says what is due"),
+    (QUOTE, "each finding says what helps"),
+    (UNSUPPORTED, "each finding says what helps"),
+    (AMBIGUOUS, "each finding says what helps"),
+    (VALUE, "the message says what is due"),
+    (CHOICE, "the message lists the choices"),
+    (VERSION, "each finding says what helps"),
+    (DUPLICATE, "each finding says what helps"),
+    (ROLES, "each finding says what helps"),
+    (IDENTITY, "each finding says what helps"),
+    (DISK, "each finding says what helps"),
+    (SSH_KEY, "each finding says what helps"),
+    (PROFILE, "each finding says what helps"),
+    (UPDATES, "each finding says what helps"),
+    (BINARY, "the message says what is due"),
+    (FETCH, "each finding says what helps"),
+    (DIGEST, "each finding says what helps"),
+    (PLAN, "the message says what cannot be planned; the planner adds a hint where there is a way out"),
+    (BUDGET, "each finding says what helps"),
+    (SNIPPET, "the message says what the format lacks"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +230,13 @@ mod tests {
         let set: std::collections::BTreeSet<_> = ALL.iter().collect();
         assert_eq!(set.len(), ALL.len());
         assert!(ALL.iter().all(|c| c.to_string().len() == 6));
+    }
+
+    #[test]
+    fn every_code_has_a_hint_or_a_reason() {
+        for code in ALL {
+            let reasons = SELF_EXPLAINED.iter().filter(|(other, _)| other == code).count();
+            assert_eq!(usize::from(hint(*code).is_some()) + reasons, 1, "{code}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! [`Diagnostics`]: all findings about one input, with where and what to do about it.
 
 use super::{
-    code::Code,
+    code::{self, Code},
     shown::clean,
     source::{Source, Span},
 };
@@ -105,6 +105,13 @@ impl Finding {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With more words to its message.
+    #[must_use]
+    pub fn and(mut self, words: &str) -> Self {
+        self.message = format!("{}; {words}", self.message);
         self
     }
 
@@ -226,7 +233,7 @@ impl Diagnostics {
             span,
             path: clean(path),
             message,
-            hint: finding.hint.map(|hint| clean(&hint)),
+            hint: finding.hint.as_deref().or(code::hint(finding.code)).map(clean),
             second,
             source: 0,
         });

@@ -139,7 +139,7 @@ impl<T> Field<T> {
 }
 
 /// `finding` with how a required field is written, where a line says it.
-fn written(name: &str, finding: Finding) -> Finding {
+pub(super) fn written(name: &str, finding: Finding) -> Finding {
     let example = match name {
         "apiVersion" => "apiVersion: nodekiln/v1alpha1",
         "kind" => "kind: Cluster",

@@ -10,7 +10,7 @@ use crate::config::{
 };
 use ipnet::IpNet;
 use nodekiln_plan::{Endpoint, EndpointError, Host, Role};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The port of every API server.
 const API_PORT: u16 = 6443;
@@ -137,6 +137,15 @@ impl Cx<'_, '_> {
                 return None;
             }
         };
+        if port.is_none()
+            && let Some(apart) = with_port(&at.value)
+        {
+            let message = format!("`{}` is an IPv6 address, or one with a port behind it", short(&at.value));
+            let whole = Endpoint { host, port: API_PORT };
+            let hint = format!("write `{apart}`, or `{whole}` if all of it is the address");
+            self.found.error_at(&at.place, Finding::new(code::ENDPOINT, message).hint(hint));
+            return None;
+        }
         if port.is_none() {
             let finding = Finding::new(code::ENDPOINT, format!("no port: {API_PORT} is taken"));
             let hint = format!("write `{}`", Endpoint { host: host.clone(), port: API_PORT });
@@ -240,6 +249,15 @@ impl Cx<'_, '_> {
             return;
         }
     }
+}
+
+/// What an IPv6 address without brackets means if its end is a port: of three or four digits, as ports of API servers
+/// are, behind what is an address too.
+fn with_port(text: &str) -> Option<Endpoint> {
+    let (address, port) = text.rsplit_once(':')?;
+    let is_port = (3..=4).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
+    let address: Ipv6Addr = address.parse().ok()?;
+    is_port.then(|| Some(Endpoint::at(IpAddr::V6(address), port.parse().ok()?)))?
 }
 
 /// Whether `address` stands for the network itself, or for all machines in it. Networks of two addresses have none of

@@ -5,7 +5,7 @@ use crate::config::{
     StaticNetwork, code,
     diag::Finding,
     raw::{RawNetwork, RawNode},
-    read::{At, Field},
+    read::{At, Field, written},
 };
 use std::net::IpAddr;
 
@@ -13,14 +13,16 @@ impl Cx<'_, '_> {
     pub(super) fn addresses(&mut self, at: &At<RawNode>) -> Vec<At<IpAddr>> {
         let Some(list) = at.address.required("address", &at.place, self.found) else { return Vec::new() };
         if list.value.0.is_empty() && !matches!(at.address, Field::Faulty) {
-            self.found.error_at(&list.place, Finding::new(code::MISSING, "no sound address"));
+            self.found.error_at(&list.place, written("address", Finding::new(code::MISSING, "no address")));
         }
         let mut addresses: Vec<At<IpAddr>> = Vec::new();
         for text in &list.value.0 {
             let Some(ip) = self.machine_address(text) else { continue };
             if let Some(other) = addresses.iter().find(|other| other.is_ipv6() == ip.is_ipv6()) {
-                let finding = Finding::new(code::FAMILIES, "two addresses of one family");
-                self.found.error_at(&ip.place, finding.second(other.place.span, "the other one"));
+                let finding = Finding::new(code::FAMILIES, "two addresses of one family")
+                    .second(other.place.span, "the other one")
+                    .hint("give one of each family; what else the machine holds stands in `network.addresses`");
+                self.found.error_at(&ip.place, finding);
                 continue;
             }
             addresses.push(ip);
@@ -78,7 +80,8 @@ impl Cx<'_, '_> {
                 code::NETWORK,
                 format!("the node's address {} is not among `network.addresses`", ip.value),
             );
-            self.found.error_at(&list.place, finding.second(ip.place.span, "this address"));
+            let hint = format!("add {}/PREFIX to them", ip.value);
+            self.found.error_at(&list.place, finding.second(ip.place.span, "this address").hint(hint));
         }
         let on_link = |ip: IpAddr| {
             addresses.iter().any(|(held, prefix)| ipnet::IpNet::new(*held, *prefix).is_ok_and(|net| net.contains(&ip)))

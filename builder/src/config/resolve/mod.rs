@@ -265,7 +265,8 @@ impl Cx<'_, '_> {
         if let (Some(leaf), Some(ca)) = (leaf, ca)
             && leaf > ca
         {
-            let finding = Finding::new(code::DURATION, "certificates would outlive the CA that signs them");
+            let finding = Finding::new(code::DURATION, "certificates would outlive the CA that signs them")
+                .hint("shorten `certificateValidityPeriod`, or lengthen `caCertificateValidityPeriod`");
             match (raw.certificate_validity.get(), raw.ca_certificate_validity.get()) {
                 (Some(leaf), Some(ca)) => {
                     self.found.error_at(&leaf.place, finding.second(ca.place.span, "the CA ends before"));

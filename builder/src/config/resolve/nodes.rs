@@ -133,7 +133,8 @@ impl Cx<'_, '_> {
                 self.found.warning_at(place, finding.hint("name the port by `mac`: many machines have several"));
             }
             if let Some(uuid) = &facts.uuid {
-                let finding = Finding::new(code::UNSUPPORTED, "nothing reads `uuid` yet: it is for booting by PXE");
+                let finding = Finding::new(code::UNSUPPORTED, "nothing reads `uuid` yet: it is for booting by PXE")
+                    .hint("it may stay, for a version of nodekiln that does");
                 self.found.warning_at(&uuid.place, finding);
             }
             let (Some(name), Some(role), Some(cidr), Some(identity), Some(version)) =

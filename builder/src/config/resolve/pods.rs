@@ -42,7 +42,8 @@ impl Cx<'_, '_> {
         let Some(place) = &networks.pods_place else {
             for node in nodes {
                 if let Some(at) = &node.pod_cidr {
-                    let finding = Finding::new(code::SUBNET, "a podCIDR without `networking.podSubnet`");
+                    let finding = Finding::new(code::SUBNET, "a podCIDR without `networking.podSubnet`")
+                        .hint("leave it out, or give `networking.podSubnet` too");
                     self.found.error_at(&at.place, finding);
                 }
             }
@@ -97,8 +98,9 @@ impl Cx<'_, '_> {
             enough &= (0..pools).all(|_| next_free().is_some());
             if !enough {
                 let count = nodes.iter().filter(|node| node.runs_pods()).count();
-                let pools = if pools > 0 { format!(" and {pools} pools") } else { String::new() };
-                let message = format!("{net} has too few /{mask} networks for {count} nodes{pools}");
+                let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+                let pools = if pools > 0 { format!(" and {}", many(pools, "pool")) } else { String::new() };
+                let message = format!("{net} has too few /{mask} networks for {}{pools}", many(count, "node"));
                 self.found.error_at(place, Finding::new(code::TOO_SMALL, message));
                 return None;
             }
@@ -132,7 +134,8 @@ impl Cx<'_, '_> {
             }
             for (own, net) in at.value.iter().zip(pods) {
                 if own.prefix_len() < net.prefix_len() || !net.contains(own.network()) {
-                    let finding = Finding::new(code::SUBNET, format!("{own} lies outside of podSubnet {net}"));
+                    let finding = Finding::new(code::SUBNET, format!("{own} lies outside of podSubnet {net}"))
+                        .hint("take a part of podSubnet, or leave it out for the next free one");
                     let second = networks.pods_place.as_ref().map_or(at.place.span, |place| place.span);
                     self.found.error_at(&at.place, finding.second(second, "podSubnet"));
                     faulty.insert(index);

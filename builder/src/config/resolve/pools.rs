@@ -74,7 +74,7 @@ impl Cx<'_, '_> {
             return Some(None);
         }
         let text = At { value: at.value.0.clone(), place: at.place.clone() };
-        self.seconds(&text).map(Some)
+        self.more_than_zero(&text, "write the token's life, such as 720h, or `0` for one that never ends").map(Some)
     }
 
     /// `cni: bridge` bakes a route to every node.

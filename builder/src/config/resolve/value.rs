@@ -82,13 +82,20 @@ impl Cx<'_, '_> {
 
     /// A duration in whole seconds, more than zero.
     pub(super) fn seconds(&mut self, at: &At<String>) -> Option<i64> {
+        self.more_than_zero(at, "write how long it is, such as 8760h, 4m or 90s")
+    }
+
+    /// The same; `hint` is what helps where it is not more than zero.
+    pub(super) fn more_than_zero(&mut self, at: &At<String>, hint: &str) -> Option<i64> {
         match duration(&at.value) {
             Ok(nanos) if nanos <= 0 => {
-                self.found.error_at(&at.place, Finding::new(code::DURATION, "the duration has to be more than zero"));
+                let message = format!("`{}` is not more than zero", short(&at.value));
+                self.found.error_at(&at.place, Finding::new(code::DURATION, message).hint(hint));
                 None
             }
             Ok(nanos) if nanos % 1_000_000_000 != 0 => {
-                self.found.error_at(&at.place, Finding::new(code::DURATION, "the duration has to be whole seconds"));
+                let message = format!("`{}` is no whole number of seconds", short(&at.value));
+                self.found.error_at(&at.place, Finding::new(code::DURATION, message));
                 None
             }
             Ok(nanos) => Some(nanos / 1_000_000_000),

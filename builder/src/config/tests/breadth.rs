@@ -217,6 +217,21 @@ fn load_balancers() {
             "    mac: 52:54:00:20:00:11\n    network: {addresses: [192.0.2.1/24]}\ncontrolPlaneEndpoint: 192.0.2.20:6443\nloadBalancer: kube-vip\n",
             &[],
         ),
+        (
+            "",
+            "    mac: 52:54:00:20:00:11\n    network: {addresses: [192.0.2.1/24], gateway: 192.0.2.254}\ncontrolPlaneEndpoint: 192.0.2.255:6443\nloadBalancer: kube-vip\n",
+            &["NK0405 controlPlaneEndpoint 12:23"],
+        ),
+        (
+            "",
+            "    mac: 52:54:00:20:00:11\n    network: {addresses: [192.0.2.1/24], gateway: 192.0.2.254}\ncontrolPlaneEndpoint: 192.0.2.0:6443\nloadBalancer: kube-vip\n",
+            &["NK0405 controlPlaneEndpoint 12:23"],
+        ),
+        (
+            "",
+            "    mac: 52:54:00:20:00:11\n    network: {addresses: [192.0.2.1/24], gateway: 192.0.2.254}\ncontrolPlaneEndpoint: 192.0.2.254:6443\nloadBalancer: kube-vip\n",
+            &["NK0405 controlPlaneEndpoint 12:23"],
+        ),
         ("", &three("loadBalancer: none\n"), &["NK0405  1:1"]),
         (
             "",

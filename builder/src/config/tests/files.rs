@@ -30,6 +30,7 @@ fn findings(fields: &str, files: &[(&str, &str)]) -> Vec<String> {
         Err(Failure::Findings(found)) => found,
         Err(e) => panic!("{e}"),
     };
+    super::findings::helpful(&found);
     let mark = |d: &Diagnostic| if d.severity == Severity::Warning { "warning " } else { "" };
     let name = |d: &Diagnostic| match d.file.rsplit_once("cluster.yaml") {
         Some(_) => String::new(),

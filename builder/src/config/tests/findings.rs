@@ -39,10 +39,20 @@ pub(super) fn findings(text: &str) -> Vec<String> {
         }
         Err(e) => panic!("{e}"),
     };
+    helpful(&found);
     // Whatever is found can be shown.
     assert!(found.is_empty() || found.to_string().contains("cluster.yaml"));
     let mark = |d: &Diagnostic| if d.severity == Severity::Warning { "warning " } else { "" };
     found.iter().map(|d| format!("{}{} {} {}:{}", mark(d), d.code, d.path, d.line, d.column)).collect()
+}
+
+/// Every finding says what to do, or its message does.
+pub(super) fn helpful(found: &Diagnostics) {
+    for diagnostic in found.iter().filter(|d| d.hint.is_none()) {
+        let of_code = code::SELF_EXPLAINED.iter().find(|(code, _)| *code == diagnostic.code);
+        let reason = of_code.map_or("", |(_, reason)| *reason);
+        assert!(reason.starts_with("the message"), "no hint: {} {}", diagnostic.code, diagnostic.message);
+    }
 }
 
 pub(super) fn table(rows: &[(&str, &str, &[&str])]) {
@@ -131,6 +141,26 @@ fn hints_say_what_to_do() {
         (BASE, "---\n", "NK0106  1:4", "nodekiln init"),
         (BASE, "~\n", "NK0106  1:1", "nodekiln init"),
     ]);
+}
+
+#[test]
+fn endpoints_without_brackets() {
+    const AT: &str = "NK0405 controlPlaneEndpoint 10:23";
+    said(&[
+        (
+            "",
+            "controlPlaneEndpoint: 2001:db8::1:6443\n",
+            AT,
+            "write `[2001:db8::1]:6443`, or `[2001:db8::1:6443]:6443`",
+        ),
+        ("", "controlPlaneEndpoint: '2001:db8:0:0:0:0:0:1:6443'\n", AT, "an IPv6 address in brackets"),
+    ]);
+    for sound in
+        ["2001:db8::1", "2001:db8:0:0:0:0:1:443", "'[2001:db8::1:6443]:6443'", "2001:db8::1:22", "2001:db8::6443"]
+    {
+        let found = findings(&edited("", &format!("controlPlaneEndpoint: {sound}\n")));
+        assert!(found.iter().all(|finding| finding.starts_with("warning")), "{sound}: {found:?}");
+    }
 }
 
 #[test]

@@ -251,6 +251,7 @@ fn found(text: &str) -> BTreeSet<String> {
         Err(Failure::Findings(found)) => found,
         Err(e) => panic!("{e}"),
     };
+    super::findings::helpful(&found);
     found.iter().map(|d| format!("{} {}", d.code, d.path)).collect()
 }
 
