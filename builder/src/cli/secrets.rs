@@ -212,6 +212,7 @@ impl Renew {
             "generation {} begins: build, and boot the nodes with the new payloads one after the other, control planes first",
             secrets.generation()
         ));
+        tell_outside(terminal, &secrets);
         Ok(())
     }
 }
@@ -254,6 +255,7 @@ impl RotateCa {
             Some(RotationStep::Drop) => "build, and rebuild all nodes: then the rotation is done",
             _ => "build, and rebuild all nodes before you run this again for the next step",
         });
+        tell_outside(terminal, &secrets);
         Ok(())
     }
 }
@@ -359,6 +361,13 @@ fn update(path: &Path, before: &nodekiln_plan::Sha256, secrets: &crate::secrets:
     secrets_file::update(path, before, secrets)
         .with_context(|| format!("writing {}", path.display()))
         .map_err(Failure::Environment)
+}
+
+/// Another generation is other keys, of all leaves.
+fn tell_outside(terminal: &Terminal, secrets: &crate::secrets::Secrets) {
+    if secrets.has_outside_ca() {
+        terminal.say("before that, have the certificates of CAs without a key here signed anew (`secrets requests`)");
+    }
 }
 
 fn unrotated(error: RotateError<getrandom::Error>) -> Failure {

@@ -254,6 +254,23 @@ bffe23576544a3c83b1c28c2059b9a33de85e74e1ab79f994a27afcc2b9c78ca3944690e084a5ef3
         }
     }
 
+    /// The names of what is published: a machine's pointer names one of them for as long as it lives.
+    #[test]
+    fn known_names() {
+        let seed: [u8; 32] = std::array::from_fn(|i| i as u8);
+        // The generation has no part in them: the digest has.
+        for generation in [1, 2] {
+            let deriver = Deriver::new(&seed, generation);
+            for (name, digest, served) in [
+                ("n1", [0; 32], "27e72b495dfd656007e4876fae151a8880bf9da2908d683b882f2f1ad8f6ea41"),
+                ("cp-0.example", seed, "e6e88ec54464c1247ad5df0a856375225d0b69aaffb305f513c1a864e1465339"),
+            ] {
+                let digest = nodekiln_plan::Sha256::from_bytes(digest);
+                assert_eq!(deriver.served_name(&node(name).unwrap(), &digest), served);
+            }
+        }
+    }
+
     #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Deriver::new(&[1; 32], 3)), "Deriver(generation 3)");

@@ -36,6 +36,9 @@ pub enum PemError {
     /// A block of another kind.
     #[error("is PEM, but not of the kind `{0}`")]
     Label(&'static str),
+    /// A pass phrase would be needed (RFC 1421 §4.6.1.1, as OpenSSL writes it).
+    #[error("is encrypted; `openssl pkey` decrypts it")]
+    Encrypted,
     /// Not base64.
     #[error("is PEM, but what it encloses is not base64")]
     Base64,
@@ -91,6 +94,9 @@ pub fn decode_any(text: &str) -> Result<Block, PemError> {
 }
 
 fn contents(body: &str) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    if body.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(PemError::Encrypted);
+    }
     let mut base64 = Zeroizing::new(Vec::with_capacity(body.len()));
     base64.extend(body.bytes().filter(|byte| !byte.is_ascii_whitespace()));
     STANDARD.decode(&*base64).map(Zeroizing::new).map_err(|_| PemError::Base64)

@@ -186,7 +186,9 @@ impl Reader<'_> {
             entries.push(CaEntry { certificate: der, key, rotation: None });
         }
         let how = match (&key, entries.len()) {
-            (None, _) => " without its key: it issues nothing here".to_owned(),
+            (None, _) => " without its key: it issues nothing here, and `secrets requests` asks for what it has to \
+                             sign"
+                .to_owned(),
             (Some(key), 1) => format!(", {}", key.algorithm_name()),
             (Some(key), count) => format!(", {}, and {} more that are trusted", key.algorithm_name(), count - 1),
         };

@@ -158,6 +158,11 @@ impl Secrets {
         self.generation
     }
 
+    /// Whether a CA signs elsewhere: its key is not here.
+    pub fn has_outside_ca(&self) -> bool {
+        self.authorities.values().any(|entries| entries.first().is_some_and(|entry| entry.key.is_none()))
+    }
+
     /// Keeps the certificate that a CA elsewhere has signed for `wanted`, DER; it has been found to fit.
     pub fn keep_certificate(&mut self, wanted: &Wanted, der: Vec<u8>) {
         self.certificates.insert(wanted.id(self.generation), der);

@@ -7,7 +7,7 @@ use nodekiln::{
     config::{self, Arch, Colors, Loaded},
     draft,
     node::{self, Sources},
-    pki::{self, Authority},
+    pki::{self, Authority, Ca},
     secrets::{CaOptions, Secrets},
 };
 use nodekiln_payload::{Artifact, EncodeOptions, Pointer, Profile, decode, encode, validate};
@@ -162,8 +162,26 @@ fn made() -> Secrets {
     Secrets::new(CaOptions::of(&SINGLE.cluster, NOW), stream()).expect("the stream never fails")
 }
 
+/// New ones; in the middle of all rotations, with tokens; and of a CA elsewhere.
 fn secret_files() -> Vec<Vec<u8>> {
-    vec![made().to_vec().expose().to_vec()]
+    let new = made();
+    let mut rotated = made();
+    let options = CaOptions::of(&SINGLE.cluster, NOW);
+    rotated.rotate(Ca::Kubernetes, options, &mut stream()).expect("the stream never fails");
+    rotated.rotate_encryption(&mut stream()).expect("the stream never fails");
+    let text = |secrets: &Secrets| String::from_utf8(secrets.to_vec().expose().to_vec()).expect("it is a text");
+    let tokens =
+        "bootstrapTokens:\n  pool: {id: abcde0, secret: 0123456789abcdef, createdAt: '2026-01-31T12:00:00Z'}\n";
+    // The first certificate of the file, once more, as if it were a leaf's; and the CA's key away.
+    let whole = text(&new);
+    let (before, rest) = whole.split_once("    key: |\n").expect("the first CA has a key");
+    let (_, after) = rest.split_once("  frontProxy:\n").expect("then comes the next");
+    let (_, certificate) = before.split_once("certificate: |\n").expect("it has a certificate");
+    let outside = format!(
+        "{before}  frontProxy:\n{after}leafCertificates:\n- row: lease\n  generation: 1\n  certificate: |\n{certificate}"
+    );
+    assert!(Secrets::parse(outside.as_bytes()).is_ok_and(|secrets| secrets.has_outside_ca()), "a seed is no good");
+    vec![whole.clone().into_bytes(), (text(&rotated) + tokens).into_bytes(), outside.into_bytes()]
 }
 
 /// Every node of every example, filled: its tree and how it is encoded.

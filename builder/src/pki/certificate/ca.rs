@@ -22,6 +22,12 @@ pub enum CaError {
     /// May not sign.
     #[error("may not sign certificates: keyUsage lacks keyCertSign")]
     KeyUsage,
+    /// All three CAs sign clients, and Go holds the whole chain to its purposes.
+    #[error("is limited to other purposes than TLS clients' by its extendedKeyUsage")]
+    Purpose,
+    /// Go 1.23 and later.
+    #[error("has a negative serial number, which Go refuses to read")]
+    Serial,
     /// Nobody could name it as an issuer (RFC 5280 §4.1.2.4).
     #[error("has an empty subject, so that no certificate can name it as its issuer")]
     NoName,
@@ -45,6 +51,9 @@ pub enum CaDoubt {
     /// RFC 5280 §4.2.1.2.
     #[error("it has no subjectKeyIdentifier, so its certificates do not say which key signed them")]
     NoKeyIdentifier,
+    /// Go holds the whole chain to its purposes.
+    #[error("it is limited to clients (extendedKeyUsage): only the front proxy's CA may be")]
+    ClientsOnly,
     /// Only verifiers that take any trusted certificate as an end of the chain, as Go's do, get along without its issuer.
     #[error("it is an intermediate CA: give its issuer in the same file, after it")]
     Intermediate,
@@ -93,6 +102,15 @@ impl CaCertificate {
             // As OpenSSL's `req -x509` leaves it by default; kubeadm and Go take it for "all".
             Ok(None) => doubts.push(CaDoubt::NoKeyUsage),
             _ => return Err(CaError::KeyUsage),
+        }
+        match certificate.extended_key_usage() {
+            Ok(Some(usage)) if !usage.value.any && !usage.value.client_auth => return Err(CaError::Purpose),
+            Ok(Some(usage)) if !usage.value.any && !usage.value.server_auth => doubts.push(CaDoubt::ClientsOnly),
+            Ok(_) => {}
+            Err(_) => return Err(CaError::Syntax),
+        }
+        if certificate.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0) {
+            return Err(CaError::Serial);
         }
         if certificate.subject().iter_attributes().next().is_none() {
             return Err(CaError::NoName);

@@ -1,5 +1,7 @@
 //! Tests of certificates: every field read back.
 
+mod chains;
+
 use super::*;
 use x509_parser::prelude::ParsedExtension;
 
@@ -255,10 +257,21 @@ fn known_answers() {
     ];
     answers.extend(admin.iter().map(|(name, bytes)| (*name, found(bytes.expose()))));
     answers.push(("fingerprint", secrets::tests::fixture(1).fingerprint().to_string()));
-    assert_eq!(
-        answers.iter().map(|(name, hash)| format!("{name} {hash}")).collect::<Vec<_>>(),
-        include_str!("known_answers.txt").lines().collect::<Vec<_>>()
-    );
+    let mut lines: Vec<_> = answers.iter().map(|(name, hash)| format!("{name} {hash}")).collect();
+    // The other algorithms: RSA keys are kept, all else is derived and signed as for P-256.
+    for algorithm in ALGORITHMS.into_iter().filter(|algorithm| *algorithm != Algorithm::EcdsaP256) {
+        let (cluster, authority) = fixture::of_algorithm(algorithm);
+        let key = authority.signer(Ca::Etcd).key();
+        let subject = Subject { common_name: "x", organization: None, sans: &[], usage: Usage::Client };
+        for (name, der) in [
+            ("ca", ca_der(authority, Ca::Kubernetes)),
+            ("scheduler.conf", der(authority, &table::leaf(Row::Scheduler, cluster, None))),
+            ("request", request(&subject, key).unwrap()),
+        ] {
+            lines.push(format!("{} {name} {}", key.algorithm_name(), found(&der)));
+        }
+    }
+    assert_eq!(lines, include_str!("known_answers.txt").lines().collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Tests of filling: what comes out, and every refusal.
 
+mod refusals;
+mod users;
+
 use super::*;
 use crate::{
     draft::Row,
@@ -183,6 +186,17 @@ fn identity() {
     assert_eq!(digests.len(), 4);
 }
 
+/// Members of one cluster have to have the same, those of payloads that an older nodekiln made among them.
+#[test]
+fn known_etcd_digest() {
+    let bundle = fixture::authority().bundle(Ca::Etcd).to_owned();
+    let parts =
+        ["nodekiln etcd 1", &bundle, "cp1", "10.0.0.1", "cp2", "10.0.0.2", "cp3", "10.0.0.3"].map(str::as_bytes);
+    let digest = filled("cp1").plan.identity.etcd_digest;
+    assert_eq!(digest, Sha256::of_parts(parts));
+    assert_eq!(digest.to_string(), "088fae710dc7470cd93aea1ac48fbc378ed648b2ac99650e46ec507da25c350d");
+}
+
 #[test]
 fn renewal_moves_the_leaves_alone() {
     let cluster = fixture::cluster();
@@ -349,299 +363,10 @@ fn api_steps() {
     }
 }
 
-/// The table is enforced where keys are put in, whatever a planner asks for.
-#[test]
-fn refusals() {
-    let cluster = fixture::cluster();
-    let authority = fixture::authority();
-    let (private, public) = (Mode::PRIVATE, Mode::PUBLIC);
-    let leaf = |row, node: usize| table::leaf(row, &cluster, Some(&cluster.nodes[node]));
-    let key = |row, node| Contents::Leaf(leaf(row, node), LeafForm::Key);
-    let template = |part| Contents::Template(vec![Part::Text("x".into()), part]);
-    // The draft's node is the nth of cp1, cp2, cp3, w1.
-    for (node, mode, kind, contents, message) in [
-        (3, private, FileKind::Laid, Contents::Shared(Shared::CaKey), "/x: this node must not hold the key `ca`"),
-        (
-            3,
-            private,
-            FileKind::Laid,
-            Contents::Shared(Shared::ServiceAccountKey),
-            "/x: this node must not hold the key `sa`",
-        ),
-        (
-            3,
-            private,
-            FileKind::Laid,
-            template(Part::Base64(Shared::EncryptionKey(0))),
-            "/x: this node must not hold the key `encryption-at-rest`",
-        ),
-        (3, private, FileKind::Laid, key(Row::ApiServer, 0), "/x: this node must not hold the key `apiserver/cp1`"),
-        (
-            3,
-            private,
-            FileKind::Laid,
-            key(Row::KubeletClient, 0),
-            "/x: this node must not hold the key `kubelet.conf/cp1`",
-        ),
-        (0, private, FileKind::Laid, key(Row::EtcdPeer, 1), "/x: this node must not hold the key `etcd-peer/cp2`"),
-        (0, private, FileKind::Laid, key(Row::Admin, 0), "/x: this node must not hold the key `admin.conf`"),
-        (
-            0,
-            private,
-            FileKind::Credential,
-            template(Part::LeafBase64(leaf(Row::Admin, 0), LeafForm::Both)),
-            "/x: this node must not hold the key `admin.conf`",
-        ),
-        (
-            0,
-            private,
-            FileKind::Laid,
-            key(Row::SuperAdmin, 0),
-            "/x: the key `super-admin.conf` may only be staged as a credential, which firstboot erases",
-        ),
-        (
-            0,
-            private,
-            FileKind::Staged,
-            key(Row::SuperAdmin, 0),
-            "/x: the key `super-admin.conf` may only be staged as a credential, which firstboot erases",
-        ),
-        (0, public, FileKind::Laid, Contents::Shared(Shared::CaKey), "/x: holds the key `ca`, but its mode is 0644"),
-        (0, public, FileKind::Staged, key(Row::EtcdPeer, 0), "/x: holds the key `etcd-peer/cp1`, but its mode is 0644"),
-        (
-            0,
-            "0640".parse().unwrap(),
-            FileKind::Laid,
-            template(Part::Base64(Shared::EncryptionKey(0))),
-            "/x: holds the key `encryption-at-rest`, but its mode is 0640",
-        ),
-        (
-            0,
-            private,
-            FileKind::Laid,
-            Contents::Leaf(crate::draft::Leaf { node: None, ..leaf(Row::EtcdPeer, 0) }, LeafForm::Key),
-            "the certificate `etcd-peer` is made for a node",
-        ),
-        (
-            0,
-            private,
-            FileKind::Laid,
-            Contents::Leaf(
-                crate::draft::Leaf { node: Some("cp1".parse().unwrap()), ..leaf(Row::Scheduler, 0) },
-                LeafForm::Key,
-            ),
-            "the certificate `scheduler.conf` is made for all nodes, not for one",
-        ),
-    ] {
-        let mut draft = fixture::draft(&cluster, cluster.nodes[node].name.as_str());
-        draft.files.push(file("/x", mode, kind, contents));
-        assert_eq!(fill(authority, &draft).unwrap_err().to_string(), message);
-    }
-    // Another node's certificate is public.
-    let mut draft = fixture::draft(&cluster, "w1");
-    draft.files.push(file(
-        "/x",
-        public,
-        FileKind::Laid,
-        Contents::Leaf(leaf(Row::ApiServer, 0), LeafForm::Certificate),
-    ));
-    assert!(fill(authority, &draft).is_ok());
-    // The duties are the draft's: a worker that is drafted as such gets nothing of a control plane.
-    let mut draft = fixture::draft(&cluster, "cp1");
-    draft.holder.duties = vec![Duty::Kubelet];
-    assert!(matches!(fill(authority, &draft), Err(FillError::Placement { .. })));
-}
-
-#[test]
-fn two_files_in_one_place() {
-    let cluster = fixture::cluster();
-    for (path, kind, message) in [
-        ("/etc/motd", FileKind::Laid, "/etc/motd"),
-        ("/etc/motd", FileKind::Staged, "/etc/motd"),
-        (paths::PLAN, FileKind::Laid, paths::PLAN),
-        (
-            "/var/lib/nodekiln/stage/var/lib/kubelet/pki/kubelet.key",
-            FileKind::Laid,
-            "/var/lib/nodekiln/stage/var/lib/kubelet/pki/kubelet.key",
-        ),
-    ] {
-        let mut draft = fixture::draft(&cluster, "w1");
-        draft.files.push(file(path, Mode::PRIVATE, kind, Contents::Text("x".into())));
-        let error = fill(fixture::authority(), &draft).unwrap_err();
-        assert_eq!(error.to_string(), format!("{message}: two files of this node have this path"));
-    }
-    let mut draft = fixture::draft(&cluster, "w1");
-    let long = format!("/{}", vec!["a".repeat(203); 20].join("/"));
-    draft.files.push(file(&long, Mode::PRIVATE, FileKind::Staged, Contents::Text("x".into())));
-    assert!(matches!(fill(fixture::authority(), &draft), Err(FillError::Path(path, PathError::Long)) if path == long));
-}
-
 #[test]
 fn debug_shows_nothing() {
     let authority = fixture::authority();
     assert_eq!(format!("{authority:?}"), "Authority(generation 1)");
     let shown = format!("{:?}", filled("cp1"));
     assert!(!shown.contains("BEGIN") && !shown.contains("PRIVATE"), "{shown}");
-}
-
-/// A pool's token is on its payload and, until firstboot has finished, on control planes; its end is the payload's.
-#[test]
-fn tokens() {
-    use crate::{
-        config::{Cluster, NodeIdentity, NodeKind},
-        draft::TokenForm,
-        pki::{Authority, IssueError, table::Holder},
-    };
-    let mut cluster: Cluster = fixture::cluster();
-    let mut pool = cluster.nodes[3].clone();
-    pool.name = "pool".parse().unwrap();
-    pool.kind = NodeKind::Pool;
-    pool.identity = NodeIdentity::BootstrapToken { ttl: Some(DAY) };
-    cluster.pools = vec![pool];
-    cluster.nodes[3].identity = NodeIdentity::BootstrapToken { ttl: None };
-    let [pool, worker] = ["pool", "w1"].map(|name| name.parse::<nodekiln_plan::NodeName>().unwrap());
-    let mut secrets = secrets::tests::fixture(1);
-    let lacking = Authority::open(&secrets, &cluster).unwrap();
-    assert!(secrets.complete(&cluster, NOW + DAY, secrets::tests::fixed_random(3)).unwrap());
-    assert!(!secrets.complete(&cluster, NOW + 2 * DAY, secrets::tests::fixed_random(4)).unwrap());
-    let authority = Authority::open(&secrets, &cluster).unwrap();
-
-    let bootstrap = |owner: &nodekiln_plan::NodeName, mode| {
-        let parts = vec![Part::Text("token: ".into()), Part::Token(owner.clone(), TokenForm::Whole)];
-        file("/var/lib/nodekiln/stage/bootstrap.conf", mode, FileKind::Credential, Contents::Template(parts))
-    };
-    let draft = |name: &nodekiln_plan::NodeName, owner: &nodekiln_plan::NodeName, mode| {
-        let mut draft = fixture::draft(&cluster, "w1");
-        draft.spec.node = name.clone();
-        draft.holder = Holder { name: name.clone(), duties: vec![Duty::Token] };
-        draft.files = vec![bootstrap(owner, mode)];
-        draft
-    };
-    let filled = |owner: &nodekiln_plan::NodeName| fill(&authority, &draft(owner, owner, Mode::PRIVATE)).unwrap();
-    let token = secrets.token(&pool).unwrap();
-    let conf = filled(&pool);
-    let text = contents(&conf, "/var/lib/nodekiln/stage/bootstrap.conf");
-    assert!(text.starts_with(&format!("token: {}.", token.id())) && text.len() == "token: ".len() + 23, "{text}");
-    assert_eq!(key_names(&conf), ["bootstrap-token/pool"]);
-    assert_eq!(conf.plan.identity.boot_before, NOW + 2 * DAY);
-    // A token without end: the CAs' end is the payload's.
-    assert_eq!(filled(&worker).plan.identity.boot_before, authority.ca_validity().not_after);
-
-    // Nobody else's, and nothing that others could read.
-    let error = fill(&authority, &draft(&worker, &pool, Mode::PRIVATE)).unwrap_err();
-    let placed = "/var/lib/nodekiln/stage/bootstrap.conf: this node must not hold the key `bootstrap-token/pool`";
-    assert_eq!(error.to_string(), placed);
-    let error = fill(&authority, &draft(&pool, &pool, Mode::PUBLIC)).unwrap_err();
-    assert!(matches!(error, FillError::Mode { .. }), "{error}");
-    let error = fill(&lacking, &draft(&pool, &pool, Mode::PRIVATE)).unwrap_err();
-    assert!(matches!(&error, FillError::Issue(IssueError::Token(owner)) if *owner == pool), "{error}");
-
-    // On a control plane it may stand among the API objects, and nowhere else.
-    let text = |text: &str| Part::Text(text.into());
-    let object = |end| {
-        DraftStep::Template(vec![
-            text(r#"{"apply":{"kind":"Secret","name":"bootstrap-token-"#),
-            Part::Token(pool.clone(), TokenForm::Id),
-            text(r#"","data":""#),
-            Part::TokenBase64(pool.clone(), TokenForm::Secret),
-            text(r#"","end":""#),
-            end,
-            text("\"}}"),
-        ])
-    };
-    let mut control_plane = fixture::draft(&cluster, "cp1");
-    control_plane.api = vec![object(Part::Token(pool.clone(), TokenForm::End))];
-    let told = fill(&authority, &control_plane).unwrap();
-    assert!(key_names(&told).contains(&"bootstrap-token/pool".to_owned()));
-    assert_eq!(told.plan.identity.boot_before, NOW + YEAR, "it does not authenticate with it");
-    let ApiStep::Apply(object_told) = serde_json::from_str(contents(&told, paths::API_OBJECTS).trim()).unwrap() else {
-        panic!()
-    };
-    assert_eq!(object_told["name"], format!("bootstrap-token-{}", token.id()));
-    assert_eq!(object_told["end"], "2026-02-02T12:00:00Z");
-    let found = crate::pki::scan::search(contents(&told, paths::API_OBJECTS).as_bytes(), authority.needles());
-    assert_eq!(found, (vec![], vec![KeyId::Token(pool.clone())]));
-
-    control_plane.api = vec![object(Part::Token(worker.clone(), TokenForm::End))];
-    assert!(matches!(fill(&authority, &control_plane), Err(FillError::Issue(IssueError::Token(_)))), "it has no end");
-    control_plane.api = vec![];
-    control_plane.files = vec![bootstrap(&pool, Mode::PRIVATE)];
-    assert!(matches!(fill(&authority, &control_plane), Err(FillError::Placement { .. })));
-    // The pool's own is erased too.
-    let mut kept = draft(&pool, &pool, Mode::PRIVATE);
-    kept.files[0].kind = FileKind::Laid;
-    assert!(matches!(fill(&authority, &kept), Err(FillError::Custody { .. })));
-    let mut other = draft(&pool, &pool, Mode::PRIVATE);
-    other.api = vec![object(text("x"))];
-    assert!(matches!(fill(&authority, &other), Err(FillError::Placement { .. })), "pools tell nobody");
-}
-
-/// The user's own key for etcd is placed as ours would be, told as the user's, and its certificate bounds the payload.
-#[test]
-fn the_users_own_files_for_etcd() {
-    use crate::{
-        config::{ExternalEtcd, InputFile, NodeFile},
-        pki::{Authority, ExternalEtcdError, OpenError, table::Usage},
-    };
-    let other = Authority::open(&secrets::tests::fixture(2), &fixture::cluster()).unwrap();
-    let key = crate::pki::key::tests::rsa_fixture();
-    let subject =
-        crate::pki::certificate::Subject { common_name: "theirs", organization: None, sans: &[], usage: Usage::Client };
-    let validity = crate::pki::certificate::Validity::starting(NOW, 5 * DAY).unwrap();
-    let certificate = other.signer(Ca::Etcd).issue(&subject, &key, validity).unwrap();
-    let certificate = crate::pki::pem::encode_secret("CERTIFICATE", &certificate);
-    let input = |bytes: &[u8]| Some(NodeFile::Input(InputFile { path: "x".into(), bytes: bytes.into() }));
-    let with = |cert, key| {
-        let mut cluster = fixture::cluster();
-        cluster.external_etcd = Some(ExternalEtcd { endpoints: vec![], ca: None, cert, key });
-        cluster
-    };
-    let pkcs1: &[u8] = include_bytes!("../key/fixtures/rsa-pkcs1.pem");
-    let cluster = with(input(certificate.expose()), input(pkcs1));
-    let authority = Authority::open(&secrets::tests::fixture(1), &cluster).unwrap();
-    let bytes = |file: &Option<NodeFile>| match file {
-        Some(NodeFile::Input(file)) => Contents::Bytes(crate::draft::Blob::of(file.bytes.clone())),
-        _ => panic!(),
-    };
-    let external = cluster.external_etcd.as_ref().unwrap();
-    let (path, private) = ("/etc/kubernetes/pki/apiserver-etcd-client.key", Mode::PRIVATE);
-    let draft = |name: &str, mode| {
-        let mut draft = fixture::draft(&cluster, name);
-        draft.files.retain(
-            |file| !matches!(&file.contents, Contents::Leaf(leaf, _) if table::spec(leaf.row).issuer == Ca::Etcd),
-        );
-        draft.files.push(file(path, mode, FileKind::Laid, bytes(&external.key)));
-        draft.files.push(file("/etc/kubernetes/pki/x.crt", mode, FileKind::Laid, bytes(&external.cert)));
-        draft
-    };
-    let filled = fill(&authority, &draft("cp1", private)).unwrap();
-    assert!(filled.keys.contains(&(KeyId::ExternalEtcd, key.spki_sha256())));
-    assert_eq!(filled.plan.identity.boot_before, NOW + 5 * DAY);
-    assert_eq!(authority.identify(&key.spki_sha256()), Some(KeyId::ExternalEtcd));
-    assert!(authority.key_ids().contains(&KeyId::ExternalEtcd));
-    // Nothing of our own etcd is issued.
-    assert!(!authority.key_ids().contains(&KeyId::Leaf(Row::ApiServerEtcdClient, None)));
-    let leaf = table::leaf(Row::ApiServerEtcdClient, &cluster, None);
-    assert!(matches!(authority.issue(&leaf), Err(IssueError::Unused("apiserver-etcd-client"))));
-    assert!(matches!(fill(&authority, &draft("cp1", Mode::PUBLIC)), Err(FillError::Mode { .. })));
-    let Err(error @ FillError::Placement { .. }) = fill(&authority, &draft("w1", private)) else { panic!() };
-    assert_eq!(error.to_string(), format!("{path}: this node must not hold the key `etcd.external.keyFile`"));
-
-    let open = |cert, key| match Authority::open(&secrets::tests::fixture(1), &with(cert, key)).err() {
-        Some(OpenError::ExternalEtcd(error)) => Some(error),
-        other => panic!("{other:?}"),
-    };
-    let encrypted: &[u8] = include_bytes!("../key/fixtures/p256-encrypted.pem");
-    let p256: &[u8] = include_bytes!("../key/fixtures/p256-sec1.pem");
-    let good = || input(certificate.expose());
-    assert_eq!(open(good(), input(b"x")), Some(ExternalEtcdError::Key));
-    assert_eq!(open(good(), input(encrypted)), Some(ExternalEtcdError::Key));
-    assert_eq!(open(good(), input(&[pkcs1, p256].concat())), Some(ExternalEtcdError::Key));
-    assert_eq!(open(good(), input(p256)), Some(ExternalEtcdError::OtherKey));
-    assert_eq!(open(input(b"x"), input(pkcs1)), Some(ExternalEtcdError::Certificate));
-    // A key of the cluster's own stays what it is, whoever names it.
-    let ca_key = secrets::tests::fixture(1).authorities[&Ca::Kubernetes][0].key.clone().unwrap();
-    let authority =
-        Authority::open(&secrets::tests::fixture(1), &with(None, input(ca_key.private_pem().expose()))).unwrap();
-    assert_eq!(authority.identify(&ca_key.spki_sha256()), Some(KeyId::Ca(Ca::Kubernetes)));
 }

@@ -1,5 +1,7 @@
 //! Tests of the import: folders as kubeadm and openssl make them.
 
+mod odd;
+
 use super::*;
 use crate::{
     config::Algorithm,
@@ -194,7 +196,11 @@ fn an_external_ca() {
     folder.ca("ca", "prime256v1", "/CN=kubernetes", &[]);
     std::fs::remove_file(folder.path().join("ca.key")).unwrap();
     let imported = folder.import().unwrap();
-    assert_eq!(imported.notes[0], "kubernetes CA: from ca.crt without its key: it issues nothing here");
+    assert_eq!(
+        imported.notes[0],
+        "kubernetes CA: from ca.crt without its key: it issues nothing here, and `secrets requests` asks for what it has to \
+         sign"
+    );
     let error = Authority::open(&imported.secrets, &cluster_fixture::cluster()).err().unwrap();
     let OpenError::External(lacking) = &error else { panic!("{error}") };
     assert!(lacking.len() == 1 && lacking[0].ca == Ca::Kubernetes && lacking[0].unfit.is_empty(), "{lacking:?}");
