@@ -7,38 +7,15 @@ use nodekiln::config::examples;
 use nodekiln_tests::{
     command::Cmd,
     tools::{Need, nodekiln, require},
+    tree::{Tree, tree},
 };
-use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     time::{Duration, Instant},
 };
-
-/// Mode and digest by path.
-type Tree = BTreeMap<String, (u32, String)>;
-
-/// Every file below `folder`.
-fn tree(folder: &Path) -> Result<Tree> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(&dir)? {
-            let path = entry?.path();
-            let metadata = fs::symlink_metadata(&path)?;
-            let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
-            let digest = if metadata.is_dir() { String::new() } else { hex::encode(Sha256::digest(fs::read(&path)?)) };
-            found.insert(name, (metadata.permissions().mode() & 0o7777, digest));
-            if metadata.is_dir() {
-                open.push(path);
-            }
-        }
-    }
-    Ok(found)
-}
 
 /// `count` workers and one control plane that get firstboot by URL.
 fn many(count: usize) -> String {
@@ -77,8 +54,12 @@ fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
         ensure!(mode == 0o600, "{secrets} has mode {mode:o}");
         let first = tree(&here.path().join("out"))?;
         elsewhere(&mut |prefix, env| {
+            let out = there.path().join("out");
+            if out.exists() {
+                fs::remove_dir_all(&out)?;
+            }
             build(there.path(), prefix, env)?;
-            same(&first, &tree(&there.path().join("out"))?).with_context(|| example.to_owned())
+            same(&first, &tree(&out)?).with_context(|| example.to_owned())
         })?;
         for (path, (mode, digest)) in &first {
             let expected = if digest.is_empty() { 0o700 } else { 0o600 };
@@ -87,6 +68,54 @@ fn examples_build_with_one_command_and_twice_the_same() -> Result<()> {
         for name in ["manifest.json", "placement.json", "admin.conf", "super-admin.conf", "ca.crt"] {
             ensure!(first.contains_key(name), "{example}: no {name}");
         }
+    }
+    Ok(())
+}
+
+/// Clusters with all that could depend on a machine: keys of RSA, which are made once; pools and their tokens; patches,
+/// snippets and other files beside cluster.yaml; archives.
+#[test]
+fn broad_clusters_build_the_same_everywhere() -> Result<()> {
+    let Some(_cache) = require(&[Need::Program("faketime"), Need::Program("taskset")])? else { return Ok(()) };
+    let program = nodekiln()?;
+    for case in ["fcos-vms", "snippets", "external-etcd"] {
+        let (here, there) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(case);
+        for folder in [&here, &there] {
+            Cmd::new(["cp".as_ref(), "-r".as_ref(), source.as_os_str(), folder.path().join("in").as_os_str()]).ok()?;
+        }
+        // Named as seen from another folder than the cluster's own.
+        let build = |folder: &Path, prefix: &[&str], env: &[(&str, &str)]| -> Result<()> {
+            let mut command = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.as_os_str()])
+                .args(prefix)
+                .args([&program])
+                .args(["build", "-f", "in/cluster.yaml", "--tree"]);
+            for (name, value) in env {
+                command = command.env(name, value);
+            }
+            command.limit(Duration::from_secs(120)).ok().map(drop)
+        };
+        build(here.path(), &[], &[])?;
+        fs::copy(here.path().join("in/secrets.yaml"), there.path().join("in/secrets.yaml"))?;
+        let first = tree(&here.path().join("out"))?;
+        ensure!(first.keys().any(|name| name.ends_with("/tree.tar")), "{case}: no tree.tar");
+        // The clock that lies is the one that the program sees.
+        let late = Cmd::new(["env".as_ref(), "-C".as_ref(), here.path().as_os_str()])
+            .args(["faketime", "2041-02-03 04:05:06"])
+            .args([&program])
+            .args(["build", "-f", "in/cluster.yaml", "--tree"])
+            .output()?;
+        ensure!(late.success() && late.stderr.contains("could only boot before"), "{case}: {}", late.stderr);
+        ensure!(tree(&here.path().join("out"))? == first, "{case}: another year shows");
+        elsewhere(&mut |prefix, env| {
+            // Nothing is taken over from an older output.
+            let out = there.path().join("out");
+            if out.exists() {
+                fs::remove_dir_all(&out)?;
+            }
+            build(there.path(), prefix, env)?;
+            same(&first, &tree(&out)?).with_context(|| case.to_owned())
+        })?;
     }
     Ok(())
 }

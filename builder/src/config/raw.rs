@@ -111,7 +111,7 @@ raw! {
         kubelet: Object = "kubelet",
         /// Fields of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), laid over what nodekiln sets.
         kube_proxy: Object = "kubeProxy",
-        /// Named<bool> of the kubelet.
+        /// Flags of the kubelet.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
         /// Checks of firstboot that only warn: kubeadm's names, or `all`.
         ignore_preflight_errors: List<String> = "ignorePreflightErrors",
@@ -179,7 +179,7 @@ raw! {
 raw! {
     /// apiServer.
     RawApiServer {
-        /// Named<bool>; a name replaces nodekiln's own flag of that name.
+        /// Flags; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
         /// Host paths; a name replaces nodekiln's own volume of that name.
         extra_volumes: List<RawVolume> = "extraVolumes",
@@ -193,7 +193,7 @@ raw! {
 raw! {
     /// controllerManager, scheduler.
     RawComponent {
-        /// Named<bool>; a name replaces nodekiln's own flag of that name.
+        /// Flags; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
         /// Host paths; a name replaces nodekiln's own volume of that name.
         extra_volumes: List<RawVolume> = "extraVolumes",
@@ -231,7 +231,7 @@ raw! {
     RawLocalEtcd {
         /// Folder of etcd's data, on a disk that outlives the operating system.
         data_dir: String = "dataDir" => note().default("/var/lib/etcd"),
-        /// Named<bool>; a name replaces nodekiln's own flag of that name.
+        /// Flags; a name replaces nodekiln's own flag of that name.
         extra_args: List<RawArg> = "extraArgs",
         /// Environment variables (EnvVar of core/v1).
         extra_envs: List<Object> = "extraEnvs",
@@ -315,7 +315,7 @@ raw! {
         pod_cidr: String = "podCIDR",
         /// Fields of KubeletConfiguration, over the cluster's.
         kubelet: Object = "kubelet",
-        /// Named<bool> of the kubelet, over the cluster's.
+        /// Flags of the kubelet, over the cluster's.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
         /// Modules, sysctls and swap, over the cluster's.
         kernel: RawKernel = "kernel",
@@ -341,7 +341,7 @@ raw! {
         kubernetes_version: Version = "kubernetesVersion" => note().pattern(VERSION),
         /// Fields of KubeletConfiguration, over the cluster's.
         kubelet: Object = "kubelet",
-        /// Named<bool> of the kubelet, over the cluster's.
+        /// Flags of the kubelet, over the cluster's.
         kubelet_extra_args: List<RawArg> = "kubeletExtraArgs",
         /// Modules, sysctls and swap, over the cluster's.
         kernel: RawKernel = "kernel",

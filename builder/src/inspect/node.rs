@@ -8,7 +8,7 @@ use crate::{
     draft::Row,
     pki::{Ca, KeyId, table},
 };
-use nodekiln_plan::{NodeName, Secret, Sha256};
+use nodekiln_plan::{ExternalEtcdPlan, NodeName, Secret, Sha256};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -85,6 +85,27 @@ impl NodeMaterial {
         keys.dedup();
         let kubeconfigs = found.into_iter().filter_map(|(_, material)| material.kubeconfig).collect();
         Self { certificates, keys, kubeconfigs, symmetric, ids: names }
+    }
+
+    /// Takes what belongs to an etcd that somebody else runs for what it is: kubeadm's guide gives its files the names, and
+    /// its client the subject, that those of an etcd of ours have.
+    pub(crate) fn not_ours(&mut self, etcd: &ExternalEtcdPlan) {
+        let is_theirs = |path: &str| [&etcd.ca, &etcd.cert].into_iter().flatten().any(|file| file.as_str() == path);
+        let mut client = None;
+        for certificate in self.certificates.iter_mut().filter(|certificate| is_theirs(&certificate.path)) {
+            certificate.name = None;
+            self.ids.remove(&certificate.spki);
+            if etcd.cert.as_ref().is_some_and(|file| file.as_str() == certificate.path) {
+                // The first is the one that the API server shows.
+                client.get_or_insert(certificate.spki);
+            }
+        }
+        let Some(client) = client else { return };
+        for key in self.keys.iter_mut().filter(|key| key.spki == Some(client)) {
+            key.id = Some(KeyId::ExternalEtcd);
+            key.name = Some(KeyId::ExternalEtcd.to_string());
+            self.ids.insert(client, KeyId::ExternalEtcd);
+        }
     }
 
     /// The CAs among the certificates, by what they are.

@@ -79,7 +79,14 @@ pub enum FillError {
 /// # Errors
 /// See [`FillError`].
 pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillError> {
-    let mut filler = Filler { authority, draft, leaves: BTreeMap::new(), keys: BTreeMap::new(), ends: Vec::new() };
+    let mut filler = Filler {
+        authority,
+        draft,
+        leaves: BTreeMap::new(),
+        keys: BTreeMap::new(),
+        starts: Vec::new(),
+        ends: Vec::new(),
+    };
     let mut node = Laid { entries: BTreeMap::new(), files: BTreeMap::new() };
     for file in &draft.files {
         let value = filler.file(file)?;
@@ -224,6 +231,8 @@ struct Filler<'a> {
     /// Each leaf is issued once, however many files it is in.
     leaves: BTreeMap<&'a Leaf, Issued>,
     keys: BTreeMap<KeyId, Sha256>,
+    /// Beginnings of the user's certificates that this node authenticates with.
+    starts: Vec<i64>,
     /// Ends of the tokens and the user's certificates that this node authenticates with.
     ends: Vec<i64>,
 }
@@ -288,7 +297,10 @@ impl<'a> Filler<'a> {
     /// The user's own files for etcd: the key is placed as ours would be, and the payload ends with its certificate.
     fn take_users(&mut self, bytes: &[u8], file: &DraftFile) -> Result<(), FillError> {
         let Some(users) = self.authority.external_etcd() else { return Ok(()) };
-        self.ends.extend(users.is_certificate(bytes).map(|validity| validity.not_after));
+        if let Some(validity) = users.is_certificate(bytes) {
+            self.starts.push(validity.not_before);
+            self.ends.push(validity.not_after);
+        }
         match users.is_key(bytes) {
             // One of the cluster's own under that name stays what it is.
             Some(spki) => self.take(self.authority.identify(&spki).unwrap_or(KeyId::ExternalEtcd), spki, file),
@@ -395,7 +407,10 @@ impl<'a> Filler<'a> {
         Identity {
             generation: self.authority.generation(),
             etcd_digest: self.etcd_digest(),
-            not_before: leaves().map(|v| v.not_before).fold(cas.not_before, i64::max),
+            not_before: leaves()
+                .map(|v| v.not_before)
+                .chain(self.starts.iter().copied())
+                .fold(cas.not_before, i64::max),
             boot_before: leaves().map(|v| v.not_after).chain(self.ends.iter().copied()).fold(cas.not_after, i64::min),
         }
     }

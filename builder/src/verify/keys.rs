@@ -37,7 +37,10 @@ pub(super) fn all(
         let plan = node::plan(source, row, &read, found)?;
         node::tar(source, row, &read, found)?;
         let files = read.tree.files.iter().map(|file| (file.path.as_str(), file.contents.expose()));
-        let material = NodeMaterial::of(&row.name, files);
+        let mut material = NodeMaterial::of(&row.name, files);
+        if let Some(etcd) = plan.as_ref().and_then(|plan| plan.spec.preflight.external_etcd.as_ref()) {
+            material.not_ours(etcd);
+        }
         ids.extend(node::ids(&material));
         symmetric.extend(material.symmetric.iter().cloned());
         if let Some(plan) = &plan {

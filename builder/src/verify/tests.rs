@@ -57,6 +57,43 @@ fn two_keys_for_encryption_at_rest() {
     }
 }
 
+/// kubeadm's guide gives the files of somebody else's etcd, and its client, the names that those of ours have.
+#[test]
+fn somebody_elses_etcd() {
+    use crate::{
+        config::{ExternalEtcd, InputFile, NodeFile},
+        node::{self, fixture},
+        pki,
+        secrets::tests::fixture as secrets,
+    };
+    let mut cluster = cluster("flatcar");
+    let theirs = Authority::open(&secrets(2), &cluster).unwrap();
+    let draft = node::plan(&cluster, &cluster.nodes[0], &fixture::sources()).unwrap();
+    let tree = pki::fill(&theirs, &draft).unwrap().tree;
+    let file = |name: &str| {
+        let path = name.to_owned();
+        let bytes = of(&tree, &format!("/etc/kubernetes/pki/{name}")).into();
+        Some(NodeFile::Input(InputFile { path, bytes }))
+    };
+    cluster.external_etcd = Some(ExternalEtcd {
+        endpoints: vec!["https://10.9.0.1:2379".to_owned()],
+        ca: file("etcd/ca.crt"),
+        cert: file("apiserver-etcd-client.crt"),
+        key: file("apiserver-etcd-client.key"),
+    });
+    let own = secrets(1);
+    let output = Memory::made(&cluster, &Authority::open(&own, &cluster).unwrap(), own.shape());
+    assert_eq!(findings(&output), [""; 0]);
+    let placement = String::from_utf8(output.files["placement.json"].clone()).unwrap();
+    assert!(placement.contains("etcd.external.keyFile"), "{placement}");
+    // The key of another node's in its place is seen.
+    let key = of(&tree, "/etc/kubernetes/pki/etcd/peer.key");
+    let other =
+        forge(&output, "cp1", |tree, plan| put(tree, plan, "/etc/kubernetes/pki/apiserver-etcd-client.key", &key));
+    let found = findings(&other);
+    assert!(found.iter().any(|found| found.contains("does not belong to the certificate beside it")), "{found:?}");
+}
+
 /// One flipped bit, wherever it is.
 #[test]
 fn no_byte_changes_unseen() {

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PROGRAMS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"];
+pub const PROGRAMS: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"];
 
 /// The Kubernetes minor of the programs in the cache.
 const MINOR: &str = "v1.36.";
@@ -33,15 +33,15 @@ const COMPLAINTS: [&str; 3] = ["strict decoding", "has been deprecated", "unknow
 type Files = BTreeMap<String, NodeFile>;
 
 /// A machine's programs, ready to start.
-struct Machine {
-    files: Files,
+pub struct Machine {
+    pub files: Files,
     /// Program by program, as they are started.
-    argv: BTreeMap<String, Vec<String>>,
-    addresses: Vec<IpAddr>,
+    pub argv: BTreeMap<String, Vec<String>>,
+    pub addresses: Vec<IpAddr>,
     /// No member of etcd is here.
-    external: bool,
+    pub external: bool,
     endpoint: String,
-    etcd: String,
+    pub etcd: String,
     admin: Vec<u8>,
 }
 
@@ -71,7 +71,7 @@ fn set(argv: &mut Vec<String>, flag: &str, value: &str) {
 
 impl Machine {
     /// `node` with a member of etcd that is all of its cluster: its own, or the first that the cluster has elsewhere.
-    fn of(made: &Made, node: &Node) -> Result<Self> {
+    pub fn of(made: &Made, node: &Node) -> Result<Self> {
         let mut files = final_files(&made.filled(node)?);
         let mut addresses = node.addresses.clone();
         let mut member = node;
@@ -122,7 +122,7 @@ impl Machine {
     }
 
     /// What the programs named said of themselves, and the end of their logs.
-    fn run(&self, cache: &Cache, programs: &[&str], tries: u32) -> Result<(String, BTreeMap<String, String>)> {
+    pub fn run(&self, cache: &Cache, programs: &[&str], tries: u32) -> Result<(String, BTreeMap<String, String>)> {
         let cell = Cell::new(cache)?;
         cell.write_all(&self.files)?;
         let shared = cell.shared();
@@ -179,12 +179,12 @@ fn kubelet(unit: &str) -> Result<Vec<String>> {
 }
 
 /// The end of a log, for a failure's message.
-fn end(log: &str) -> String {
+pub fn end(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
-fn needs() -> Vec<Need> {
+pub fn needs() -> Vec<Need> {
     let programs =
         ["etcd", "etcdctl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"];
     cell::NEEDS.into_iter().chain(programs.map(Need::Program)).collect()
@@ -258,7 +258,7 @@ fn real_components_refuse_what_is_wrong() -> Result<()> {
 }
 
 /// Alone, as far as its files: without what it would talk to.
-fn refused(cache: &Cache, machine: &Machine, name: &str, because: &str) -> Result<()> {
+pub fn refused(cache: &Cache, machine: &Machine, name: &str, because: &str) -> Result<()> {
     let (said, logs) = machine.run(cache, &[name], 300)?;
     let log = &logs[name];
     ensure!(said.contains(&format!("{name} ended: ")), "{name} did not end: {said}{}", end(log));

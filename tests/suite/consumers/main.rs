@@ -4,5 +4,6 @@
 #![allow(clippy::print_stderr)]
 
 mod components;
+mod external;
 mod oracle;
 mod units;

@@ -8,6 +8,7 @@ mod cloud_init;
 mod floor;
 mod ha;
 mod kills;
+mod local;
 mod payload;
 mod probe;
 mod single;

@@ -68,7 +68,9 @@ image kube-proxy "{$path}" "$IMAGE_REPOSITORY/kube-proxy:$KUBERNETES_VERSION"
 base "$WORK/haproxy"
 mkdir -p "$WORK/haproxy/usr/local/etc/haproxy"
 with_libraries "$debian" "$WORK/haproxy" /usr/sbin/haproxy
-image haproxy "{$path,\"Entrypoint\":[\"haproxy\"],\"Cmd\":[\"-f\",\"/usr/local/etc/haproxy/haproxy.cfg\"]}" "$HAPROXY_IMAGE"
+# Not root, as in the image of that name.
+printf 'haproxy:x:99:99:haproxy:/nonexistent:/sbin/nologin\n' >>"$WORK/haproxy/etc/passwd"
+image haproxy "{$path,\"Entrypoint\":[\"haproxy\"],\"Cmd\":[\"-f\",\"/usr/local/etc/haproxy/haproxy.cfg\"],\"User\":\"haproxy\"}" "$HAPROXY_IMAGE"
 
 # For pods of the tests: sh, sleep, nslookup, httpd and the rest, and a client that resolves names.
 base "$WORK/tools"

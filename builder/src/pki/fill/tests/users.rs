@@ -105,7 +105,7 @@ fn the_users_own_files_for_etcd() {
     let key = crate::pki::key::tests::rsa_fixture();
     let subject =
         crate::pki::certificate::Subject { common_name: "theirs", organization: None, sans: &[], usage: Usage::Client };
-    let validity = crate::pki::certificate::Validity::starting(NOW, 5 * DAY).unwrap();
+    let validity = crate::pki::certificate::Validity::starting(NOW + 2 * DAY, 3 * DAY).unwrap();
     let certificate = other.signer(Ca::Etcd).issue(&subject, &key, validity).unwrap();
     let certificate = crate::pki::pem::encode_secret("CERTIFICATE", &certificate);
     let input = |bytes: &[u8]| Some(NodeFile::Input(InputFile { path: "x".into(), bytes: bytes.into() }));
@@ -135,6 +135,8 @@ fn the_users_own_files_for_etcd() {
     let filled = fill(&authority, &draft("cp1", private)).unwrap();
     assert!(filled.keys.contains(&(KeyId::ExternalEtcd, key.spki_sha256())));
     assert_eq!(filled.plan.identity.boot_before, NOW + 5 * DAY);
+    // It was made after the cluster's own, and is backdated as they are.
+    assert_eq!(filled.plan.identity.not_before, NOW + DAY);
     assert_eq!(authority.identify(&key.spki_sha256()), Some(KeyId::ExternalEtcd));
     assert!(authority.key_ids().contains(&KeyId::ExternalEtcd));
     // Nothing of our own etcd is issued.
