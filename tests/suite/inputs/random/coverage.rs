@@ -42,7 +42,7 @@ impl Coverage {
                     *self.0.entry(format!("{name}.{key}")).or_default() += 1;
                     for choice in choices(shape) {
                         let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-                        if all.iter().any(|value| *value == choice) {
+                        if all.contains(&choice) {
                             *self.0.entry(format!("{name}.{key}={choice}")).or_default() += 1;
                         }
                     }

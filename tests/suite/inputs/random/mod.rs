@@ -64,7 +64,7 @@ struct Seen {
 #[test]
 fn random_clusters_build_and_verify_and_always_come_to_the_same_bytes() -> Result<()> {
     let started = Instant::now();
-    let (count, whole) = cases((1000, 4))?;
+    let (count, whole) = cases((1000, 6))?;
     let schema = config::schema();
     let folder = files::folder()?;
     let coverage = RefCell::new(coverage::Coverage::of(&schema));
