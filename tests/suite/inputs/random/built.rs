@@ -22,6 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     fs,
+    ops::ControlFlow,
     path::Path,
     sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
@@ -182,6 +183,7 @@ pub fn build(
         firstboot,
         only: &how.only,
         tree: how.tree,
+        each: &|| ControlFlow::Continue(()),
     };
     match output::write(&built, target, || {}, || Ok(())) {
         Ok(_) => {}
