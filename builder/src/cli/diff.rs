@@ -93,3 +93,11 @@ fn failed(error: SideError, path: &Path) -> Failure {
         other => Failure::Input(anyhow!(other).context(format!("reading {}", path.display()))),
     }
 }
+
+#[cfg(test)]
+impl Diff {
+    /// Of an output and what a cluster file would make now.
+    pub(super) fn of(old: PathBuf, new: PathBuf, firstboot: PathBuf) -> Self {
+        Self { old, new, json: false, exit_code: true, firstboot: vec![firstboot] }
+    }
+}

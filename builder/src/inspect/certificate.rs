@@ -1,6 +1,9 @@
 //! Certificates as they are found in files: read back by another parser than the one that wrote them.
 
-use crate::{draft::Row, pki::table};
+use crate::{
+    draft::Row,
+    pki::{certificate::is_made_here, table},
+};
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use nodekiln_plan::Sha256;
 use serde::Serialize;
@@ -153,6 +156,11 @@ impl Certificate {
         let key = UnparsedPublicKey::new(algorithm, &ca.public_key().subject_public_key.data);
         let signed = leaf.tbs_certificate.as_ref();
         key.verify(signed, &leaf.signature_value.data).map_err(|_| ChainError::Signature)
+    }
+
+    /// Whether nodekiln signed it: a CA elsewhere gives it a life of its own, and perhaps more names.
+    pub fn is_made_here(&self) -> bool {
+        is_made_here(&self.der)
     }
 
     /// The row of the table of certificates that this leaf of `issuer` is, for `node` where it is one node's. Members'

@@ -253,14 +253,38 @@ fn params(
     Ok(params)
 }
 
+/// How a TBSCertificate begins: version 3 and the serial number 0.
+const START: &[u8] = b"\xa0\x03\x02\x01\x02\x02\x01\x00";
+
+/// The serial number over a TBSCertificate without its first two fields: see [`finish`].
+fn serial(rest: &[u8]) -> Vec<u8> {
+    let mut header = Vec::with_capacity(START.len() + 4);
+    der_header(0x30, START.len() + rest.len(), &mut header);
+    let digest = sha2::Sha256::new().chain_update(header).chain_update(START).chain_update(rest).finalize();
+    let mut serial = digest[..20].to_vec();
+    serial[0] &= 0x7f;
+    // DER integers are minimal.
+    let zeros = serial.windows(2).take_while(|pair| pair[0] == 0 && pair[1] < 0x80).count();
+    serial.split_off(zeros)
+}
+
+/// Whether nodekiln made the certificate: nobody else's serial number follows from the rest of it.
+pub fn is_made_here(der: &[u8]) -> bool {
+    let content = der_sequence(der).and_then(|(certificate, _)| Some(der_sequence(certificate)?.0));
+    let Some(number) = content.and_then(|content| content.strip_prefix(&START[..5])) else { return false };
+    match number {
+        [0x02, length, rest @ ..] if *length < 0x80 => {
+            rest.split_at_checked(usize::from(*length)).is_some_and(|(number, rest)| *number == serial(rest))
+        }
+        _ => false,
+    }
+}
+
 /// Gives a draft its issuer's name (its own, where none is given), serial number and signature.
 ///
 /// The serial number is the first 20 bytes of SHA-256 over the TBSCertificate that has serial number 0, without the top
 /// bit: 159 bits that differ wherever anything else does, and positive (RFC 5280 §4.1.2.2).
 fn finish(draft: &[u8], issuer: Option<&[u8]>, key: &KeyPair, ca: &KeyPair) -> Result<Vec<u8>, CertificateError> {
-    /// Version 3 and the serial number 0.
-    const START: &[u8] = b"\xa0\x03\x02\x01\x02\x02\x01\x00";
-
     let (certificate, _) = der_sequence(draft).expect("rcgen writes a SEQUENCE");
     let (content, _) = der_sequence(certificate).expect("which starts with a SEQUENCE");
     let rest = content.strip_prefix(START).expect("of version 3 and the serial number that was set");
@@ -274,25 +298,11 @@ fn finish(draft: &[u8], issuer: Option<&[u8]>, key: &KeyPair, ca: &KeyPair) -> R
     }
 
     let rest = [ca.signature_algorithm(), issuer, after].concat();
-    let mut tbs = Vec::with_capacity(rest.len() + START.len() + 4);
-    der_header(0x30, START.len() + rest.len(), &mut tbs);
-    tbs.extend_from_slice(START);
-    tbs.extend_from_slice(&rest);
-    let digest = sha2::Sha256::digest(&tbs);
-    let mut serial: &[u8] = &{
-        let mut bytes: [u8; 20] = std::array::from_fn(|i| digest[i]);
-        bytes[0] &= 0x7f;
-        bytes
-    };
-    // DER integers are minimal.
-    while serial[0] == 0 && serial[1] < 0x80 {
-        serial = &serial[1..];
-    }
-
+    let serial = serial(&rest);
     let mut body = Vec::with_capacity(rest.len() + 32);
     body.extend_from_slice(&START[..5]);
     der_header(0x02, serial.len(), &mut body);
-    body.extend_from_slice(serial);
+    body.extend_from_slice(&serial);
     body.extend_from_slice(&rest);
     let mut tbs = Vec::with_capacity(body.len() + 4);
     der_header(0x30, body.len(), &mut tbs);

@@ -523,6 +523,26 @@ fn trap_serial_numbers_differ_under_one_key() {
     assert_eq!(serials.len(), 4);
 }
 
+/// By the serial number alone: whoever else signs, even under our CA, does not hit it.
+#[test]
+fn what_is_made_here() {
+    for algorithm in ALGORITHMS {
+        let (cluster, authority) = fixture::of_algorithm(algorithm);
+        assert!(Ca::ALL.iter().all(|ca| is_made_here(&ca_der(authority, *ca))));
+        assert!(fixture::all_leaves(cluster).iter().all(|leaf| is_made_here(&der(authority, leaf))));
+    }
+    let own = ca_der(fixture::authority(), Ca::Kubernetes);
+    let rcgens = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
+    let mut bad = vec![rcgens.cert.der().to_vec(), own[..30].to_vec(), b"".to_vec(), b"x".to_vec()];
+    // Any byte of what is signed.
+    bad.extend([20, own.len() / 2].map(|at| {
+        let mut other = own.clone();
+        other[at] ^= 1;
+        other
+    }));
+    assert!(bad.iter().all(|der| !is_made_here(der)));
+}
+
 /// rcgen's defaults: valid from 1975 to 4096, a placeholder for a subject, no authority key identifier. `leaves` reads
 /// all fields back; here, that none of them shines through.
 #[test]

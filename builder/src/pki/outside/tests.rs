@@ -259,6 +259,29 @@ fn what_a_build_lacks() {
     assert_eq!(said(&secrets, &cluster).len(), 2);
 }
 
+/// A CA elsewhere is replaced by one whose key is here: until that one issues, the other has to sign.
+#[test]
+fn from_elsewhere_to_here() {
+    let cluster = cluster("flatcar");
+    let (mut secrets, signers) = without(&secrets::tests::fixture(1), &[Ca::Kubernetes]);
+    answer(&mut secrets, &cluster, &signers);
+    let options = crate::secrets::CaOptions::of(&cluster, NOW + DAY);
+    let rotate = |secrets: &mut Secrets| secrets.rotate(Ca::Kubernetes, options, &mut fixed_random(4)).unwrap();
+    assert_eq!(rotate(&mut secrets), crate::secrets::RotationStep::Trust);
+    assert!(secrets.shape().external_ca && Authority::open(&secrets, &cluster).is_err());
+    answer(&mut secrets, &cluster, &signers);
+    let trusting = Authority::open(&secrets, &cluster).unwrap();
+    assert_eq!(trusting.bundle(Ca::Kubernetes).matches("BEGIN").count(), 2);
+    for step in [crate::secrets::RotationStep::Issue, crate::secrets::RotationStep::Drop] {
+        assert_eq!(rotate(&mut secrets), step);
+        assert!(!secrets.shape().external_ca && !secrets.has_outside_ca());
+        let authority = Authority::open(&secrets, &cluster).unwrap();
+        let output = Memory::made(&cluster, &authority, secrets.shape());
+        let report = verify::verify(&output).unwrap();
+        assert!(report.sound, "{step:?}: {:#?}", report.findings);
+    }
+}
+
 /// Keys of another algorithm are other keys.
 #[test]
 fn another_algorithm() {

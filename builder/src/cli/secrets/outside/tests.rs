@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     cli::{
         build::Build,
+        diff::{Diff, Differs},
         secrets::{Import, Secrets as Command},
         verify::Verify,
     },
@@ -156,6 +157,10 @@ fn from_requests_to_payloads() {
     assert!((39..=40).contains(&days), "{days}");
     let config = std::fs::read_to_string(folder.path("out/nodes/node1/config.ign")).unwrap();
     assert!(config.contains("/etc/kubernetes/pki/ca.crt") && !config.contains("/etc/kubernetes/pki/ca.key"));
+
+    // Against cluster.yaml nothing differs: neither lives that the CA chose, nor a key that is on no node.
+    let diff = Diff::of(folder.path("out"), folder.path("cluster.yaml"), folder.path("firstboot"));
+    assert_eq!(diff.run(&Terminal::new(true)).unwrap(), Differs::NoOrNotAsked);
 
     // All are here; `--all` asks for them anyway. The same build again changes nothing.
     folder.requests("none", false).unwrap();
