@@ -6,7 +6,7 @@ use super::{
     single::NEEDS,
 };
 use anyhow::{Result, ensure};
-use nodekiln_tests::{cluster::Cluster, measure::Timeline, tools::require};
+use nodekiln_tests::{cluster::Cluster, tools::require};
 
 #[test]
 fn a_single_node_by_cloud_init() -> Result<()> {
@@ -16,14 +16,7 @@ fn a_single_node_by_cloud_init() -> Result<()> {
     let mut cluster = Cluster::new(&cache, &[GATEWAY.parse()?], vec![output.cloud_init("n1", "10.77.0.1")?])?;
     cluster.set_admin_conf(&output.path("admin.conf"));
     cluster.explaining(|cluster| {
-        cluster.power_on_all()?;
-        let mut times = Timeline::of(cluster.node("n1")?)?;
-        cluster.wait_api("10.77.0.1:6443".parse()?, probe::READY)?;
-        times.mark("API ready")?;
-        cluster.wait_node_ready("n1", probe::READY)?;
-        times.mark("Node Ready")?;
-        let result = probe::firstboot_done(cluster, "n1")?;
-        times.mark("firstboot finished")?;
+        let (times, result) = probe::power_on(cluster, "n1", "10.77.0.1")?;
         probe::mirror_pods(cluster, "n1")?;
         probe::workload(cluster)?;
         let node = cluster.node("n1")?;

@@ -1,7 +1,7 @@
 //! `loadBalancer: local`: no balancer but each node's own haproxy, in front of all API servers.
 
 use super::{
-    payload::{GATEWAY, HARNESS, Output},
+    payload::{GATEWAY, Output, cluster_yaml},
     probe,
     single::NEEDS,
 };
@@ -15,22 +15,10 @@ const NODES: [(&str, &str); 4] =
     [("cp1", "10.77.0.1"), ("cp2", "10.77.0.2"), ("cp3", "10.77.0.3"), ("w1", "10.77.0.4")];
 
 fn local() -> String {
-    format!(
-        r#"apiVersion: nodekiln/v1alpha1
-kind: Cluster
-clusterName: local
-kubernetesVersion: v1.36.3
-loadBalancer: local
-networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}}
-addons: {{cni: bridge}}
-os: {{profile: flatcar}}
-nodes:
-  - {{name: cp1, role: control-plane, address: 10.77.0.1}}
-  - {{name: cp2, role: control-plane, address: 10.77.0.2}}
-  - {{name: cp3, role: control-plane, address: 10.77.0.3}}
-  - {{name: w1, role: worker, address: 10.77.0.4}}
-{HARNESS}"#
-    )
+    let role = |name: &str| if name == "w1" { "worker" } else { "control-plane" };
+    let node = |(name, address)| format!("  - {{name: {name}, role: {}, address: {address}}}\n", role(name));
+    let nodes: String = NODES.map(node).concat();
+    cluster_yaml("local", "flatcar", "bridge", &format!("loadBalancer: local\nnodes:\n{nodes}"))
 }
 
 /// The control planes that the worker's haproxy has connections of clients to, most first.

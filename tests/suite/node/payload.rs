@@ -10,7 +10,7 @@ use std::{
 
 /// What a kernel with cgroup v1 and without CAP_SYS_RESOURCE needs, and what makes tests short. None of it is a default
 /// of the product's.
-pub const HARNESS: &str = r#"
+const HARNESS: &str = r#"
 kubelet:
   failCgroupV1: false
   resolvConf: /etc/resolv.conf
@@ -27,40 +27,31 @@ kernel:
 /// Every node is reached below this network.
 pub const GATEWAY: &str = "10.77.0.254/24";
 
+/// A cluster.yaml of the harness: `rest` has its nodes, and what else differs.
+pub fn cluster_yaml(name: &str, profile: &str, cni: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nclusterName: {name}\nkubernetesVersion: v1.36.3\n\
+         networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}}\n\
+         addons: {{cni: {cni}}}\nos: {{profile: {profile}}}\n{rest}{HARNESS}"
+    )
+}
+
 /// One control plane that runs workload too.
 pub fn single(profile: &str) -> String {
-    format!(
-        r#"apiVersion: nodekiln/v1alpha1
-kind: Cluster
-clusterName: single
-kubernetesVersion: v1.36.3
-networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}}
-addons: {{cni: bridge}}
-os: {{profile: {profile}}}
-nodes:
-  - {{name: n1, role: control-plane, address: 10.77.0.1, taints: []}}
-{HARNESS}"#
-    )
+    let nodes = "nodes:\n  - {name: n1, role: control-plane, address: 10.77.0.1, taints: []}\n";
+    cluster_yaml("single", profile, "bridge", nodes)
 }
 
 /// Three control planes behind a balancer, and a worker.
 pub fn ha() -> String {
-    format!(
-        r#"apiVersion: nodekiln/v1alpha1
-kind: Cluster
-clusterName: ha
-kubernetesVersion: v1.36.3
-controlPlaneEndpoint: 10.77.0.9:6443
-networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}}
-addons: {{cni: bridge}}
-os: {{profile: flatcar}}
+    let rest = r#"controlPlaneEndpoint: 10.77.0.9:6443
 nodes:
-  - {{name: cp1, role: control-plane, address: 10.77.0.1}}
-  - {{name: cp2, role: control-plane, address: 10.77.0.2}}
-  - {{name: cp3, role: control-plane, address: 10.77.0.3}}
-  - {{name: w1, role: worker, address: 10.77.0.4, labels: {{disk: ssd, node-role.kubernetes.io/edge: ""}}, taints: ["lab=yes:PreferNoSchedule"]}}
-{HARNESS}"#
-    )
+  - {name: cp1, role: control-plane, address: 10.77.0.1}
+  - {name: cp2, role: control-plane, address: 10.77.0.2}
+  - {name: cp3, role: control-plane, address: 10.77.0.3}
+  - {name: w1, role: worker, address: 10.77.0.4, labels: {disk: ssd, node-role.kubernetes.io/edge: ""}, taints: ["lab=yes:PreferNoSchedule"]}
+"#;
+    cluster_yaml("ha", "flatcar", "bridge", rest)
 }
 
 /// An output folder, removed when dropped.
@@ -74,17 +65,34 @@ impl Output {
     /// Builds `cluster_yaml`.
     pub fn build(cluster_yaml: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("making a folder")?;
-        fs::write(folder.path().join("cluster.yaml"), cluster_yaml).context("writing cluster.yaml")?;
+        let mut output = Self { folder, took: Duration::ZERO };
+        output.rebuild(cluster_yaml)?;
+        Ok(output)
+    }
+
+    /// Renews the secrets, as before a change of what the cluster's objects are.
+    pub fn renew(&self) -> Result<()> {
+        let secrets = self.folder.path().join("secrets.yaml");
+        Cmd::new([nodekiln()?.as_os_str(), "secrets".as_ref(), "renew".as_ref(), "--secrets".as_ref()])
+            .args([secrets])
+            .ok()
+            .map(drop)
+    }
+
+    /// Builds `cluster_yaml` with the same secrets.
+    pub fn rebuild(&mut self, cluster_yaml: &str) -> Result<()> {
+        let folder = self.folder.path();
+        fs::write(folder.join("cluster.yaml"), cluster_yaml).context("writing cluster.yaml")?;
         let program = nodekiln()?;
         let started = Instant::now();
         Cmd::new([program.as_os_str(), "build".as_ref(), "-f".as_ref()])
-            .args([folder.path().join("cluster.yaml")])
+            .args([folder.join("cluster.yaml")])
             .args(["-o"])
-            .args([folder.path().join("out")])
+            .args([folder.join("out")])
             .limit(Duration::from_secs(60))
             .ok()?;
-        let took = started.elapsed();
-        Ok(Self { folder, took })
+        self.took = started.elapsed();
+        Ok(())
     }
 
     /// A file of the output.

@@ -48,6 +48,19 @@ pub fn firstboot_done(cluster: &Cluster, node: &str) -> Result<Value> {
     })
 }
 
+/// Powers the only machine on and waits until firstboot has finished: what it measured, and firstboot's result.
+pub fn power_on(cluster: &mut Cluster, name: &str, address: &str) -> Result<(Timeline, Value)> {
+    cluster.power_on_all()?;
+    let mut times = Timeline::of(cluster.node(name)?)?;
+    cluster.wait_api(format!("{address}:6443").parse()?, READY)?;
+    times.mark("API ready")?;
+    cluster.wait_node_ready(name, READY)?;
+    times.mark("Node Ready")?;
+    let result = firstboot_done(cluster, name)?;
+    times.mark("firstboot finished")?;
+    Ok((times, result))
+}
+
 /// A pod gets an address, resolves a Service by CoreDNS, reaches it through kube-proxy; logs and exec work.
 pub fn workload(cluster: &Cluster) -> Result<()> {
     let objects = r#"

@@ -38,14 +38,7 @@ fn a_single_node_by_ignition() -> Result<()> {
     eprintln!("build of one node: {:?}", output.took);
     let mut cluster = machine(&cache, &output)?;
     cluster.explaining(|cluster| {
-        cluster.power_on_all()?;
-        let mut times = Timeline::of(cluster.node("n1")?)?;
-        cluster.wait_api("10.77.0.1:6443".parse()?, probe::READY)?;
-        times.mark("API ready")?;
-        cluster.wait_node_ready("n1", probe::READY)?;
-        times.mark("Node Ready")?;
-        let result = probe::firstboot_done(cluster, "n1")?;
-        times.mark("firstboot finished")?;
+        let (mut times, result) = probe::power_on(cluster, "n1", "10.77.0.1")?;
         probe::mirror_pods(cluster, "n1")?;
         times.mark("four mirror pods Ready")?;
         probe::workload(cluster)?;

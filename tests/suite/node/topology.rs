@@ -1,11 +1,11 @@
 //! etcd on nodes of its own, and machines of a pool that come by token.
 
 use super::{
-    payload::{GATEWAY, HARNESS, Output},
+    payload::{GATEWAY, Output, cluster_yaml},
     probe,
     single::NEEDS,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nodekiln_tests::{cluster::Cluster, tools::require};
 use serde_json::Value;
 use std::time::Duration;
@@ -16,18 +16,8 @@ const ETCD: [(&str, &str); 3] = [("e1", "10.77.0.1"), ("e2", "10.77.0.2"), ("e3"
 fn external() -> String {
     let nodes: String =
         ETCD.iter().map(|(name, address)| format!("  - {{name: {name}, role: etcd, address: {address}}}\n")).collect();
-    format!(
-        r#"apiVersion: nodekiln/v1alpha1
-kind: Cluster
-clusterName: external
-kubernetesVersion: v1.36.3
-networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}}
-addons: {{cni: bridge}}
-os: {{profile: flatcar}}
-nodes:
-{nodes}  - {{name: cp1, role: control-plane, address: 10.77.0.4, taints: []}}
-{HARNESS}"#
-    )
+    let control_plane = "  - {name: cp1, role: control-plane, address: 10.77.0.4, taints: []}\n";
+    cluster_yaml("external", "flatcar", "bridge", &format!("nodes:\n{nodes}{control_plane}"))
 }
 
 #[test]
@@ -60,30 +50,29 @@ fn three_etcd_nodes_and_a_control_plane() -> Result<()> {
     })
 }
 
-fn pool() -> String {
-    format!(
-        r#"apiVersion: nodekiln/v1alpha1
-kind: Cluster
-clusterName: pool
-kubernetesVersion: v1.36.3
-networking: {{podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}}
-addons: {{cni: none}}
-os: {{profile: flatcar}}
-nodes:
-  - {{name: n1, role: control-plane, address: 10.77.0.1, taints: []}}
-pools:
-  - {{name: farm, ttl: 24h, labels: {{disk: ssd}}}}
-{HARNESS}"#
-    )
+fn pool(has_pool: bool) -> String {
+    let node = "nodes:\n  - {name: n1, role: control-plane, address: 10.77.0.1, taints: []}\n";
+    let pool = if has_pool { "pools:\n  - {name: farm, ttl: 24h, labels: {disk: ssd}}\n" } else { "" };
+    cluster_yaml("pool", "flatcar", "none", &format!("{node}{pool}"))
 }
 
-/// A machine without a name, on before the control plane is.
+/// The bootstrap tokens that the cluster has of nodekiln.
+fn tokens(cluster: &Cluster) -> Result<usize> {
+    let label = "app.kubernetes.io/managed-by=nodekiln";
+    let secrets = probe::get(cluster, &["-n", "kube-system", "secrets", "-l", label])?;
+    secrets["items"].as_array().map(Vec::len).context("a list")
+}
+
+/// A machine without a name, on before the control plane is. And the pool is taken out: its token goes when the control
+/// plane boots the payload of a later generation.
 #[test]
 fn a_machine_of_a_pool_comes_by_token() -> Result<()> {
     let Some(cache) = require(&NEEDS)? else { return Ok(()) };
     let _serial = cache.serial()?;
-    let output = Output::build(&pool())?;
-    let specs = vec![output.ignition(&cache, "farm", "10.77.0.2")?, output.ignition(&cache, "n1", "10.77.0.1")?];
+    let mut output = Output::build(&pool(true))?;
+    let mut control_plane = output.ignition(&cache, "n1", "10.77.0.1")?;
+    control_plane.volumes.push("/var/lib/etcd".into());
+    let specs = vec![output.ignition(&cache, "farm", "10.77.0.2")?, control_plane];
     let mut cluster = Cluster::new(&cache, &[GATEWAY.parse()?], specs)?;
     cluster.set_admin_conf(&output.path("admin.conf"));
     cluster.explaining(|cluster| {
@@ -100,6 +89,20 @@ fn a_machine_of_a_pool_comes_by_token() -> Result<()> {
         })?;
         let bootstrap = machine.exec(&["sh", "-c", "ls /var/lib/nodekiln/stage/*bootstrap*"])?.output()?;
         ensure!(!bootstrap.success(), "the token is still there: {}", bootstrap.stdout);
+        ensure!(tokens(cluster)? == 1, "the cluster knows {} tokens", tokens(cluster)?);
+
+        // The machine is made anew, its data disk stays.
+        output.renew()?;
+        output.rebuild(&pool(false))?;
+        let payload = output.ignition(&cache, "n1", "10.77.0.1")?.payload;
+        let node = cluster.node_mut("n1")?;
+        node.wipe()?;
+        node.set_payload(payload);
+        cluster.power_on_one("n1")?;
+        probe::firstboot_done(cluster, "n1")?;
+        let done = probe::get(cluster, &["-n", "kube-system", "configmap", "nodekiln"])?;
+        ensure!(done["data"]["generation"] == "2", "what was applied last: {}", done["data"]);
+        ensure!(tokens(cluster)? == 0, "the token of a pool that is gone is still there");
         Ok(())
     })
 }
