@@ -57,6 +57,11 @@ fn data_is_on_stdout_and_words_on_stderr() {
     let at = folder.path();
     let output = nodekiln(at, &["validate"]);
     assert_eq!((data(&output).as_str(), words(&output).as_str()), ("", "cluster.yaml: 2 nodes, no errors\n"));
+    let missing = words(&nodekiln(at, &["validate", "-f", "none.yaml"]));
+    assert_eq!(
+        missing,
+        "error: reading none.yaml; `nodekiln init` writes one to start from: No such file or directory (os error 2)\n"
+    );
     assert_eq!(words(&nodekiln(at, &["validate", "-q"])), "");
     let output = nodekiln(at, &["-q", "validate", "--json"]);
     assert_eq!((data(&output).as_str(), words(&output).as_str()), ("[]\n", ""));

@@ -227,6 +227,36 @@ fn nothing_private_is_said_or_published() -> Result<()> {
     Ok(())
 }
 
+/// On a terminal a build of more than a second shows how far it is, and takes that away again; nowhere else.
+#[test]
+fn a_bar_on_a_terminal_alone() -> Result<()> {
+    let Some(_cache) = require(&[Need::Program("script")])? else { return Ok(()) };
+    let program = nodekiln()?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("cluster.yaml"), many(2000))?;
+    let at = |arguments: &[&str]| {
+        let command = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.path().as_os_str()]);
+        command.args(arguments).limit(Duration::from_secs(120)).ok()
+    };
+    for (more, is_shown) in [("", true), (" -q", false), (" --json", false)] {
+        let line = format!("'{}' build{more}", program.display());
+        let _ = fs::remove_dir_all(folder.path().join("out"));
+        let typed = at(&["script", "--quiet", "--return", "--command", &line, "/dev/null"])?.stdout;
+        let bars: Vec<&str> = typed.split('\r').filter(|part| part.starts_with("\u{1b}[K[")).collect();
+        ensure!(bars.is_empty() != is_shown, "{line}: {} bars", bars.len());
+        ensure!(bars.iter().all(|bar| bar.contains("/2000 nodes")), "{line}: {bars:?}");
+        if is_shown {
+            // The next word comes on an empty line.
+            ensure!(typed.contains("\r\u{1b}[Kmade secrets.yaml"), "{typed:?}");
+        }
+    }
+    let _ = fs::remove_dir_all(folder.path().join("out"));
+    let plain = Cmd::new(["env".as_ref(), "-C".as_ref(), folder.path().as_os_str()]).args([&program]).args(["build"]);
+    let said = plain.limit(Duration::from_secs(120)).ok()?.stderr;
+    ensure!(!said.contains('\r') && !said.contains('\u{1b}'), "{said:?}");
+    Ok(())
+}
+
 #[test]
 fn build_time_of_one_node_and_of_a_thousand() -> Result<()> {
     let program = nodekiln()?;

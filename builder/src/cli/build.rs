@@ -249,7 +249,12 @@ fn parent(path: &Path) -> &Path {
 fn tell(terminal: &Terminal, Written { manifest, kept }: &Written, folder: &Path) {
     let payloads = manifest.nodes.len();
     let nodes = if payloads == 1 { "node" } else { "nodes" };
-    let unchanged = if *kept == 0 { String::new() } else { format!(" ({kept} as they were)") };
+    let unchanged = match (*kept, payloads) {
+        (0, _) => String::new(),
+        (1, 1) => " (as it was)".to_owned(),
+        (1, _) => " (1 as it was)".to_owned(),
+        (kept, _) => format!(" ({kept} as they were)"),
+    };
     terminal.say(format!(
         "wrote {}: payloads for {payloads} {nodes}{unchanged}, {} files",
         folder.display(),

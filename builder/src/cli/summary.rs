@@ -61,6 +61,7 @@ pub fn tell(terminal: &Terminal, manifest: &Manifest) {
     for (end, names) in ends {
         let who = match several {
             true => some(&names),
+            false if manifest.nodes.len() == 1 => "it".to_owned(),
             false => "they".to_owned(),
         };
         terminal.say(format!("{who} can boot until {}", date(end)));

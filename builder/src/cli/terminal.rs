@@ -1,7 +1,7 @@
 //! What is printed, and what a failure becomes.
 
 use crate::config::{self, Colors, Diagnostics};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use std::{
     fmt,
     io::{self, IsTerminal as _, Write as _},
@@ -52,6 +52,10 @@ impl From<config::Failure> for Failure {
     fn from(failure: config::Failure) -> Self {
         match failure {
             config::Failure::Findings(findings) => Failure::Findings(Box::new(findings)),
+            config::Failure::Io { path, source } if source.kind() == io::ErrorKind::NotFound => Failure::Environment(
+                anyhow!(source)
+                    .context(format!("reading {}; `nodekiln init` writes one to start from", path.display())),
+            ),
             failure @ config::Failure::Io { .. } => Failure::environment(failure),
         }
     }

@@ -34,8 +34,8 @@ impl Verify {
         let Report { sound, nodes, files, boot_before, findings } = report;
         if sound {
             let payloads = if nodes == 1 { "payload" } else { "payloads" };
-            let until =
-                boot_before.map(|end| format!(", all of them can boot until {}", date(end))).unwrap_or_default();
+            let who = if nodes == 1 { "it" } else { "all of them" };
+            let until = boot_before.map(|end| format!(", {who} can boot until {}", date(end))).unwrap_or_default();
             terminal.say(format!("{}: sound: {nodes} {payloads} in {files} files{until}", self.folder.display()));
             return Ok(());
         }

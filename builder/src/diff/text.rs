@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
     if !report.different {
-        let _ = writeln!(out, "nothing differs: {} nodes are as they were", report.unchanged);
+        let _ = writeln!(out, "nothing differs: {}", unchanged(report));
         return out;
     }
     for (names, word) in [(&report.added, "new"), (&report.removed, "gone")] {
@@ -37,10 +37,14 @@ pub fn text(report: &Report) -> String {
         line(&mut out, "", change);
     }
     if report.unchanged > 0 {
-        let nodes = if report.unchanged == 1 { "node is as it was" } else { "nodes are as they were" };
-        let _ = writeln!(out, "{} {nodes}", report.unchanged);
+        let _ = writeln!(out, "{}", unchanged(report));
     }
     out
+}
+
+fn unchanged(report: &Report) -> String {
+    let nodes = if report.unchanged == 1 { "node is as it was" } else { "nodes are as they were" };
+    format!("{} {nodes}", report.unchanged)
 }
 
 fn sign(what: What) -> char {
