@@ -60,7 +60,7 @@ fn data_is_on_stdout_and_words_on_stderr() {
     let missing = words(&nodekiln(at, &["validate", "-f", "none.yaml"]));
     assert_eq!(
         missing,
-        "error: reading none.yaml; `nodekiln init` writes one to start from: No such file or directory (os error 2)\n"
+        "error: reading none.yaml: No such file or directory (os error 2); `nodekiln init` writes one to start from\n"
     );
     assert_eq!(words(&nodekiln(at, &["validate", "-q"])), "");
     let output = nodekiln(at, &["-q", "validate", "--json"]);

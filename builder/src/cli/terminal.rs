@@ -53,8 +53,7 @@ impl From<config::Failure> for Failure {
         match failure {
             config::Failure::Findings(findings) => Failure::Findings(Box::new(findings)),
             config::Failure::Io { path, source } if source.kind() == io::ErrorKind::NotFound => Failure::Environment(
-                anyhow!(source)
-                    .context(format!("reading {}; `nodekiln init` writes one to start from", path.display())),
+                anyhow!("reading {}: {source}; `nodekiln init` writes one to start from", path.display()),
             ),
             failure @ config::Failure::Io { .. } => Failure::environment(failure),
         }
