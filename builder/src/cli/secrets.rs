@@ -1,14 +1,14 @@
 //! `nodekiln secrets`: the cluster's only state.
 
 mod outside;
+mod rotate;
 
 use super::terminal::{Failure, Terminal};
 use crate::{
     config::{self, Cluster},
     output::secrets_file,
-    pki::Ca,
     secrets::{
-        CaOptions, EncryptionStep, RotateError, RotationStep,
+        CaOptions, RotateError,
         import::{self, FILES, ImportError},
         show::Shown,
     },
@@ -34,10 +34,10 @@ pub enum Secrets {
     Renew(Renew),
     /// Take the next step in replacing a CA: trust a new one, issue with it, drop the old one. Rebuild all nodes with the
     /// output of each step before you take the next.
-    RotateCa(RotateCa),
+    RotateCa(rotate::RotateCa),
     /// Take the next step in replacing the key for encryption at rest: add a new one, encrypt with it, drop the old one.
     /// Give every control plane the output of each step before you take the next.
-    RotateEncryption(RotateEncryption),
+    RotateEncryption(rotate::RotateEncryption),
     /// Write a certificate signing request for each certificate of a CA whose key is not in the secrets.
     Requests(outside::Requests),
     /// Take the certificates that such a CA has signed for the requests. Each is checked against what was asked for.
@@ -81,43 +81,6 @@ pub struct Renew {
     /// The secrets.
     #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
     secrets: PathBuf,
-}
-
-/// Arguments of `secrets rotate-ca`.
-#[derive(Debug, clap::Args)]
-pub struct RotateCa {
-    /// The CA; all three by default.
-    #[arg(long = "ca", value_name = "CA", value_enum)]
-    cas: Vec<Authority>,
-    /// The cluster file, for the algorithm and the lifetime of the new CA.
-    #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
-    file: PathBuf,
-    /// The secrets; beside the cluster file by default.
-    #[arg(long, value_name = "FILE")]
-    secrets: Option<PathBuf>,
-}
-
-/// Arguments of `secrets rotate-encryption`.
-#[derive(Debug, clap::Args)]
-pub struct RotateEncryption {
-    /// The secrets.
-    #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
-    secrets: PathBuf,
-    /// All Secrets of the cluster have been written again since the new key encrypts: the old one can be dropped. What was
-    /// not is lost with it.
-    #[arg(long)]
-    rewritten: bool,
-}
-
-/// A CA, by its name on the command line.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Authority {
-    /// Of the API server and its clients.
-    Kubernetes,
-    /// Of aggregated API servers' client.
-    FrontProxy,
-    /// Of etcd.
-    Etcd,
 }
 
 /// Arguments of `secrets show`.
@@ -214,96 +177,6 @@ impl Renew {
         ));
         tell_outside(terminal, &secrets);
         Ok(())
-    }
-}
-
-impl RotateCa {
-    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let loaded = config::load(&self.file)?;
-        let path = self.secrets.unwrap_or_else(|| secrets_file::beside(&self.file));
-        let mut secrets = secrets_file::open(&path, terminal)?;
-        let before = secrets.fingerprint();
-        let mut cas: Vec<Ca> = self.cas.iter().map(|ca| ca.ca()).collect();
-        if cas.is_empty() {
-            cas = Ca::ALL.into();
-        }
-        cas.sort();
-        cas.dedup();
-        let steps: Vec<RotationStep> = cas.iter().map(|ca| secrets.next_step(*ca)).collect();
-        if steps.windows(2).any(|pair| pair[0] != pair[1]) {
-            return Err(Failure::Input(anyhow!(
-                "the CAs are at different steps of their rotations; name those to go on with by --ca"
-            )));
-        }
-        let options = CaOptions::of(&loaded.cluster, secrets_file::now()?);
-        for ca in &cas {
-            secrets.rotate(*ca, options, &mut getrandom::fill).map_err(unrotated)?;
-        }
-        // What was not written has not happened.
-        update(&path, &before, &secrets)?;
-        for (ca, step) in cas.iter().zip(&steps) {
-            let name = ca.name();
-            terminal.say(match step {
-                RotationStep::Trust => {
-                    format!("{name} CA: a new one is trusted beside the old one, which still issues")
-                }
-                RotationStep::Issue => format!("{name} CA: the new one issues, the old one is still trusted"),
-                RotationStep::Drop => format!("{name} CA: the old one is dropped"),
-            });
-        }
-        terminal.say(match steps.first() {
-            Some(RotationStep::Drop) => "build, and rebuild all nodes: then the rotation is done",
-            _ => "build, and rebuild all nodes before you run this again for the next step",
-        });
-        tell_outside(terminal, &secrets);
-        Ok(())
-    }
-}
-
-impl RotateEncryption {
-    fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        const REWRITE: &str = "kubectl get secrets -A -o json | kubectl replace -f -";
-        let mut secrets = secrets_file::open(&self.secrets, terminal)?;
-        let before = secrets.fingerprint();
-        match (secrets.next_encryption_step(), self.rewritten) {
-            (EncryptionStep::Drop, false) => {
-                return Err(Failure::Input(anyhow!(
-                    "the next step drops the old key, and whatever it alone can read is lost: write all Secrets again once \
-                     every control plane encrypts with the new one (`{REWRITE}`), then say so by --rewritten"
-                )));
-            }
-            (EncryptionStep::Add | EncryptionStep::Use, true) => {
-                return Err(Failure::Input(anyhow!("--rewritten: no key is about to be dropped")));
-            }
-            (EncryptionStep::Drop, true) | (EncryptionStep::Add | EncryptionStep::Use, false) => {}
-        }
-        let step = secrets.rotate_encryption(&mut getrandom::fill).map_err(RotateError::New).map_err(unrotated)?;
-        update(&self.secrets, &before, &secrets)?;
-        terminal.say(match step {
-            EncryptionStep::Add => {
-                "a new key decrypts, the old one still encrypts: build, and rebuild all control planes before you run this \
-                 again for the next step"
-                    .to_owned()
-            }
-            EncryptionStep::Use => format!(
-                "the new key encrypts, the old one still decrypts: build, rebuild all control planes, write all Secrets \
-                 again (`{REWRITE}`), and then run this again with --rewritten"
-            ),
-            EncryptionStep::Drop => {
-                "the old key is dropped: build, and rebuild all control planes; then the rotation is done".to_owned()
-            }
-        });
-        Ok(())
-    }
-}
-
-impl Authority {
-    fn ca(self) -> Ca {
-        match self {
-            Authority::Kubernetes => Ca::Kubernetes,
-            Authority::FrontProxy => Ca::FrontProxy,
-            Authority::Etcd => Ca::Etcd,
-        }
     }
 }
 

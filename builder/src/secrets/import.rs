@@ -118,6 +118,34 @@ fn names(ca: Ca) -> (&'static str, &'static str) {
     }
 }
 
+/// A CA that takes the place of another one.
+#[derive(Clone)]
+pub struct NewCa(pub(super) CaEntry);
+
+/// Reads a CA that is to take the place of `ca`, at the time `now`: its certificate, and its key where it is to sign here.
+/// With what may be wrong with it.
+///
+/// # Errors
+/// Everything that is wrong with the files, each line beginning with `certificate` or `key`.
+pub fn new_ca_of(
+    ca: Ca,
+    certificate: Secret,
+    key: Option<Secret>,
+    now: i64,
+) -> Result<(NewCa, Vec<String>), Vec<String>> {
+    let mut files = BTreeMap::from([("certificate", certificate)]);
+    files.extend(key.map(|key| ("key", key)));
+    let mut reader = Reader { files: &files, now, faults: Vec::new(), notes: Vec::new(), warnings: Vec::new() };
+    let entries = reader.ca(ca, "certificate", "key").unwrap_or_default();
+    if entries.len() > 1 {
+        reader.fault("certificate", "holds several certificates; give the one that is to issue");
+    }
+    match entries.into_iter().next() {
+        Some(entry) if reader.faults.is_empty() => Ok((NewCa(entry), reader.warnings)),
+        _ => Err(reader.faults),
+    }
+}
+
 struct Reader<'a> {
     files: &'a BTreeMap<&'a str, Secret>,
     now: i64,

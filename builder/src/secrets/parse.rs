@@ -128,7 +128,6 @@ impl Reader {
                 }
                 let fault = match entry.rotation {
                     _ if index == 0 => entry.rotation.map(|_| "is the first and issues: it has no part in a rotation"),
-                    Some(Rotation::Next) if entry.key.is_none() => Some("is about to issue and has no key"),
                     Some(other) if entries.iter().any(|e| e.rotation.is_some_and(|known| known != other)) => {
                         Some("is part of another step of the rotation than the one before it")
                     }

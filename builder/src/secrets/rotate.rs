@@ -1,7 +1,8 @@
 //! Renewal of leaves, and rotation of CAs and of the key for encryption at rest, each in three builds.
 
 use super::{
-    CaOptions, EncryptionKey, NewError, Rotation, Secrets, Token,
+    CaEntry, CaOptions, EncryptionKey, NewError, Rotation, Secrets, Token,
+    import::NewCa,
     make::{new_ca, new_encryption_key},
 };
 use crate::pki::{certificate::Validity, table::Ca};
@@ -39,6 +40,9 @@ pub enum RotateError<E> {
     /// A counter that came to its end, or a time that no certificate can have.
     #[error("there is no generation after this one")]
     Last,
+    /// A CA that is given when another step is due, or that is trusted already.
+    #[error("a CA is given in the first step of its rotation, and is another one than those that are trusted")]
+    Given,
     /// See [`NewError`].
     #[error(transparent)]
     New(#[from] NewError<E>),
@@ -104,11 +108,7 @@ impl Secrets {
         let step = self.next_step(ca);
         let mut entries = self.authorities[&ca].clone();
         match step {
-            RotationStep::Trust => {
-                let mut entry = new_ca(ca, options, random)?;
-                entry.rotation = Some(Rotation::Next);
-                entries.push(entry);
-            }
+            RotationStep::Trust => return self.trust(ca, new_ca(ca, options, random)?).map(|()| step),
             RotationStep::Issue => {
                 let next = entries.iter().position(|entry| entry.rotation == Some(Rotation::Next));
                 let mut next = entries.remove(next.unwrap_or_default());
@@ -128,6 +128,26 @@ impl Secrets {
         }
         self.authorities.insert(ca, entries);
         Ok(step)
+    }
+
+    /// Takes the first step of the rotation of `ca`, to a CA that was made elsewhere, with or without its key.
+    ///
+    /// # Errors
+    /// Another step is due, or the CA is trusted already. Nothing is changed then.
+    pub fn rotate_to<E>(&mut self, ca: Ca, new: NewCa) -> Result<(), RotateError<E>> {
+        let known = self.authorities[&ca].iter().any(|entry| entry.certificate == new.0.certificate);
+        if self.next_step(ca) != RotationStep::Trust || known {
+            return Err(RotateError::Given);
+        }
+        self.trust(ca, new.0)
+    }
+
+    fn trust<E>(&mut self, ca: Ca, mut new: CaEntry) -> Result<(), RotateError<E>> {
+        let generation = self.generation.checked_add(1).ok_or(RotateError::Last)?;
+        new.rotation = Some(Rotation::Next);
+        self.authorities.entry(ca).or_default().push(new);
+        self.start(generation);
+        Ok(())
     }
 
     /// The step that [`Secrets::rotate_encryption`] would take.

@@ -1,7 +1,11 @@
 //! Tests of the commands: what stands on the disk after each.
 
-use super::*;
+use super::{
+    rotate::{Authority, RotateCa, RotateEncryption},
+    *,
+};
 use crate::secrets::Secrets as State;
+use crate::{pki::Ca, secrets::RotationStep};
 use std::os::unix::fs::PermissionsExt as _;
 
 struct Folder(tempfile::TempDir);
@@ -38,7 +42,8 @@ impl Folder {
 
     fn rotate(&self, cas: &[Authority]) -> Result<(), Failure> {
         let (cas, file) = (cas.to_vec(), self.file("cluster.yaml"));
-        Secrets::RotateCa(RotateCa { cas, file, secrets: None }).run(&Terminal::new(true))
+        let (certificate, key) = (None, None);
+        Secrets::RotateCa(RotateCa { cas, certificate, key, file, secrets: None }).run(&Terminal::new(true))
     }
 
     fn rotate_encryption(&self, rewritten: bool) -> Result<(), Failure> {

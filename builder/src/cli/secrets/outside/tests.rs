@@ -5,7 +5,10 @@ use crate::{
     cli::{
         build::Build,
         diff::{Diff, Differs},
-        secrets::{Import, Secrets as Command},
+        secrets::{
+            Import, Secrets as Command,
+            rotate::{Authority, RotateCa},
+        },
         verify::Verify,
     },
     firstboot::tests::elf,
@@ -169,6 +172,37 @@ fn from_requests_to_payloads() {
     assert_eq!(folder.index("all")["requests"].as_array().unwrap().len(), 14);
     folder.build().unwrap();
     assert_eq!(std::fs::read_to_string(folder.path("out/nodes/node1/config.ign")).unwrap(), config);
+}
+
+/// A CA of one's own takes the place of another, by its files.
+#[test]
+fn another_ca_of_ones_own() {
+    let Some(folder) = Folder::new() else { return };
+    folder.import().unwrap();
+    folder.openssl("ecparam -name secp384r1 -genkey -noout -out vault/new.key");
+    folder.openssl(
+        "req -x509 -new -key vault/new.key -subj /CN=new -days 3650 -addext \
+         keyUsage=critical,keyCertSign,digitalSignature -out new.crt",
+    );
+    let rotate = |cas: Vec<Authority>, certificate: &str, key: Option<&str>| {
+        let (certificate, key) = (Some(folder.path(certificate)), key.map(|key| folder.path(key)));
+        let file = folder.path("cluster.yaml");
+        Command::RotateCa(RotateCa { cas, certificate, key, file, secrets: None }).run(&Terminal::new(true))
+    };
+    let before = std::fs::read(folder.path("secrets.yaml")).unwrap();
+    assert!(refused(rotate(vec![], "new.crt", None)).contains("name the one CA that it takes the place of by --ca"));
+    let etcd = || vec![Authority::Etcd];
+    assert!(
+        refused(rotate(etcd(), "new.crt", Some("vault/ca.key"))).starts_with("key: does not belong to certificate")
+    );
+    assert!(matches!(rotate(etcd(), "none.crt", None), Err(Failure::Environment(_))));
+    assert_eq!(std::fs::read(folder.path("secrets.yaml")).unwrap(), before);
+    rotate(etcd(), "new.crt", Some("vault/new.key")).unwrap();
+    assert!(refused(rotate(etcd(), "new.crt", None)).contains("a CA is given in the first step of its rotation"));
+    // One key in two places.
+    assert!(
+        refused(rotate(vec![Authority::FrontProxy], "new.crt", Some("vault/new.key"))).contains("is the same key as")
+    );
 }
 
 #[test]
