@@ -62,7 +62,7 @@ impl Build {
     /// # Errors
     /// Findings in the input, before anything is written; or an environment that does not let it write.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let (mut loaded, beside, source) = match self.example {
+        let (loaded, beside, source) = match self.example {
             Some(Example { name, text, .. }) => {
                 let source = format!("{name}.yaml");
                 let loaded = config::load_str(&source, text, None)?;
@@ -82,7 +82,11 @@ impl Build {
         if let Some(Ok(secrets)) = &opened {
             sources.shape = secrets.shape();
         }
-        plan::check(&mut loaded, &sources)?;
+        // Before keys are made, which may take long, and where not every node has its turn. Otherwise each is planned once.
+        let are_whole = matches!(&opened, Some(Ok(secrets)) if !secrets.lack(&loaded.cluster));
+        if !are_whole || !self.node.is_empty() {
+            plan::check(&loaded, &sources)?;
+        }
         terminal.warnings(&loaded.warnings);
         let cluster = &loaded.cluster;
         let only = only(&self.node, cluster)?;
@@ -155,6 +159,7 @@ impl Build {
         // Ends the process if that was asked for.
         drop(making);
         let written = written.map_err(|error| match error {
+            WriteError::Plan(refused) => plan::refused(&loaded, refused),
             WriteError::Bake(errors) => plan::unbaked(&loaded, &errors),
             refused @ (WriteError::Served(_) | WriteError::Only(_)) => Failure::input(refused),
             other => Failure::environment(other),
@@ -246,7 +251,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// What was made, and until when it can boot. The clock only warns: it never changes a byte.
-fn tell(terminal: &Terminal, Written { manifest, kept }: &Written, folder: &Path) {
+fn tell(terminal: &Terminal, Written { manifest, kept, changed }: &Written, folder: &Path) {
     let payloads = manifest.nodes.len();
     let nodes = if payloads == 1 { "node" } else { "nodes" };
     let unchanged = match (*kept, payloads) {
@@ -255,8 +260,9 @@ fn tell(terminal: &Terminal, Written { manifest, kept }: &Written, folder: &Path
         (1, _) => " (1 as it was)".to_owned(),
         (kept, _) => format!(" ({kept} as they were)"),
     };
+    let did = if *changed { "wrote" } else { "nothing to change in" };
     terminal.say(format!(
-        "wrote {}: payloads for {payloads} {nodes}{unchanged}, {} files",
+        "{did} {}: payloads for {payloads} {nodes}{unchanged}, {} files",
         folder.display(),
         manifest.files.len()
     ));

@@ -45,10 +45,10 @@ impl Diff {
             let new = open(&self.new)?;
             compare(&old, &side(&self.new, &new)?)?
         } else {
-            let mut loaded = config::load(&self.new)?;
+            let loaded = config::load(&self.new)?;
             let mut sources = build::sources(&build::binaries(&self.firstboot)?);
             sources.shape = old.shape().map_err(|error| failed(error, &self.old))?;
-            plan::check(&mut loaded, &sources)?;
+            plan::check(&loaded, &sources)?;
             terminal.warnings(&loaded.warnings);
             compare(&old, &DraftSide { cluster: &loaded.cluster, sources: &sources })?
         };

@@ -17,8 +17,8 @@ use std::{
 /// Plans every node and pool, and drops the plans: those of many nodes are large, and made again faster than kept.
 ///
 /// # Errors
-/// All findings of all nodes at once, with the warnings that `loaded` had.
-pub fn check(loaded: &mut Loaded, sources: &Sources) -> Result<(), Failure> {
+/// All findings of all nodes at once, with the warnings that `loaded` has.
+pub fn check(loaded: &Loaded, sources: &Sources) -> Result<(), Failure> {
     let refused = Mutex::new(BTreeMap::new());
     let payloads: Vec<_> = loaded.cluster.payloads().collect();
     parallel::each(payloads.len(), |index| {
@@ -27,10 +27,24 @@ pub fn check(loaded: &mut Loaded, sources: &Sources) -> Result<(), Failure> {
         }
         ControlFlow::Continue(())
     });
+    let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(findings(loaded, loaded.warnings.clone(), refused))
+}
+
+/// Findings in cluster.yaml about the payloads, by their index, that cannot be planned. Warnings have been printed.
+pub fn refused(loaded: &Loaded, refused: BTreeMap<usize, Vec<Refusal>>) -> Failure {
+    findings(loaded, Diagnostics::new(loaded.warnings.source().clone()), refused)
+}
+
+fn findings(loaded: &Loaded, mut found: Diagnostics, refused: BTreeMap<usize, Vec<Refusal>>) -> Failure {
     let mut told = BTreeSet::new();
+    let payloads: Vec<_> = loaded.cluster.payloads().collect();
     // What no field says is the same for many nodes: one finding for all of them, at the first.
     let mut unsaid: BTreeMap<Unsaid, (Origin, Vec<&str>)> = BTreeMap::new();
-    for (index, refusals) in refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for (index, refusals) in refused {
         let place = loaded.places.payloads.get(index).cloned().unwrap_or_default();
         for Refusal { field, message, hint, .. } in refusals {
             let said = loaded.places.field(index, &field);
@@ -47,18 +61,15 @@ pub fn check(loaded: &mut Loaded, sources: &Sources) -> Result<(), Failure> {
                     continue;
                 }
             };
-            loaded.warnings.error(&origin, finding(message, hint));
+            found.error(&origin, finding(message, hint));
         }
     }
     for ((_, message, hint), (origin, nodes)) in unsaid {
         let message = if nodes.len() > 1 { format!("{message}, for {}", listed(&nodes)) } else { message };
-        loaded.warnings.error(&origin, finding(message, hint));
+        found.error(&origin, finding(message, hint));
     }
-    if loaded.warnings.has_errors() {
-        loaded.warnings.sort();
-        return Err(Failure::Findings(Box::new(loaded.warnings.clone())));
-    }
-    Ok(())
+    found.sort();
+    Failure::Findings(Box::new(found))
 }
 
 /// Field, message and hint of what no field says.
@@ -130,8 +141,8 @@ mod tests {
             \x20 - {name: a, role: control-plane, address: 192.0.2.1}\n\
             \x20 - {name: b, role: control-plane, address: 192.0.2.2}\n\
             \x20 - {name: w, role: worker, address: 192.0.2.3, os: {arch: arm64}}\n";
-        let mut loaded = config::load_str("cluster.yaml", text, None).unwrap();
-        let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let loaded = config::load_str("cluster.yaml", text, None).unwrap();
+        let Err(Failure::Findings(found)) = check(&loaded, &fixture::sources()) else { panic!("it was planned") };
         let paths: Vec<_> = found.iter().filter(|f| f.code == code::PLAN).map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["apiServer.extraVolumes", "nodes[2].binaries.firstboot"]);
     }
@@ -144,8 +155,8 @@ mod tests {
         for n in 2..9 {
             text.push_str(&format!("  - {{name: w{n}, role: worker, address: 192.0.2.{n}, os: {{arch: arm64}}}}\n"));
         }
-        let mut loaded = config::load_str("cluster.yaml", &text, None).unwrap();
-        let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let loaded = config::load_str("cluster.yaml", &text, None).unwrap();
+        let Err(Failure::Findings(found)) = check(&loaded, &fixture::sources()) else { panic!("it was planned") };
         let said: Vec<_> = found.iter().map(|f| (f.path.as_str(), f.message.as_str())).collect();
         let due = "this builder holds no firstboot for arm64, for 7 nodes: w2, w3, w4, w5, w6 and 2 more";
         assert_eq!(said, [("nodes[1].binaries.firstboot", due)]);
@@ -186,8 +197,8 @@ mod tests {
              \x20 - name: b\n    role: worker\n    address: 192.0.2.2\n    binaries:\n      kubelet: {archive}\n\
              \x20     containerd: {archive}\n"
         );
-        let mut loaded = config::load_str("cluster.yaml", &text, None).unwrap();
-        let Err(Failure::Findings(found)) = check(&mut loaded, &fixture::sources()) else { panic!("it was planned") };
+        let loaded = config::load_str("cluster.yaml", &text, None).unwrap();
+        let Err(Failure::Findings(found)) = check(&loaded, &fixture::sources()) else { panic!("it was planned") };
         let places: Vec<_> =
             found.iter().filter(|f| f.code == code::PLAN).map(|f| format!("{} {}", f.path, f.line)).collect();
         assert_eq!(

@@ -34,7 +34,7 @@ impl Validate {
         let sources = sources(&self.firstboot)?;
         let planned = config::load(&self.file)
             .map_err(Failure::from)
-            .and_then(|mut loaded| plan::check(&mut loaded, &sources).map(|()| loaded));
+            .and_then(|loaded| plan::check(&loaded, &sources).map(|()| loaded));
         if self.json {
             let findings = match &planned {
                 Ok(loaded) => Some(&loaded.warnings),

@@ -3,11 +3,11 @@
 //! Nothing of a draft may be missing here: an unchanged digest means that an older payload is taken over. So every struct
 //! is taken apart by name, which a new field breaks, or written by its derived `Debug`, which a new field joins.
 
-use super::{Blob, Contents, DraftFile, DraftStep, NodeDraft};
-use nodekiln_payload::Account;
-use nodekiln_plan::Sha256;
+use super::{Blob, Contents, DraftFile, DraftStep, NodeDraft, Part};
+use nodekiln_payload::{Account, Dropin, Unit};
+use nodekiln_plan::{Secret, Sha256};
 use serde::Serialize;
-use std::fmt::Debug;
+use std::{fmt, io};
 
 /// The digest of all of `draft`.
 ///
@@ -31,7 +31,7 @@ pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
         blobs,
         api,
     } = draft;
-    let mut parts = Parts(Vec::with_capacity(files.len() * 5 + api.len() + 32));
+    let mut parts = Parts(Vec::with_capacity(1 << 14));
     parts.json(spec)?;
     parts.text(&profile.name);
     parts.debug(&(holder, users_own));
@@ -42,59 +42,95 @@ pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
         match contents {
             Contents::Text(text) => parts.pair("text", text.as_bytes()),
             Contents::Bytes(Blob { sha256, bytes: _ }) => parts.pair("bytes", sha256.as_bytes()),
-            Contents::Template(template) => parts.debug(template),
+            Contents::Template(template) => parts.template(template),
             Contents::Shared(shared) => parts.debug(shared),
             Contents::Leaf(leaf, form) => parts.debug(&(leaf, form)),
         }
     }
-    parts.debug(&(links, units, fetches, network, time_servers));
+    parts.debug(&(links, fetches, network, time_servers));
+    parts.count(units.len());
+    for Unit { name, state, contents, dropins } in units {
+        parts.text(name.as_str());
+        parts.debug(&(state, contents.is_some()));
+        parts.text(contents.as_deref().unwrap_or_default());
+        parts.count(dropins.len());
+        for Dropin { name, contents } in dropins {
+            parts.pair(name, contents.as_bytes());
+        }
+    }
     parts.count(accounts.len());
     for Account { name, ssh_authorized_keys, password_hash, groups } in accounts {
-        parts.debug(&(name, ssh_authorized_keys, groups));
+        parts.text(name);
+        parts.debug(&(ssh_authorized_keys, groups));
         // By digest: it is not kept in the clear.
         let hash = password_hash.as_ref().map(|hash| Sha256::of(hash.expose()));
         parts.debug(&hash);
     }
     parts.debug(&fetch_ca.as_deref().map(Sha256::of));
     parts.count(snippets.len());
-    snippets.iter().for_each(|snippet| parts.0.push(snippet.sha256().as_bytes().to_vec()));
+    snippets.iter().for_each(|snippet| parts.bytes(snippet.sha256().as_bytes()));
     parts.count(blobs.len());
     for Blob { sha256, bytes: _ } in blobs {
-        parts.0.push(sha256.as_bytes().to_vec());
+        parts.bytes(sha256.as_bytes());
     }
     parts.count(api.len());
     for step in api {
         match step {
             DraftStep::Step(step) => parts.json(step)?,
-            DraftStep::Template(template) => parts.debug(template),
+            DraftStep::Template(template) => parts.template(template),
         }
     }
-    Ok(Sha256::of_parts(parts.0.iter().map(Vec::as_slice)))
+    // It may hold what users lay down.
+    Ok(Sha256::of(Secret::new(parts.0).expose()))
 }
 
-/// What is digested, piece by piece.
-struct Parts(Vec<Vec<u8>>);
+/// What is digested, piece by piece, each after its length: no two lists give the same bytes.
+struct Parts(Vec<u8>);
 
 impl Parts {
+    /// Adds what `write` appends.
+    fn part<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        const LENGTH: usize = size_of::<u64>();
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; LENGTH]);
+        let result = write(&mut self.0);
+        let length = (self.0.len() - start - LENGTH) as u64;
+        self.0[start..start + LENGTH].copy_from_slice(&length.to_be_bytes());
+        result
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.part(|out| out.extend_from_slice(bytes));
+    }
+
     fn text(&mut self, text: &str) {
-        self.0.push(text.as_bytes().to_vec());
+        self.bytes(text.as_bytes());
     }
 
     fn pair(&mut self, kind: &str, bytes: &[u8]) {
         self.text(kind);
-        self.0.push(bytes.to_vec());
+        self.bytes(bytes);
     }
 
     fn count(&mut self, count: usize) {
-        self.0.push((count as u64).to_be_bytes().to_vec());
+        self.bytes(&(count as u64).to_be_bytes());
     }
 
-    fn debug(&mut self, value: &impl Debug) {
-        self.0.push(format!("{value:?}").into_bytes());
+    fn debug(&mut self, value: &impl fmt::Debug) {
+        self.part(|out| io::Write::write_fmt(out, format_args!("{value:?}"))).expect("memory takes every write");
     }
 
     fn json(&mut self, value: &impl Serialize) -> serde_json::Result<()> {
-        self.0.push(serde_json::to_vec(value)?);
-        Ok(())
+        self.part(|out| serde_json::to_writer(out, value))
+    }
+
+    fn template(&mut self, template: &[Part]) {
+        self.count(template.len());
+        for part in template {
+            match part {
+                Part::Text(text) => self.pair("text", text.as_bytes()),
+                other => self.debug(other),
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     secrets::Shape,
 };
 use nodekiln_payload::{Account, Fetch, Format, Network, NetworkService, Snippet, TimeService, Unit, UnitState};
-use nodekiln_plan::{AbsPath, FileKind, Mode, Role};
+use nodekiln_plan::{AbsPath, FileKind, KernelPlan, Mode, Role};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -81,7 +81,7 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
     let firstboot = binary::lay(&site, sources, &mut tree);
     let kubelet_config = patched(&site, &mut tree, PatchTarget::KubeletConfiguration, kubelet::config(&site));
 
-    lay_system(&site, &mut tree);
+    let kernel = lay_system(&site, &mut tree);
     lay_runtime(&site, &mut tree);
     lay_network(&site, &mut tree);
     lay_balancer(&site, &mut tree);
@@ -105,7 +105,7 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
 
     let api = if node.role == Role::ControlPlane { api::steps(&site, &mut tree) } else { Vec::new() };
 
-    let spec = spec::spec(&site, &kubelet_config, std::mem::take(&mut tree.archives));
+    let spec = spec::spec(&site, kernel, &kubelet_config, std::mem::take(&mut tree.archives));
     for directory in &spec.directories {
         tree.check_directory(&directory.path);
     }
@@ -150,8 +150,8 @@ fn is_https(fetches: &[Fetch]) -> bool {
     fetches.iter().any(|fetch| fetch.url.starts_with("https://"))
 }
 
-/// Host name, kernel settings, clock, and what the profile brings.
-fn lay_system(site: &Site, tree: &mut Tree) {
+/// Host name, kernel settings, which it gives back, clock, and what the profile brings.
+fn lay_system(site: &Site, tree: &mut Tree) -> KernelPlan {
     let profile = site.node.os.profile;
     let kernel = system::kernel(site);
     if site.is_machine() {
@@ -176,6 +176,7 @@ fn lay_system(site: &Site, tree: &mut Tree) {
             tree.unit(Unit { name: name.clone(), state, contents: None, dropins: Vec::new() });
         }
     }
+    kernel
 }
 
 /// containerd.

@@ -9,13 +9,13 @@ use crate::{
     config::{Binary, Cni, LoadBalancer},
 };
 use nodekiln_plan::{
-    AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, Mode, NodeSpec, PreflightPlan, Role, paths,
+    AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, KernelPlan, Mode, NodeSpec, PreflightPlan, Role, paths,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What firstboot is told.
-pub(super) fn spec(site: &Site, kubelet_config: &Value, archives: Vec<Archive>) -> NodeSpec {
+pub(super) fn spec(site: &Site, kernel: KernelPlan, kubelet_config: &Value, archives: Vec<Archive>) -> NodeSpec {
     let (cluster, node) = (site.cluster, site.node);
     let control_plane = node.role == Role::ControlPlane;
     let state = format!("{NAMESPACE}/{STATE_OBJECT}");
@@ -28,7 +28,7 @@ pub(super) fn spec(site: &Site, kubelet_config: &Value, archives: Vec<Archive>) 
         addresses: node.addresses.clone(),
         disk: node.disk.clone(),
         preflight: preflight(site, kubelet_config),
-        kernel: system::kernel(site),
+        kernel,
         directories: directories(site),
         archives,
         etcd: site.is_member().then(|| etcd::plan(site)),

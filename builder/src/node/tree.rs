@@ -9,7 +9,7 @@ use nodekiln_payload::{Account, Dropin, Fetch, FetchInto, Snippet, Touched, Unit
 use nodekiln_plan::{AbsPath, Archive, DirectoryEntry, FileKind, Mode, Sha256, UnitName, paths};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 /// The parts of a draft, sorted and checked.
@@ -198,11 +198,10 @@ impl<'a> Tree<'a> {
     }
 
     fn check_writable(&mut self, path: &AbsPath, real: &AbsPath, field: &str) -> bool {
-        const NOWHERE: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
-        let within = |folder: &AbsPath| real.is_within(folder);
-        let nowhere = NOWHERE.iter().map(|folder| crate::component::constant(folder)).find(within);
-        let sealed = self.node.os.profile.read_only.iter().find(|folder| within(folder)).cloned();
-        let Some(folder) = sealed.or(nowhere) else { return true };
+        static NOWHERE: LazyLock<[AbsPath; 5]> =
+            LazyLock::new(|| ["/proc", "/sys", "/dev", "/run", "/tmp"].map(crate::component::constant));
+        let sealed = self.node.os.profile.read_only.iter();
+        let Some(folder) = sealed.chain(&*NOWHERE).find(|folder| real.is_within(folder)) else { return true };
         let message = format!("{path}: {folder} cannot be written on {}", self.node.os.profile.name);
         self.refusals.push(Refusal::new(self.node, field, message));
         false
@@ -245,14 +244,12 @@ impl<'a> Tree<'a> {
             }
         }
         for (path, field) in &self.taken {
-            let mut above = path.parent();
-            while let Some(folder) = above {
-                if let Some(other) = self.taken.get(&folder) {
+            for folder in path.folders() {
+                if let Some(other) = self.taken.get(folder) {
                     let field = if field == "nodekiln" { other } else { field };
                     let message = format!("{path} lies below {folder}, which is a file");
                     self.refusals.push(Refusal::new(self.node, field.clone(), message));
                 }
-                above = folder.parent();
             }
         }
         for (index, snippet) in snippets.laid.iter().enumerate() {
@@ -305,8 +302,7 @@ impl<'a> Tree<'a> {
         if let Some(field) = self.taken.get(&real) {
             return Some(format!("is set by {} too", said(field)));
         }
-        let above = std::iter::successors(real.parent(), AbsPath::parent).find_map(|folder| self.taken.get(&folder));
-        if let Some(field) = above {
+        if let Some(field) = real.folders().find_map(|folder| self.taken.get(folder)) {
             return Some(format!("lies below a file of {}", said(field)));
         }
         let below = self.taken.iter().find(|(taken, _)| is_file && taken.is_within(&real));

@@ -123,14 +123,14 @@ impl Manifest {
         Ok(())
     }
 
-    /// The bytes of `manifest.json`: pretty JSON and a newline at the end, with the digest of the rest.
+    /// The bytes of `manifest.json`: JSON with a line for each entry, with the digest of the rest.
     ///
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn seal(&mut self) -> Result<Vec<u8>, serde_json::Error> {
         self.set_digest()?;
-        let mut bytes = serde_json::to_vec_pretty(self)?;
-        bytes.push(b'\n');
+        let mut bytes = Vec::new();
+        nodekiln_plan::json::to_writer(&mut bytes, self)?;
         Ok(bytes)
     }
 }

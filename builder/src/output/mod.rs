@@ -4,6 +4,7 @@ pub mod existing;
 pub mod folder;
 pub mod manifest;
 pub mod pages;
+mod parts;
 pub mod placement;
 mod process;
 mod reuse;

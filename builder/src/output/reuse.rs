@@ -98,7 +98,7 @@ impl Older {
 }
 
 /// Whether `path` is the file that `row` tells of: plain, nobody else's to read, and with these bytes.
-fn is_whole(path: &Path, row: &FileRow) -> bool {
+pub(super) fn is_whole(path: &Path, row: &FileRow) -> bool {
     let open = || -> std::io::Result<Vec<u8>> {
         let mut file: File = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
         let metadata = file.metadata()?;
@@ -110,4 +110,9 @@ fn is_whole(path: &Path, row: &FileRow) -> bool {
         Ok(bytes)
     };
     open().map(nodekiln_plan::Secret::new).is_ok_and(|bytes| Sha256::of(bytes.expose()) == row.sha256)
+}
+
+/// Whether `path` is a folder, and nobody else's to enter.
+pub(super) fn is_private(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o7777 == 0o700)
 }

@@ -1,29 +1,28 @@
-//! Bakes every node and stages the results, on all cores: of a node only its rows outlive its turn. What an older output
-//! holds unchanged is linked.
+//! Writes an output: the parts of all nodes, what they share, and the manifest; or finds that it is there already.
 
 use super::{
     existing::{self, ExistingError},
-    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, NodeRow, UNSEALED},
-    placement::{self, Holding, Known, PLACEMENT, Placement, Searched},
-    reuse::{Older, Part},
+    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, UNSEALED},
+    parts::{Bakery, Rows},
+    placement::{self, Known, PLACEMENT, Placement, Searched},
+    reuse::{self, Older},
 };
 use crate::{
     bake::{BakeError, Oven},
-    config::{Cluster, NamedInput, Node},
+    config::{Cluster, NamedInput},
     draft::Blob,
     firstboot::Firstboot,
-    node::{self, Sources},
-    parallel,
+    node::{Refusal, Sources},
     pki::{Authority, Ca, KeyId},
 };
 use nodekiln_fs::{StageError, StagedTree};
-use nodekiln_plan::{NodeName, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write as _},
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Arc,
 };
 
 /// Why there is no new output. The old one is whole.
@@ -35,6 +34,9 @@ pub enum WriteError {
     /// The machine said no.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// Nodes that cannot be planned, by their index among the cluster's payloads. Every one of them is here.
+    #[error("nodes that cannot be planned")]
+    Plan(BTreeMap<usize, Vec<Refusal>>),
     /// Payloads that could not be made, in the order of cluster.yaml.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Bake(Vec<BakeError>),
@@ -57,7 +59,7 @@ pub enum WriteError {
 
 /// All that an output is made from.
 pub struct Built<'a> {
-    /// The cluster. All its nodes can be planned.
+    /// The cluster.
     pub cluster: &'a Cluster,
     /// What planning needs beside it.
     pub sources: &'a Sources,
@@ -84,10 +86,14 @@ pub struct Written {
     pub manifest: Manifest,
     /// How many nodes were taken over from the older output.
     pub kept: usize,
+    /// Whether anything was written: not if the older output is what would have been.
+    pub changed: bool,
 }
 
 /// Writes the output folder `target` and puts it in the place of an older one. `keep` runs between the two, when
 /// nothing was found wrong: it writes new secrets, so that no output is ever there without those that it was made with.
+///
+/// What would come out as it is there already is left alone.
 ///
 /// # Errors
 /// See [`WriteError`]. Whatever stood at `target` still does.
@@ -97,9 +103,8 @@ pub fn write(
     waiting: impl FnOnce(),
     keep: impl FnOnce() -> Result<(), WriteError>,
 ) -> Result<Written, WriteError> {
-    existing::check(target)?;
     let staged = StagedTree::begin(target, waiting)?;
-    // Once more under the lock: another build may have ended in between.
+    // Under the lock: another build may just have ended.
     let older = existing::check(target)?;
 
     let firstboot: BTreeMap<String, Sha256> = built
@@ -114,42 +119,17 @@ pub fn write(
     let served = older.as_ref().filter(|_| !built.only.is_empty()).map(served).unwrap_or_default();
     let older = older.map(|manifest| Older::new(target, manifest));
     let oven = Oven::new(built.cluster, built.authority, built.secrets, built.tree);
-    let Rows { nodes, holdings, mut files, blobs, kept } = bake_all(&oven, built, older.as_ref(), &staged)?;
+    let bakery = Bakery { oven: &oven, built, older: older.as_ref(), staged: &staged };
+    let Rows { nodes, holdings, mut files, blobs, kept } = bakery.bake_all()?;
 
-    let mut put = |path: &str, role: FileRole, bytes: &[u8]| -> Result<(), StageError> {
-        staged.write(path, bytes)?;
-        let (sha256, size) = (Sha256::of(bytes), bytes.len() as u64);
-        files.push(FileRow { path: path.to_owned(), sha256, size, role, node: None });
-        Ok(())
-    };
-    for (name, bytes) in kubeconfigs(built)? {
-        put(name, FileRole::Kubeconfig, bytes.expose())?;
-    }
-    put("ca.crt", FileRole::Ca, built.authority.bundle(Ca::Kubernetes).as_bytes())?;
-    let known = Known {
-        keys: &|spki| built.authority.identify(spki).or_else(|| built.authority.identify_nodes_own(spki)),
-        symmetric: built.authority.needles(),
-        user_files: &|_| false,
-        searched: &Searched::default(),
-    };
-    for (digest, Blob { bytes, .. }) in &blobs {
-        // The node's own program was checked when it was read.
-        let is_ours = firstboot.values().any(|ours| ours == digest);
-        if let Some(key) = (!is_ours).then(|| placement::of_served(bytes, &known)).flatten() {
-            return Err(WriteError::Served(key));
-        }
-        put(&format!("serve/blobs/{digest}"), FileRole::Served, bytes)?;
-    }
+    let shared = shared(built, &firstboot, blobs)?;
+    files.extend(shared.iter().map(|file| row(&file.path, file.role, file.bytes())));
     // What the payloads that are kept fetch.
-    for row in served {
-        if files.iter().all(|file| file.path != row.path) {
-            staged.link(&row.path)?;
-            files.push(row);
-        }
-    }
+    let served: Vec<_> = served.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
+    files.extend(served.iter().cloned());
     let placement = Placement::new(holdings, built.authority.key_ids());
-    files.push(stream(&staged, PLACEMENT, FileRole::Placement, &placement)?);
-
+    let (sha256, size) = write_json(PLACEMENT, io::sink(), &placement)?;
+    files.push(FileRow { path: PLACEMENT.to_owned(), sha256, size, role: FileRole::Placement, node: None });
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut manifest = Manifest {
         made_by: Manifest::MADE_BY.to_owned(),
@@ -163,12 +143,96 @@ pub fn write(
         digest: UNSEALED,
     };
     manifest.set_digest().map_err(|source| WriteError::Other(MANIFEST, source.into()))?;
-    stream(&staged, MANIFEST, FileRole::Plan, &manifest)?;
+    let kept_count = kept.len();
+    if kept_count == manifest.nodes.len() && is_up_to_date(target, &manifest)? {
+        keep()?;
+        return Ok(Written { manifest, kept: kept_count, changed: false });
+    }
+
+    bakery.link_all(&kept)?;
+    for file in &shared {
+        staged.write(&file.path, file.bytes())?;
+    }
+    for row in &served {
+        staged.link(&row.path)?;
+    }
+    write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?;
+    write_json(MANIFEST, staged.create(MANIFEST)?, &manifest)?;
     keep()?;
     // Whoever keeps the secrets in the output folder would lose them.
     existing::check(target)?;
     staged.commit()?;
-    Ok(Written { manifest, kept })
+    Ok(Written { manifest, kept: kept_count, changed: true })
+}
+
+/// A file that belongs to no node.
+struct SharedFile {
+    path: String,
+    role: FileRole,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Secret(Secret),
+    Public(Arc<[u8]>),
+}
+
+impl SharedFile {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Secret(bytes) => bytes.expose(),
+            Bytes::Public(bytes) => bytes,
+        }
+    }
+}
+
+/// Kubeconfigs for people, the CA bundle, and what all machines may fetch.
+fn shared(
+    built: &Built<'_>,
+    firstboot: &BTreeMap<String, Sha256>,
+    blobs: BTreeMap<Sha256, Blob>,
+) -> Result<Vec<SharedFile>, WriteError> {
+    let kubeconfigs = built.authority.admin_kubeconfigs(built.cluster);
+    let kubeconfigs = kubeconfigs.map_err(|source| WriteError::Other("admin.conf", source.into()))?;
+    let mut files: Vec<_> = kubeconfigs
+        .into_iter()
+        .map(|(name, bytes)| SharedFile {
+            path: name.to_owned(),
+            role: FileRole::Kubeconfig,
+            bytes: Bytes::Secret(bytes),
+        })
+        .collect();
+    let bundle = built.authority.bundle(Ca::Kubernetes).as_bytes();
+    files.push(SharedFile { path: "ca.crt".to_owned(), role: FileRole::Ca, bytes: Bytes::Public(bundle.into()) });
+    let known = Known {
+        keys: &|spki| built.authority.identify(spki).or_else(|| built.authority.identify_nodes_own(spki)),
+        symmetric: built.authority.needles(),
+        user_files: &|_| false,
+        searched: &Searched::default(),
+    };
+    for (digest, Blob { bytes, .. }) in blobs {
+        // The node's own program was checked when it was read.
+        let is_ours = firstboot.values().any(|ours| *ours == digest);
+        if let Some(key) = (!is_ours).then(|| placement::of_served(&bytes, &known)).flatten() {
+            return Err(WriteError::Served(key));
+        }
+        let path = format!("serve/blobs/{digest}");
+        files.push(SharedFile { path, role: FileRole::Served, bytes: Bytes::Public(bytes) });
+    }
+    Ok(files)
+}
+
+fn row(path: &str, role: FileRole, bytes: &[u8]) -> FileRow {
+    FileRow { path: path.to_owned(), sha256: Sha256::of(bytes), size: bytes.len() as u64, role, node: None }
+}
+
+/// Whether `target` is what `manifest` says, of whose nodes' files that is known: then there is nothing to write.
+fn is_up_to_date(target: &Path, manifest: &Manifest) -> Result<bool, WriteError> {
+    let (sha256, size) = write_json(MANIFEST, io::sink(), manifest)?;
+    let own = FileRow { path: MANIFEST.to_owned(), sha256, size, role: FileRole::Plan, node: None };
+    let shared = manifest.files.iter().filter(|row| row.node.is_none());
+    Ok(shared.chain([&own]).all(|row| reuse::is_whole(&target.join(&row.path), row))
+        && manifest.folders().into_iter().all(|folder| reuse::is_private(&target.join(folder))))
 }
 
 /// Whether the nodes that are not to be made can stay as they are.
@@ -198,168 +262,15 @@ fn served(older: &Manifest) -> Vec<FileRow> {
     older.files.iter().filter(|row| row.role == FileRole::Served && row.node.is_none()).cloned().collect()
 }
 
-fn kubeconfigs(built: &Built<'_>) -> Result<Vec<(&'static str, nodekiln_plan::Secret)>, WriteError> {
-    built
-        .authority
-        .admin_kubeconfigs(built.cluster)
-        .map(Vec::from)
-        .map_err(|source| WriteError::Other("admin.conf", source.into()))
-}
-
-/// Writes JSON piece by piece: that of ten thousand nodes would be as large as all else in memory.
-fn stream(
-    staged: &StagedTree,
+/// Writes JSON piece by piece, and gives its digest and size: that of ten thousand nodes would be as large as all else in
+/// memory.
+fn write_json(
     name: &'static str,
-    role: FileRole,
+    out: impl io::Write,
     value: &impl serde::Serialize,
-) -> Result<FileRow, WriteError> {
+) -> Result<(Sha256, u64), WriteError> {
     let fault = |source: io::Error| WriteError::Other(name, source.into());
-    let mut out = io::BufWriter::with_capacity(1 << 16, Hashing::new(staged.create(name)?));
-    serde_json::to_writer_pretty(&mut out, value).map_err(|source| WriteError::Other(name, source.into()))?;
-    out.write_all(b"\n").map_err(fault)?;
-    let (sha256, size) = out.into_inner().map_err(|error| fault(error.into_error()))?.finish();
-    Ok(FileRow { path: name.to_owned(), sha256, size, role, node: None })
-}
-
-/// What all nodes leave.
-struct Rows {
-    nodes: Vec<NodeRow>,
-    holdings: BTreeMap<NodeName, Vec<Holding>>,
-    files: Vec<FileRow>,
-    blobs: BTreeMap<Sha256, Blob>,
-    kept: usize,
-}
-
-/// Why a node has no part in the output.
-enum Failure {
-    Bake(BakeError),
-    Stage(StageError),
-    Gone(NodeName),
-    Plan(String),
-    Stopped,
-}
-
-/// Makes the parts of all nodes and pools, or takes them over.
-fn bake_all(
-    oven: &Oven<'_>,
-    built: &Built<'_>,
-    older: Option<&Older>,
-    staged: &StagedTree,
-) -> Result<Rows, WriteError> {
-    struct Done {
-        index: usize,
-        part: Part,
-        kept: bool,
-    }
-    let nodes: Vec<_> = built.cluster.payloads().collect();
-    let done = Mutex::new(Vec::with_capacity(nodes.len()));
-    let blobs = Mutex::new(BTreeMap::new());
-    let failures = Mutex::new(Vec::new());
-    parallel::each(nodes.len(), |index| match part(oven, built, older, staged, nodes[index], &blobs) {
-        Ok((part, kept)) => {
-            done.lock().unwrap_or_else(PoisonError::into_inner).push(Done { index, part, kept });
-            let next = (built.each)();
-            if next.is_break() {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, Failure::Stopped));
-            }
-            next
-        }
-        Err(failure) => {
-            // A machine that says no to one file says no to the next.
-            let stop = !matches!(failure, Failure::Bake(_) | Failure::Gone(_));
-            let stop = stop || (built.each)().is_break();
-            failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
-            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    });
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failures.sort_by_key(|(index, _)| *index);
-    refuse(failures.into_iter().map(|(_, failure)| failure))?;
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|done| done.index);
-    let mut rows = Rows {
-        nodes: Vec::with_capacity(done.len()),
-        holdings: BTreeMap::new(),
-        files: Vec::with_capacity(done.len() * 3),
-        blobs: blobs.into_inner().unwrap_or_else(PoisonError::into_inner),
-        kept: done.iter().filter(|done| done.kept).count(),
-    };
-    for Done { part: Part { row, files, holdings }, .. } in done {
-        rows.holdings.insert(row.name.clone(), holdings);
-        rows.nodes.push(row);
-        rows.files.extend(files);
-    }
-    Ok(rows)
-}
-
-/// Says why there is no output, if anything failed.
-fn refuse(failures: impl Iterator<Item = Failure>) -> Result<(), WriteError> {
-    let (mut unbaked, mut gone) = (Vec::new(), Vec::new());
-    for failure in failures {
-        match failure {
-            Failure::Stage(error) => return Err(error.into()),
-            Failure::Stopped => return Err(WriteError::Stopped),
-            Failure::Plan(why) => return Err(WriteError::Other("a plan", why.into())),
-            Failure::Bake(error) => unbaked.push(error),
-            Failure::Gone(name) => gone.push(format!("`{name}`")),
-        }
-    }
-    if !unbaked.is_empty() {
-        return Err(WriteError::Bake(unbaked));
-    }
-    if !gone.is_empty() {
-        let (of, have) = (gone.join(", "), if gone.len() == 1 { "has" } else { "have" });
-        return Err(WriteError::Only(format!("{of} {have} none that is whole in the older output")));
-    }
-    Ok(())
-}
-
-/// The part of `node`, and whether it was there already.
-fn part(
-    oven: &Oven<'_>,
-    built: &Built<'_>,
-    older: Option<&Older>,
-    staged: &StagedTree,
-    node: &Node,
-    blobs: &Mutex<BTreeMap<Sha256, Blob>>,
-) -> Result<(Part, bool), Failure> {
-    let link = |part: &Part| staged.link_all(part.files.iter().map(|row| row.path.as_str()));
-    if !built.only.is_empty() && !built.only.contains(&node.name) {
-        let part = older.and_then(|older| older.whole(&node.name)).ok_or_else(|| Failure::Gone(node.name.clone()))?;
-        link(part).map_err(Failure::Stage)?;
-        return Ok((part.clone(), true));
-    }
-    let planned = node::plan(built.cluster, node, built.sources);
-    let draft = planned.map_err(|refusals| {
-        Failure::Plan(refusals.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>().join("; "))
-    })?;
-    blobs
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .extend(draft.blobs.iter().map(|blob| (blob.sha256, blob.clone())));
-    let key = oven.key(node, &draft).map_err(Failure::Bake)?;
-    // Where it cannot be linked, it is made: the file system of the older one may be another.
-    if built.only.is_empty()
-        && let Some(part) = older.and_then(|older| older.unchanged(&node.name, &key))
-        && link(part).is_ok()
-    {
-        return Ok((part.clone(), true));
-    }
-    let baked = oven.bake(node, &draft, key).map_err(Failure::Bake)?;
-    let mut files = Vec::with_capacity(baked.files.len());
-    for file in &baked.files {
-        let bytes = file.bytes.expose();
-        staged.write(&file.path, bytes).map_err(Failure::Stage)?;
-        files.push(FileRow {
-            path: file.path.clone(),
-            sha256: Sha256::of(bytes),
-            size: bytes.len() as u64,
-            role: file.role,
-            node: Some(node.name.clone()),
-        });
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    let (mut row, holdings) = (baked.row, baked.holdings);
-    row.seal = Part::seal(&row, &files, &holdings);
-    Ok((Part { row, files, holdings }, false))
+    let mut out = io::BufWriter::with_capacity(1 << 16, Hashing::new(out));
+    nodekiln_plan::json::to_writer(&mut out, value).map_err(|source| WriteError::Other(name, source.into()))?;
+    Ok(out.into_inner().map_err(|error| fault(error.into_error()))?.finish())
 }

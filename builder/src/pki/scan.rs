@@ -19,7 +19,9 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use memchr::memmem::{self, Finder};
 use nodekiln_plan::Sha256;
+use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
 /// Layers of base64 that are looked into.
@@ -108,7 +110,8 @@ fn pkcs8(bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
         let start = offset.checked_sub(3)?;
         bytes[start..].starts_with(curve.pkcs8).then(|| bytes.get(start..start + curve.pkcs8_len()))
     };
-    offsets(bytes, b"\x02\x01\x00\x30").filter_map(move |offset| {
+    static START: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\x02\x01\x00\x30"));
+    START.find_iter(bytes).filter_map(move |offset| {
         if bytes[offset..].starts_with(RSA) {
             let start = offset.checked_sub(4)?;
             let &[0x30, 0x82, high, low] = bytes[start..].first_chunk()? else { return None };
@@ -119,13 +122,16 @@ fn pkcs8(bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     })
 }
 
+/// What every PEM block begins with.
+static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("-----BEGIN "));
+
 /// Calls `visit` with `bytes` and the private PEM blocks in it, then with all that its base64 encloses.
 fn look(bytes: &[u8], depth: usize, visit: &mut dyn FnMut(&[u8], &[Body<'_>])) {
     let mut bodies = Vec::new();
     let mut rest = bytes;
     // What lies between PEM blocks may be base64; what lies in them is, and was read already.
     let mut between = Vec::new();
-    while let Some(start) = offsets(rest, b"-----BEGIN ").next() {
+    while let Some(start) = BEGIN.find(rest) {
         let Some((block, length)) = block(&rest[start..]) else {
             between.push(&rest[..start]);
             rest = &rest[start + 11..];
@@ -153,12 +159,12 @@ fn look(bytes: &[u8], depth: usize, visit: &mut dyn FnMut(&[u8], &[Body<'_>])) {
 /// starts: the words alone, as programs have them in their strings.
 fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
     let label = &bytes[b"-----BEGIN ".len()..];
-    let label = &label[..offsets(&label[..label.len().min(LABEL + 5)], b"-----").next()?];
+    let label = &label[..memmem::find(&label[..label.len().min(LABEL + 5)], b"-----")?];
     let start = b"-----BEGIN ".len() + label.len() + 5;
     let (mut base64, mut end) = (Zeroizing::new(Vec::new()), start);
     let private = label.ends_with(b"PRIVATE KEY");
     // Headers of encrypted keys of old (RFC 1421) are no base64.
-    let headers = private && offsets(&bytes[start..bytes.len().min(start + 64)], b"Proc-Type:").next().is_some();
+    let headers = private && memmem::find(&bytes[start..bytes.len().min(start + 64)], b"Proc-Type:").is_some();
     while let Some(&byte) = bytes.get(end) {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => base64.push(byte),
@@ -194,11 +200,7 @@ fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     while !rest.is_empty() {
         let length = rest.iter().take_while(|byte| in_alphabet(**byte)).count();
         if length > 0 {
-            let line = rest[..length].iter().map(|byte| match byte {
-                b'-' => b'+',
-                b'_' => b'/',
-                byte => *byte,
-            });
+            let line = rest[..length].iter().map(|byte| LETTERS[usize::from(*byte)]);
             match open {
                 Some(last) if length <= last => runs.last_mut().expect("one is open").extend(line),
                 _ if length >= SHORTEST => runs.push(Zeroizing::new(line.collect())),
@@ -210,7 +212,7 @@ fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
             continue;
         }
         let gap = rest.iter().take_while(|byte| !in_alphabet(**byte)).count();
-        if !is_line_break(&rest[..gap]) {
+        if open.is_some() && !is_line_break(&rest[..gap]) {
             open = None;
         }
         rest = &rest[gap..];
@@ -225,23 +227,24 @@ fn is_line_break(gap: &[u8]) -> bool {
     indent.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
-fn in_alphabet(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
-}
+/// The letter of base64's standard alphabet that a byte stands for in either alphabet, or 0.
+static LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        letters[byte as usize] = match byte {
+            b'-' | b'+' => b'+',
+            b'_' | b'/' => b'/',
+            _ if byte.is_ascii_alphanumeric() => byte,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    letters
+};
 
-/// Where `needle` stands in `bytes`.
-fn offsets<'a>(bytes: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    let first = needle[0];
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        loop {
-            from += bytes.get(from..)?.iter().position(|byte| *byte == first)?;
-            from += 1;
-            if bytes[from - 1..].starts_with(needle) {
-                return Some(from - 1);
-            }
-        }
-    })
+fn in_alphabet(byte: u8) -> bool {
+    LETTERS[usize::from(byte)] != 0
 }
 
 #[cfg(test)]

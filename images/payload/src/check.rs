@@ -6,7 +6,7 @@ use crate::{
     profile::Format,
     tree::{Account, Network, NodeTree, UnitState},
 };
-use nodekiln_plan::{AbsPath, UnitName};
+use nodekiln_plan::{AbsPath, Mode, UnitName};
 use std::collections::BTreeMap;
 
 /// Why a payload does not pass.
@@ -23,6 +23,9 @@ pub enum CheckError {
 /// Everything in which the two differ, by name.
 pub(crate) fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -> Vec<String> {
     let mut found = Vec::new();
+    if is_same(tree, decoded, format) {
+        return found;
+    }
     if tree.node != decoded.node {
         found.push("the host name".to_owned());
     }
@@ -50,6 +53,47 @@ pub(crate) fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -
     });
     found.extend(wrong.map(|file| format!("{}: not the digest of its contents", file.path)));
     found
+}
+
+/// Whether the two are the same part by part, each in its order: then they lay down the same, and what that is need not be
+/// spelled out. Two that are not may still lay down the same.
+fn is_same(tree: &NodeTree, decoded: &NodeTree, format: Format) -> bool {
+    let NodeTree {
+        node,
+        directories,
+        files,
+        links,
+        units,
+        accounts,
+        fetches,
+        fetch_ca,
+        network,
+        time_servers,
+        snippets,
+    } = tree;
+    let implied = laid::implied(tree, format);
+    let mut files = files.iter().peekable();
+    let all_files = decoded.files.iter().all(|read| match files.next_if(|file| file.path == read.path) {
+        Some(file) => file.mode == read.mode && file.sha256 == read.sha256 && file.contents == read.contents,
+        None => implied.iter().any(|(path, text)| {
+            *path == read.path && read.mode == Mode::PUBLIC && read.contents.expose() == text.as_bytes()
+        }),
+    });
+    // Each path once: an implied file that comes twice would hide another that is missing.
+    all_files
+        && decoded.files.is_sorted_by(|a, b| a.path < b.path)
+        && files.next().is_none()
+        && decoded.files.len() == tree.files.len() + implied.len()
+        && *node == decoded.node
+        && *directories == decoded.directories
+        && *links == decoded.links
+        && *units == decoded.units
+        && *accounts == decoded.accounts
+        && *fetches == decoded.fetches
+        && *fetch_ca == decoded.fetch_ca
+        && *network == decoded.network
+        && *time_servers == decoded.time_servers
+        && *snippets == decoded.snippets
 }
 
 /// There is one gateway a family, so their order says nothing.

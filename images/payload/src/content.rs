@@ -4,25 +4,29 @@
 
 use crate::options::Gzip;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use flate2::{Compress, Compression, Crc, FlushCompress, Status, read::MultiGzDecoder};
+use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status, read::MultiGzDecoder};
 use std::{cell::RefCell, io::Read as _};
 
-/// Below this size compression saves nothing that counts: gzip's header and base64 eat it.
-const GZIP_FROM: usize = 512;
+/// Below this size compression saves nothing that counts: gzip's header and base64 eat it, the more of what is base64
+/// itself, as certificates are.
+const GZIP_FROM: usize = 1024;
 
 /// What decompression may make of a payload, so that a few bytes cannot fill memory. Far above any payload's size.
 const GUNZIP_LIMIT: u64 = 1 << 30;
 
+/// The header of what we compress (RFC 1952): magic number, deflate, no flags, no time, fastest, unknown system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
+
+thread_local! {
+    // Their tables are larger than most of what goes through them.
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(1), false));
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
 /// gzip at level 1 without a time or name in its header (RFC 1952): the same bytes for the same input.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    /// Magic number, deflate, no flags, no time, fastest, unknown system.
-    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
-    thread_local! {
-        // Its tables are larger than most of what it compresses.
-        static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(1), false));
-    }
     let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
-    out.extend_from_slice(&HEADER);
+    out.extend_from_slice(&GZIP_HEADER);
     COMPRESS.with_borrow_mut(|compress| {
         compress.reset();
         loop {
@@ -41,11 +45,33 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Undoes gzip.
+/// Undoes gzip, whoever made it.
 pub(crate) fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    MultiGzDecoder::new(bytes).take(GUNZIP_LIMIT).read_to_end(&mut out).ok()?;
-    (out.len() < usize::try_from(GUNZIP_LIMIT).unwrap_or(usize::MAX)).then_some(out)
+    gunzip_ours(bytes).or_else(|| {
+        let mut out = Vec::new();
+        MultiGzDecoder::new(bytes).take(GUNZIP_LIMIT).read_to_end(&mut out).ok()?;
+        (out.len() < usize::try_from(GUNZIP_LIMIT).unwrap_or(usize::MAX)).then_some(out)
+    })
+}
+
+/// Undoes [`gzip`] of something that is no program; `None` for anything else.
+fn gunzip_ours(bytes: &[u8]) -> Option<Vec<u8>> {
+    const SMALL: u32 = 1 << 20;
+    let (body, &[c0, c1, c2, c3, s0, s1, s2, s3]) = bytes.strip_prefix(&GZIP_HEADER)?.split_last_chunk()?;
+    let (crc, size) = (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([s0, s1, s2, s3]));
+    if size > SMALL {
+        return None;
+    }
+    // One byte more, so that the end is seen.
+    let mut out = Vec::with_capacity(size as usize + 1);
+    let ended = DECOMPRESS.with_borrow_mut(|decompress| {
+        decompress.reset(false);
+        let status = decompress.decompress_vec(body, &mut out, FlushDecompress::Finish);
+        matches!(status, Ok(Status::StreamEnd)) && decompress.total_in() == body.len() as u64
+    });
+    let mut found = Crc::new();
+    found.update(&out);
+    (ended && found.sum() == crc && found.amount() == size).then_some(out)
 }
 
 /// The gzip'd form in base64, where it can be shorter than `limit`.
@@ -125,38 +151,56 @@ impl DataUrl {
 
 /// Bytes that stand for themselves in a data URL, in Ignition's parser and in JSON: RFC 3986's unreserved and reserved
 /// characters without those of a fragment or a bracket.
+static PLAIN: [bool; 256] = {
+    const MARKS: &[u8] = b"-_.~!*'();/?:@&=+$,";
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < MARKS.len() {
+        plain[MARKS[index] as usize] = true;
+        index += 1;
+    }
+    plain
+};
+
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.~!*'();/?:@&=+$,".contains(&byte)
+    PLAIN[usize::from(byte)]
 }
 
 fn percent_encode(bytes: &[u8], out: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if is_plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (plain, after) = rest.split_at(rest.iter().take_while(|byte| is_plain(**byte)).count());
+        out.push_str(std::str::from_utf8(plain).expect("plain bytes are ASCII"));
+        rest = after;
+        if let Some((&byte, after)) = rest.split_first() {
+            out.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]);
+            rest = after;
         }
     }
 }
 
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            out.push(u8::try_from(high * 16 + low).ok()?);
-        } else if is_plain(byte) {
-            out.push(byte);
-        } else {
-            return None;
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = rest.iter().take_while(|byte| is_plain(**byte)).count();
+        out.extend_from_slice(&rest[..plain]);
+        match &rest[plain..] {
+            [] => return Some(out),
+            [b'%', high, low, after @ ..] => {
+                let (high, low) = (char::from(*high).to_digit(16)?, char::from(*low).to_digit(16)?);
+                out.push(u8::try_from(high * 16 + low).ok()?);
+                rest = after;
+            }
+            _ => return None,
         }
     }
-    Some(out)
 }
 
 #[cfg(test)]
@@ -192,6 +236,28 @@ mod tests {
         assert_eq!(&packed[..10], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
         assert_eq!(Sha256::of(&packed).to_string(), "0acb78b0a9043425891f506516b55fbc079c6e463103b81ca4f824c8b14a9f76");
         assert_eq!(gunzip(&packed).as_deref(), Some(text.as_bytes()));
+        assert_eq!(gunzip_ours(&packed).as_deref(), Some(text.as_bytes()));
+    }
+
+    /// Ours is read in a shorter way: it takes nothing that the long one refuses, and leaves to it what others make.
+    #[test]
+    fn both_ways_of_unpacking_agree() {
+        let packed = gzip(&b"some text ".repeat(100));
+        let other = [&packed[..4], &[1, 2, 3, 4], &packed[8..]].concat();
+        let twice = packed.repeat(2);
+        for whole in [&other, &twice] {
+            assert_eq!(gunzip_ours(whole), None);
+            assert_eq!(gunzip(whole).map(|bytes| bytes.len() % 1000), Some(0));
+        }
+        for index in 0..packed.len() {
+            let mut damaged = packed.clone();
+            damaged[index] ^= 0x55;
+            let long = MultiGzDecoder::new(&damaged[..]).bytes().collect::<Result<Vec<_>, _>>().ok();
+            if let Some(short) = gunzip_ours(&damaged) {
+                assert_eq!(Some(short), long, "byte {index}");
+            }
+            assert_eq!(gunzip_ours(&packed[..index]), None, "cut at {index}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl fmt::Debug for Laid<'_> {
 
 /// Where a unit file lies.
 pub(crate) fn unit_path(name: &UnitName) -> AbsPath {
-    parse(format!("{UNIT_DIR}/{name}"))
+    parse(&format!("{UNIT_DIR}/{name}"))
 }
 
 /// Where a drop-in lies; `None` if `dropin` is no file name.
@@ -66,7 +66,7 @@ pub(crate) fn dropin_path(name: &UnitName, dropin: &str) -> Option<AbsPath> {
 }
 
 /// A path that is one by construction.
-pub(crate) fn parse(path: String) -> AbsPath {
+pub(crate) fn parse(path: &str) -> AbsPath {
     path.parse().expect("a clean path, put together from clean parts")
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn laid(tree: &NodeTree, format: Format) -> Vec<(AbsPath, Laid<'_>)> 
         all.push((into.path.clone(), Laid::Fetch(into.mode, url, verification)));
     }
     if let (Some(ca), Format::CloudInit) = (&tree.fetch_ca, format) {
-        all.push((parse(FETCH_CA.to_owned()), Laid::File(Mode::PRIVATE, Cow::Borrowed(ca))));
+        all.push((parse(FETCH_CA), Laid::File(Mode::PRIVATE, Cow::Borrowed(ca))));
     }
     tree.units.iter().for_each(|unit| all.extend(unit_files(unit)));
     for (path, contents) in implied(tree, format) {
@@ -117,13 +117,13 @@ pub(crate) fn implied(tree: &NodeTree, format: Format) -> Vec<(AbsPath, String)>
     if let Some(node) = &tree.node
         && given(HOSTNAME).is_none()
     {
-        implied.push((parse(HOSTNAME.to_owned()), format!("{node}\n")));
+        implied.push((parse(HOSTNAME), format!("{node}\n")));
     }
     let disabled: BTreeSet<_> =
         tree.units.iter().filter(|unit| unit.state == UnitState::Disabled).map(|unit| &unit.name).collect();
     let preset: String = disabled.iter().map(|name| format!("disable {name}\n")).collect();
     if !preset.is_empty() && given(DISABLED_PRESET).is_none_or(|file| file.contents.expose() != preset.as_bytes()) {
-        implied.push((parse(DISABLED_PRESET.to_owned()), preset));
+        implied.push((parse(DISABLED_PRESET), preset));
     }
     implied
 }

@@ -118,7 +118,7 @@ fn entries<'a>(tree: &'a NodeTree, profile: &Profile) -> BTreeMap<AbsPath, Laid<
     let preset = preset(tree);
     if !preset.is_empty() {
         let preset = Laid::File(Mode::PUBLIC, Cow::Owned(preset.into_bytes()));
-        entries.insert(laid::parse(PRESET.to_owned()), preset);
+        entries.insert(laid::parse(PRESET), preset);
     }
     entries
 }

@@ -15,6 +15,7 @@ use nodekiln_plan::AbsPath;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::LazyLock,
 };
 
 /// Something that cannot be encoded.
@@ -158,16 +159,16 @@ fn whole(tree: &NodeTree) -> &str {
 }
 
 /// Links that every system has.
-const COMMON_ALIASES: [(&str, &str); 2] = [("/var/run", "/run"), ("/var/lock", "/run/lock")];
+static COMMON_ALIASES: LazyLock<[(AbsPath, AbsPath); 2]> = LazyLock::new(|| {
+    [("/var/run", "/run"), ("/var/lock", "/run/lock")].map(|(from, to)| (laid::parse(from), laid::parse(to)))
+});
 
 /// Folders that are empty after each boot, or not mounted when Ignition writes.
-const VOLATILE: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+static VOLATILE: LazyLock<[AbsPath; 5]> = LazyLock::new(|| ["/proc", "/sys", "/dev", "/run", "/tmp"].map(laid::parse));
 
 /// Paths against each other and against the system's own layout.
 fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) {
-    let common = COMMON_ALIASES.map(|(from, to)| (laid::parse(from.to_owned()), laid::parse(to.to_owned())));
-    let aliases: Vec<_> = profile.aliases.iter().chain(&common).collect();
-    let volatile = VOLATILE.map(|path| laid::parse(path.to_owned()));
+    let aliases: Vec<_> = profile.aliases.iter().chain(&*COMMON_ALIASES).collect();
     let mut paths: BTreeMap<&AbsPath, &Laid<'_>> = BTreeMap::new();
     let mut real: BTreeMap<AbsPath, &AbsPath> = BTreeMap::new();
     for (path, what) in laid {
@@ -184,12 +185,12 @@ fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) 
             continue;
         }
         let place = resolve(path, &aliases);
-        if let Some(folder) = volatile.iter().find(|folder| place.is_within(folder)) {
+        if let Some(folder) = VOLATILE.iter().find(|folder| place.is_within(folder)) {
             faults.add(path, Why::Volatile(folder.clone()));
         } else if let Some(folder) = profile.read_only.iter().find(|folder| place.is_within(folder)) {
             faults.add(path, Why::ReadOnly(folder.clone()));
         } else if !profile.writable.is_empty() && !profile.writable.iter().any(|folder| place.is_within(folder)) {
-            faults.add(path, Why::ReadOnly(laid::parse("/".to_owned())));
+            faults.add(path, Why::ReadOnly(laid::parse("/")));
         }
         if let Some(other) = real.insert(place, path) {
             faults.add(path, Why::SamePlace(other.clone()));
@@ -197,8 +198,8 @@ fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) 
     }
     // By real place, so that a file below a link of the OS is found below its other name too.
     for (place, path) in &real {
-        for ancestor in std::iter::successors(place.parent(), AbsPath::parent) {
-            if let Some(above) = real.get(&ancestor)
+        for ancestor in place.folders() {
+            if let Some(above) = real.get(ancestor)
                 && let Some(what) = paths.get(*above)
                 && !matches!(what, Laid::Directory(_))
             {

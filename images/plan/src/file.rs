@@ -1,15 +1,16 @@
 //! Paths, modes and the entries of a node's file tree.
 
 use crate::hash::Sha256;
-use serde::{Deserialize, Serialize};
-use std::{fmt, path::Path, str::FromStr};
+use serde::{Deserialize, Serialize, Serializer};
+use std::{borrow::Borrow, fmt, path::Path, str::FromStr, sync::Arc};
 
 /// An absolute, clean path on a node: no `.`, `..`, empty part, trailing slash or control character.
 ///
-/// Ignition refuses unclean paths; firstboot relies on it to stay below its root.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AbsPath(String);
+/// Ignition refuses unclean paths; firstboot relies on it to stay below its root. A clone is the same text: a node's tree
+/// names each path many times.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AbsPath(Arc<str>);
 
 /// Why a text is no [`AbsPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +37,7 @@ impl AbsPath {
 
     /// The path for `std::fs`.
     pub fn as_path(&self) -> &Path {
-        Path::new(&self.0)
+        Path::new(&*self.0)
     }
 
     /// The last part.
@@ -46,12 +47,19 @@ impl AbsPath {
 
     /// The folder this path lies in, or `None` for `/`.
     pub fn parent(&self) -> Option<AbsPath> {
-        match self.0.rsplit_once('/') {
-            _ if self.0 == "/" => None,
-            Some(("", _)) => Some(Self("/".to_owned())),
-            Some((parent, _)) => Some(Self(parent.to_owned())),
-            None => None,
+        self.folders().next().map(|folder| Self(folder.into()))
+    }
+
+    /// The folders that this path lies in, the nearest first, `/` last.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        fn above(path: &str) -> Option<&str> {
+            match path.rsplit_once('/')? {
+                ("", "") => None,
+                ("", _) => Some("/"),
+                (folder, _) => Some(folder),
+            }
         }
+        std::iter::successors(above(&self.0), |folder| above(folder))
     }
 
     /// `self` followed by the relative path `tail`.
@@ -75,16 +83,17 @@ impl FromStr for AbsPath {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         let Some(rest) = text.strip_prefix('/') else { return Err(PathError::Relative) };
-        if text.chars().any(char::is_control) {
+        if text.bytes().any(|byte| byte.is_ascii_control() || !byte.is_ascii()) && text.chars().any(char::is_control) {
             return Err(PathError::Control);
         }
-        if !rest.is_empty() && rest.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        let parts = || rest.as_bytes().split(|byte| *byte == b'/');
+        if !rest.is_empty() && parts().any(|part| matches!(part, b"" | b"." | b"..")) {
             return Err(PathError::Unclean);
         }
-        if text.len() > 4095 || rest.split('/').any(|part| part.len() > 255) {
+        if text.len() > 4095 || (rest.len() > 255 && parts().any(|part| part.len() > 255)) {
             return Err(PathError::Long);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
@@ -108,9 +117,16 @@ impl TryFrom<String> for AbsPath {
     }
 }
 
-impl From<AbsPath> for String {
-    fn from(path: AbsPath) -> Self {
-        path.0
+impl Serialize for AbsPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// For maps that are asked by text. Order and hash are those of the text.
+impl Borrow<str> for AbsPath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -265,6 +281,8 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<AbsPath>(), Err(why), "{bad:?}");
         }
+        assert_eq!("/a\u{85}b".parse::<AbsPath>(), Err(PathError::Control), "a control character beyond ASCII");
+        assert!("/a\u{e9}b".parse::<AbsPath>().is_ok());
         assert_eq!(format!("/{}", "a".repeat(256)).parse::<AbsPath>(), Err(PathError::Long));
         let etc: AbsPath = "/etc".parse().unwrap();
         assert_eq!(etc.join("x/y").unwrap().as_str(), "/etc/x/y");
@@ -273,7 +291,9 @@ mod tests {
         assert!(!"/etcd".parse::<AbsPath>().unwrap().is_within(&etc));
         assert_eq!(etc.parent().unwrap().as_str(), "/");
         assert_eq!(etc.parent().unwrap().parent(), None);
-        assert_eq!(etc.join("x/y").unwrap().parent().unwrap().as_str(), "/etc/x");
+        let deep = etc.join("x/y").unwrap();
+        assert_eq!(deep.parent().unwrap().as_str(), "/etc/x");
+        assert_eq!(deep.folders().collect::<Vec<_>>(), ["/etc/x", "/etc", "/"]);
     }
 
     #[test]

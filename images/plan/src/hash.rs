@@ -1,12 +1,12 @@
 //! SHA-256 digests.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::Digest as _;
 use std::{fmt, str::FromStr};
 
 /// A SHA-256 digest. Its text form is 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Sha256([u8; 32]);
 
 /// A digest that is not 64 hex digits.
@@ -39,11 +39,24 @@ impl Sha256 {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Calls `take` with the text form.
+    fn text<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).expect("two digits for each byte");
+        take(std::str::from_utf8(&digits).expect("digits are ASCII"))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.text(|digits| serializer.serialize_str(digits))
+    }
 }
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.text(|digits| f.write_str(digits))
     }
 }
 

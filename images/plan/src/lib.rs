@@ -7,6 +7,7 @@ mod api;
 mod etcd;
 mod file;
 mod hash;
+pub mod json;
 mod name;
 mod net;
 mod plan;

@@ -64,13 +64,13 @@ impl NodePlan {
         serde_json::from_slice(bytes).map_err(PlanError::Syntax)
     }
 
-    /// The bytes of `plan.json`: pretty JSON in field order and a newline at the end, the same for the same plan.
+    /// The bytes of `plan.json`: JSON in field order, a line for each part and file, the same for the same plan.
     ///
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn to_vec(&self) -> Result<Vec<u8>, PlanError> {
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(PlanError::Syntax)?;
-        bytes.push(b'\n');
+        let mut bytes = Vec::with_capacity(4096 + 200 * self.files.len());
+        crate::json::to_writer(&mut bytes, self).map_err(PlanError::Syntax)?;
         Ok(bytes)
     }
 

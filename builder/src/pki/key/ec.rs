@@ -8,7 +8,8 @@ use p256::{
     ecdsa::signature::{Signer as _, Verifier as _},
     pkcs8::DecodePrivateKey as _,
 };
-use std::sync::OnceLock;
+use sha2::Digest as _;
+use std::{cell::RefCell, collections::VecDeque, sync::OnceLock};
 use zeroize::Zeroizing;
 
 /// A curve, with the DER around its keys as OpenSSL and Go write it. The encoders of p256 and p384 compute the public
@@ -53,6 +54,29 @@ impl Curve {
         }
     }
 
+    /// The public point of a scalar, uncompressed. The last few are remembered: what has been derived for a node is read
+    /// back from its payload on the same thread.
+    fn point(&self, scalar: &[u8]) -> Vec<u8> {
+        /// More than a node has keys of its own.
+        const KEPT: usize = 16;
+        thread_local! {
+            // By digest, so that no scalar stays.
+            static LAST: RefCell<VecDeque<([u8; 32], Vec<u8>)>> = const { RefCell::new(VecDeque::new()) };
+        }
+        let digest: [u8; 32] = sha2::Sha256::digest(scalar).into();
+        LAST.with_borrow_mut(|last| {
+            let known = |entry: &&([u8; 32], Vec<u8>)| entry.0 == digest && entry.1.len() == 1 + 2 * self.size;
+            if let Some((_, point)) = last.iter().find(known) {
+                return point.clone();
+            }
+            let public = PrivateKey::from_private_key(self.ecdh, scalar).and_then(|key| Ok(key.compute_public_key()?));
+            let point = public.expect("a scalar is not zero and below the group order").as_ref().to_vec();
+            last.truncate(KEPT - 1);
+            last.push_front((digest, point.clone()));
+            point
+        })
+    }
+
     /// Length of PKCS#8.
     pub(crate) fn pkcs8_len(&self) -> usize {
         self.pkcs8.len() + self.size + self.infix.len() + 1 + 2 * self.size
@@ -82,8 +106,7 @@ impl Pair {
         if scalar.len() != curve.size || !curve.is_scalar(scalar) {
             return None;
         }
-        let public = PrivateKey::from_private_key(curve.ecdh, scalar).and_then(|key| Ok(key.compute_public_key()?));
-        let point = public.expect("a scalar is not zero and below the group order").as_ref().to_vec();
+        let point = curve.point(scalar);
         Some(Self { curve, scalar: Zeroizing::new(scalar.to_vec()), point, signing: OnceLock::new() })
     }
 

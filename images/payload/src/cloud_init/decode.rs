@@ -226,12 +226,12 @@ fn take_units(
             }
         }
         let mut unit = Unit { name: name.clone(), state, contents: None, dropins: Vec::new() };
-        let folder = laid::parse(format!("{path}.d"));
+        let folder = laid::parse(&format!("{path}.d"));
         let text = |file: &TreeFile| String::from_utf8(file.contents.expose().to_vec()).ok();
         if let Some(index) = tree.files.iter().position(|file| file.path == path) {
             unit.contents = text(&tree.files.remove(index));
         }
-        while let Some(index) = tree.files.iter().position(|file| file.path.parent().as_ref() == Some(&folder)) {
+        while let Some(index) = tree.files.iter().position(|file| file.path.folders().next() == Some(folder.as_str())) {
             let file = tree.files.remove(index);
             let contents = text(&file).ok_or_else(|| DecodeError::unexpected(file.path.as_str(), "content"))?;
             unit.dropins.push(Dropin { name: file.path.file_name().to_owned(), contents });

@@ -226,11 +226,11 @@ fn prepare(tree: &NodeTree, digest: &str) -> Vec<String> {
 /// Whether a file that not everybody may read is reachable by everybody while `write_files` writes it.
 fn is_exposed(path: &AbsPath, mode: Mode, laid: &BTreeMap<AbsPath, Laid<'_>>) -> bool {
     let everybody_may_read = mode.bits() & 0o044 == 0o044;
-    let closed = |folder: AbsPath| match laid.get(&folder) {
+    let closed = |folder: &str| match laid.get(folder) {
         Some(Laid::Directory(mode)) => mode.bits() & 0o011 == 0,
         _ => false,
     };
-    !everybody_may_read && !std::iter::successors(path.parent(), AbsPath::parent).any(closed)
+    !everybody_may_read && !path.folders().any(closed)
 }
 
 fn script(text: &str, digest: &str) -> Vec<String> {

@@ -1,0 +1,225 @@
+//! The nodes' parts of an output: baked and staged on all cores, of a node only its rows outlive its turn. What an older
+//! output holds unchanged is taken over.
+
+use super::{
+    manifest::{FileRow, NodeRow},
+    placement::Holding,
+    reuse::{Older, Part},
+    write::{Built, WriteError},
+};
+use crate::{
+    bake::{BakeError, Oven},
+    config::Node,
+    draft::{Blob, NodeDraft},
+    node::{self, Refusal},
+    parallel,
+};
+use nodekiln_fs::{StageError, StagedTree};
+use nodekiln_plan::{NodeName, Sha256};
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// What all nodes leave.
+pub(super) struct Rows<'o> {
+    pub(super) nodes: Vec<NodeRow>,
+    pub(super) holdings: BTreeMap<NodeName, Vec<Holding>>,
+    pub(super) files: Vec<FileRow>,
+    pub(super) blobs: BTreeMap<Sha256, Blob>,
+    /// What is taken over and not linked yet, with the index of its node.
+    pub(super) kept: Vec<(usize, &'o Part)>,
+}
+
+/// Why a node has no part in the output.
+enum Failure {
+    Bake(BakeError),
+    Stage(StageError),
+    Gone(NodeName),
+    Plan(Vec<Refusal>),
+    Stopped,
+}
+
+/// How a node came by its part.
+enum Made<'o> {
+    Kept(&'o Part),
+    New(Part),
+    /// Not at all: another cannot be planned.
+    Skipped,
+}
+
+/// Where parts are made.
+pub(super) struct Bakery<'a, 'o> {
+    pub(super) oven: &'a Oven<'a>,
+    pub(super) built: &'a Built<'a>,
+    pub(super) older: Option<&'o Older>,
+    pub(super) staged: &'a StagedTree,
+}
+
+impl<'o> Bakery<'_, 'o> {
+    /// Makes the parts of all nodes and pools, or finds them in the older output.
+    pub(super) fn bake_all(&self) -> Result<Rows<'o>, WriteError> {
+        let nodes: Vec<_> = self.built.cluster.payloads().collect();
+        let done = Mutex::new(Vec::with_capacity(nodes.len()));
+        let blobs = Mutex::new(BTreeMap::new());
+        let failures = Mutex::new(Vec::new());
+        // Once a node cannot be planned, the others are only planned: all that is found comes at once.
+        let refused = AtomicBool::new(false);
+        parallel::each(nodes.len(), |index| match self.part(nodes[index], &blobs, &refused) {
+            Ok(made) => {
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((index, made));
+                let next = (self.built.each)();
+                if next.is_break() {
+                    failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, Failure::Stopped));
+                }
+                next
+            }
+            Err(failure) => {
+                // A machine that says no to one file says no to the next.
+                let stop = matches!(failure, Failure::Stage(_)) || (self.built.each)().is_break();
+                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
+                if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+        });
+        let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failures.sort_by_key(|(index, _)| *index);
+        refuse(failures)?;
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(index, _)| *index);
+        let mut rows = Rows {
+            nodes: Vec::with_capacity(done.len()),
+            holdings: BTreeMap::new(),
+            files: Vec::with_capacity(done.len() * 3),
+            blobs: blobs.into_inner().unwrap_or_else(PoisonError::into_inner),
+            kept: Vec::new(),
+        };
+        for (index, made) in done {
+            let Part { row, files, holdings } = match made {
+                Made::New(part) => part,
+                Made::Kept(part) => {
+                    rows.kept.push((index, part));
+                    part.clone()
+                }
+                Made::Skipped => continue,
+            };
+            rows.holdings.insert(row.name.clone(), holdings);
+            rows.nodes.push(row);
+            rows.files.extend(files);
+        }
+        Ok(rows)
+    }
+
+    /// Takes the files of `kept` over into the new output.
+    pub(super) fn link_all(&self, kept: &[(usize, &Part)]) -> Result<(), WriteError> {
+        let nodes: Vec<_> = self.built.cluster.payloads().collect();
+        let failures = Mutex::new(Vec::new());
+        parallel::each(kept.len(), |number| {
+            let (index, part) = kept[number];
+            match self.link(nodes[index], part) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(failure) => {
+                    failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        refuse(failures.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Links a node's files. Where that cannot be, they are made: the file system may know no links.
+    fn link(&self, node: &Node, part: &Part) -> Result<(), Failure> {
+        let linked = self.staged.link_all(part.files.iter().map(|row| row.path.as_str()));
+        match linked {
+            Err(_) if self.built.only.is_empty() => {
+                let draft = self.plan(node)?;
+                self.bake(node, &draft, part.row.key).map(drop)
+            }
+            linked => linked.map_err(Failure::Stage),
+        }
+    }
+
+    /// The part of `node`; none once `refused` is set.
+    fn part(
+        &self,
+        node: &Node,
+        blobs: &Mutex<BTreeMap<Sha256, Blob>>,
+        refused: &AtomicBool,
+    ) -> Result<Made<'o>, Failure> {
+        let only = &self.built.only;
+        if !only.is_empty() && !only.contains(&node.name) {
+            let whole = self.older.and_then(|older| older.whole(&node.name));
+            return whole.map(Made::Kept).ok_or_else(|| Failure::Gone(node.name.clone()));
+        }
+        let draft = self.plan(node).inspect_err(|_| refused.store(true, Ordering::Relaxed))?;
+        if refused.load(Ordering::Relaxed) {
+            return Ok(Made::Skipped);
+        }
+        if !draft.blobs.is_empty() {
+            let all = draft.blobs.iter().map(|blob| (blob.sha256, blob.clone()));
+            blobs.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
+        }
+        let key = self.oven.key(node, &draft).map_err(Failure::Bake)?;
+        if only.is_empty()
+            && let Some(part) = self.older.and_then(|older| older.unchanged(&node.name, &key))
+        {
+            return Ok(Made::Kept(part));
+        }
+        self.bake(node, &draft, key).map(Made::New)
+    }
+
+    fn plan(&self, node: &Node) -> Result<NodeDraft, Failure> {
+        node::plan(self.built.cluster, node, self.built.sources).map_err(Failure::Plan)
+    }
+
+    /// Makes the part of `node` and stages it.
+    fn bake(&self, node: &Node, draft: &NodeDraft, key: Sha256) -> Result<Part, Failure> {
+        let baked = self.oven.bake(node, draft, key).map_err(Failure::Bake)?;
+        let mut files = Vec::with_capacity(baked.files.len());
+        for file in &baked.files {
+            let bytes = file.bytes.expose();
+            self.staged.write(&file.path, bytes).map_err(Failure::Stage)?;
+            files.push(FileRow {
+                path: file.path.clone(),
+                sha256: Sha256::of(bytes),
+                size: bytes.len() as u64,
+                role: file.role,
+                node: Some(node.name.clone()),
+            });
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let (mut row, holdings) = (baked.row, baked.holdings);
+        row.seal = Part::seal(&row, &files, &holdings);
+        Ok(Part { row, files, holdings })
+    }
+}
+
+/// Says why there is no output, if anything failed.
+fn refuse(failures: Vec<(usize, Failure)>) -> Result<(), WriteError> {
+    let (mut unplanned, mut unbaked, mut gone) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (index, failure) in failures {
+        match failure {
+            Failure::Stage(error) => return Err(error.into()),
+            Failure::Stopped => return Err(WriteError::Stopped),
+            Failure::Plan(refusals) => {
+                unplanned.insert(index, refusals);
+            }
+            Failure::Bake(error) => unbaked.push(error),
+            Failure::Gone(name) => gone.push(format!("`{name}`")),
+        }
+    }
+    if !unplanned.is_empty() {
+        return Err(WriteError::Plan(unplanned));
+    }
+    if !unbaked.is_empty() {
+        return Err(WriteError::Bake(unbaked));
+    }
+    if !gone.is_empty() {
+        let (of, have) = (gone.join(", "), if gone.len() == 1 { "has" } else { "have" });
+        return Err(WriteError::Only(format!("{of} {have} none that is whole in the older output")));
+    }
+    Ok(())
+}
