@@ -9,6 +9,9 @@ use nodekiln_plan::UnitName;
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeSet, ops::Range, sync::LazyLock};
 
+/// Longer values are not shown, in no part: no name, address or path is.
+pub(super) const LONGEST: usize = 4096;
+
 /// Text from the input in a message: one line, no control characters, not without end, no secrets of URLs.
 pub(super) fn clean(text: &str) -> String {
     const MAX: usize = 600;
@@ -25,9 +28,12 @@ pub(super) fn clean(text: &str) -> String {
 /// A value from the input within a message: enough of it to be known again, without what may be secret.
 pub(super) fn short(text: &str) -> String {
     const MAX: usize = 60;
+    // A key, a certificate, a file: whatever it is, it is in the wrong place.
+    if text.len() > LONGEST {
+        return format!("a text of {} characters", text.chars().count());
+    }
     match text.lines().count() {
         0 | 1 => cut(&redacted(text), MAX),
-        // A key, a certificate, a file: whatever it is, it is in the wrong place.
         lines => format!("a text of {lines} lines"),
     }
 }

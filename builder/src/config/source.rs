@@ -1,6 +1,6 @@
 //! [`Source`]: the text of cluster.yaml, its lines, and what of it may be shown.
 
-use super::shown::{mask, secret_parts};
+use super::shown::{LONGEST, mask, secret_parts};
 use std::ops::Range;
 
 /// A range of bytes in a [`Source`].
@@ -94,9 +94,8 @@ impl Source {
     /// Marks a scalar that excerpts may show; `value` is what it says. Nothing else is shown.
     pub(super) fn show(&mut self, span: Span, value: &str) {
         let range = span.range();
-        let Some(raw) =
-            self.text.get(range.clone()).filter(|raw| !raw.is_empty() && !raw.contains('\n') && !value.contains('\n'))
-        else {
+        let fits = |raw: &str| !raw.is_empty() && raw.len() <= LONGEST && !raw.contains('\n') && !value.contains('\n');
+        let Some(raw) = self.text.get(range.clone()).filter(|raw| fits(raw)) else {
             return;
         };
         let secrets = secret_parts(raw);

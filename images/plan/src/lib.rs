@@ -19,7 +19,7 @@ pub use etcd::{EtcdMember, EtcdPlan, EtcdServer, ExternalEtcdPlan};
 pub use file::{AbsPath, Archive, DirectoryEntry, FileEntry, FileKind, Mode, ModeError, PathError};
 pub use hash::{HashError, Sha256};
 pub use name::{ClusterName, DnsName, ModuleName, NameError, NodeName, SysctlKey, UnitName};
-pub use net::{Cidr, CidrError, Endpoint, EndpointError, Host};
+pub use net::{Cidr, CidrError, Endpoint, EndpointError, Host, parse_net};
 pub use plan::{
     ApiPlan, FinalizePlan, Identity, KernelPlan, KubeletPlan, NodePlan, NodeSpec, PLAN_MARKER, PLAN_VERSION, PlanError,
     PreflightPlan, Role, Sysctl, Timeouts,

@@ -81,11 +81,19 @@ impl Cidr {
     }
 }
 
+/// An address with its prefix length. ipnet takes `010.0.0.0/8`, which is 8.0.0.0 to some programs and 10.0.0.0 to others:
+/// the standard library refuses leading zeros (RFC 6943 section 3.1.1).
+pub fn parse_net(text: &str) -> Option<ipnet::IpNet> {
+    let (address, _) = text.split_once('/')?;
+    address.parse::<IpAddr>().ok()?;
+    text.parse().ok()
+}
+
 impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let net: ipnet::IpNet = text.parse().map_err(|_| CidrError::Syntax)?;
+        let net = parse_net(text).ok_or(CidrError::Syntax)?;
         if net.trunc() != net {
             return Err(CidrError::HostBits(net.trunc()));
         }
@@ -265,6 +273,7 @@ mod tests {
         assert_eq!(pods.subnet(24, 256), None);
         let v6: Cidr = "fd00:10:244::/56".parse().unwrap();
         assert_eq!(v6.subnet(64, 3).unwrap().to_string(), "fd00:10:244:3::/64");
+        assert!("010.96.0.0/12".parse::<Cidr>().is_err() && "10.96.0.0/012".parse::<Cidr>().is_err());
         assert_eq!("10.96.0.1/12".parse::<Cidr>(), Err(CidrError::HostBits("10.96.0.0/12".parse().unwrap())));
         assert!("10.96.0.0".parse::<Cidr>().is_err());
     }

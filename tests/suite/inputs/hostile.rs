@@ -53,6 +53,11 @@ fn bombs() -> String {
     text
 }
 
+/// Keys that all differ.
+fn keys(count: usize, between: &str) -> String {
+    (0..count).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join(between)
+}
+
 /// Name, file, and the code of the first finding.
 fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     const HUNDRED: usize = 100 << 20;
@@ -83,6 +88,21 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a million findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(1_000_000)), "NK0103"),
         ("too many machines", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(100_000)), "NK0103"),
         ("many findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(20_000)), "NK"),
+        ("large: one line", format!("{HEAD}kubelet: {{{}}}\n", keys(240_000, ", ")), "NK0201"),
+        ("unknown keys", format!("{HEAD}{}", keys(240_000, "\n")), "NK0201"),
+        ("a million keys", format!("{HEAD}kubelet:\n  {}\n", keys(1_000_000, "\n  ")), "NK0103"),
+        ("many labels", format!("{HEAD}nodes: [{{labels: {{{}}}}}]\n", keys(240_000, ", ")), "NK"),
+        ("the same key in the fragment", format!("{HEAD}kubelet: {{{}}}\n", "a: 1, ".repeat(240_000)), "NK0105"),
+        ("merge keys", format!("{HEAD}kubelet: &a {{maxPods: 1}}\nkubeProxy: {{<<: *a}}\n"), "NK0204"),
+        ("many merge keys", format!("{HEAD}kubelet: &a {{b: 1}}\nos: {{{}}}\n", "<<: *a, ".repeat(100_000)), "NK0105"),
+        ("a second document", format!("{HEAD}---\n{HEAD}"), "NK0106"),
+        ("NUL within", format!("{HEAD}clusterName: a\0b\n"), "NK0110"),
+        ("large: a text for nodes", format!("{HEAD}nodes: {}\n", "x ".repeat(LARGE / 2)), "NK0202"),
+        (
+            "large: a URL",
+            format!("{HEAD}controlPlaneEndpoint: https://{}@x\n", "u:p?#@$6$a$b".repeat(LARGE / 12)),
+            "NK",
+        ),
         ("a tab for a space", format!("{HEAD}nodes:\n\t- {{}}\n"), "NK"),
         ("a key twice", format!("{HEAD}kind: Cluster\n"), "NK"),
     ];
@@ -113,6 +133,26 @@ fn hostile_files_are_refused_in_time_and_memory() -> Result<()> {
     }
     eprintln!("hostile files: slowest {slowest:?}; largest {} MiB ({})", largest.0 >> 20, largest.1);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What editors and other systems make of a good file.
+#[test]
+fn marks_and_line_ends_are_taken() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let text =
+        format!("{HEAD}os: {{profile: flatcar}}\nnodes: [{{name: a, role: control-plane, address: 192.0.2.1}}]\n");
+    for (name, text) in [
+        ("a byte order mark", format!("\u{feff}{text}")),
+        ("CRLF", text.replace('\n', "\r\n")),
+        ("both", format!("\u{feff}{}", text.replace('\n', "\r\n"))),
+        ("the marks of a document", format!("%YAML 1.2\n---\n{text}...\n")),
+        ("no end of the last line", text.trim_end().to_owned()),
+        ("anchors", text.replace("address: 192", "address: &a 192")),
+    ] {
+        let run = validate(folder.path(), name, text.as_bytes())?;
+        ensure!(run.output.success(), "{name}: {}", run.output.stderr);
+    }
     Ok(())
 }
 

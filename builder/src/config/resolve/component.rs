@@ -119,6 +119,10 @@ impl Cx<'_, '_> {
                 at.path_type.get().map_or(Some(""), |text| self.choice(text, &choices::HOST_PATH_TYPES, &[]));
             let host = host.and_then(|host| self.parse::<AbsPath>(host));
             let mount = mount.and_then(|mount| self.parse::<AbsPath>(mount));
+            if let Some(at) = mount.as_ref().filter(|mount| mount.as_str() == "/") {
+                let finding = Finding::new(code::RESERVED, "a volume cannot be mounted at `/`: the program is there");
+                self.found.error_at(&at.place, finding.hint("take a folder of its own"));
+            }
             // A volume name is a DNS-1123 label.
             let name = name.filter(|name| {
                 let sound = name.len() <= 63 && !name.contains('.') && name.parse::<nodekiln_plan::DnsName>().is_ok();
@@ -192,6 +196,23 @@ impl Cx<'_, '_> {
             if let Some(finding) = fault {
                 let place = place(self, &["value"]);
                 self.found.error_at(&place, finding.hint("quote it"));
+                sound = false;
+            }
+            let said = |key: &str| at.value.value.get(key).filter(|value| !value.is_null());
+            if said("value").is_some_and(|value| value != "")
+                && let Some(from) = said("valueFrom").and_then(|_| at.find(self.tree, &at.place, &["valueFrom"]))
+            {
+                let finding = Finding::new(code::VALUE, "both `value` and `valueFrom`: one of them is enough");
+                self.found.error_at(&from, finding.hint("the kubelet refuses a static pod with both"));
+                sound = false;
+            }
+            let sources = said("valueFrom").map(|from| from.as_object().map_or(0, serde_json::Map::len));
+            if sources.is_some_and(|count| count != 1) {
+                let finding = Finding::new(code::VALUE, "`valueFrom` has exactly one source");
+                self.found.error_at(
+                    &place(self, &["valueFrom"]),
+                    finding.hint("write {fieldRef: {fieldPath: PATH}}, for one"),
+                );
                 sound = false;
             }
             for source in ["secretKeyRef", "configMapKeyRef"] {

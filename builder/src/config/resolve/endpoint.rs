@@ -53,6 +53,14 @@ impl Cx<'_, '_> {
         let endpoint = self.host_and_port(at)?;
         let Host::Ip(ip) = endpoint.host else {
             let said = said?;
+            let is_local = |name: &str| name == "localhost" || name.ends_with(".localhost");
+            if said != Some(Said::Local) && is_local(&endpoint.host.to_string()) {
+                let finding = Finding::new(code::ENDPOINT, "`localhost` is every machine itself (RFC 6761)");
+                let hint =
+                    "name the control planes' balancer, or take `loadBalancer: local` and leave the endpoint out";
+                self.found.error_at(&at.place, finding.hint(hint));
+                return None;
+            }
             match said {
                 Some(Said::KubeVip) => self.vip_finding(at, "the VIP of kube-vip is an address, not a name"),
                 Some(Said::None) => self.not_a_node(at),
@@ -132,8 +140,13 @@ impl Cx<'_, '_> {
                     e => e.to_string(),
                 };
                 let finding = Finding::new(code::ENDPOINT, format!("`{}` is not an endpoint: {why}", short(&at.value)));
-                let finding = finding.hint("write HOST:PORT, an IPv6 address in brackets");
-                self.found.error_at(&at.place, finding);
+                // Names are compared without case, but Kubernetes has them in lower case; a dot at the end is for resolvers.
+                let plain = at.value.to_ascii_lowercase().replace(".:", ":");
+                let hint = match Endpoint::parse_host_port(plain.strip_suffix('.').unwrap_or(&plain)) {
+                    Ok((host, port)) => format!("write `{}`", Endpoint { host, port: port.unwrap_or(API_PORT) }),
+                    Err(_) => "write HOST:PORT, an IPv6 address in brackets".to_owned(),
+                };
+                self.found.error_at(&at.place, finding.hint(hint));
                 return None;
             }
         };

@@ -1,12 +1,14 @@
 //! A node as a machine: addresses, MAC, UUID, static network.
 
-use super::Cx;
+use super::{Cx, endpoint::is_edge, value::unusable};
 use crate::config::{
     StaticNetwork, code,
     diag::Finding,
     raw::{RawNetwork, RawNode},
     read::{At, Field, written},
 };
+use ipnet::IpNet;
+use nodekiln_plan::parse_net;
 use std::net::IpAddr;
 
 impl Cx<'_, '_> {
@@ -65,15 +67,23 @@ impl Cx<'_, '_> {
         let list = at.addresses.required("addresses", &at.place, self.found)?;
         let mut addresses: Vec<(IpAddr, u8)> = Vec::new();
         for text in &list.value {
-            let Ok(net) = text.value.parse::<ipnet::IpNet>() else {
+            let Some(net) = parse_net(&text.value) else {
                 self.bad(text, "an address is written with its prefix length here, such as 10.20.0.11/24");
                 continue;
             };
-            if net.prefix_len() == 0 || (net.addr() == net.network() && net.prefix_len() < net.max_prefix_len() - 1) {
-                self.bad(text, "the network's own address, not a machine's");
-                continue;
-            }
-            addresses.push((net.addr(), net.prefix_len()));
+            let ip = net.addr();
+            let link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            let why = match unusable(ip).filter(|_| !link_local) {
+                _ if net.prefix_len() == 0 => "a network with the prefix length 0 is the whole world",
+                Some(why) => why,
+                None if is_edge(&net, ip) => "the first or last address of its network, which no machine can have",
+                None if addresses.iter().any(|(held, _)| *held == ip) => "it comes twice",
+                None => {
+                    addresses.push((ip, net.prefix_len()));
+                    continue;
+                }
+            };
+            self.bad(text, why);
         }
         for ip in own.iter().filter(|ip| !addresses.iter().any(|(held, _)| held == &ip.value)) {
             let finding = Finding::new(
@@ -96,6 +106,9 @@ impl Cx<'_, '_> {
                 self.found.error_at(&text.place, Finding::new(code::NETWORK, "two gateways of one family"));
             } else if addresses.iter().any(|(held, _)| *held == ip) {
                 self.found.error_at(&text.place, Finding::new(code::NETWORK, "the gateway is this machine itself"));
+            } else if let Some(why) = no_gateway(&addresses, ip) {
+                let finding = Finding::new(code::NETWORK, format!("the gateway {ip} is {why}"));
+                self.found.error_at(&text.place, finding.hint("write the router's own address"));
             } else if !on_link(ip) && !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
                 let finding = Finding::new(code::NETWORK, format!("the gateway {ip} is in no network of this machine"));
                 self.found.error_at(&text.place, finding.second(list.place.span, "these are its networks"));
@@ -105,10 +118,23 @@ impl Cx<'_, '_> {
         let mut nameservers = Vec::new();
         for text in at.nameservers.get().into_iter().flat_map(|list| &list.value) {
             match text.value.parse::<IpAddr>() {
+                // A resolver of the machine's own is at a loopback address.
+                Ok(ip) if ip.is_unspecified() || ip.is_multicast() => self.bad(text, "no server has this address"),
                 Ok(ip) => nameservers.push(ip),
                 Err(_) => self.bad_address(text),
             }
         }
         Some(At { value: StaticNetwork { addresses, gateways, nameservers }, place: at.place.clone() })
     }
+}
+
+/// Why no router of these networks has this address.
+fn no_gateway(addresses: &[(IpAddr, u8)], ip: IpAddr) -> Option<&'static str> {
+    if matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        return None;
+    }
+    let nets = || addresses.iter().filter_map(|(held, prefix)| IpNet::new(*held, *prefix).ok());
+    // The first address of an IPv6 network is that of its routers (RFC 4291 section 2.6.1).
+    let edge = ip.is_ipv4() && nets().any(|net| is_edge(&net, ip));
+    unusable(ip).or(edge.then_some("the first or last address of its network, which no machine can have"))
 }

@@ -270,3 +270,46 @@ fn os() {
         ),
     ]);
 }
+
+/// Addresses that no machine can have, in spellings that look sound.
+#[test]
+fn addresses_that_cannot_be() {
+    let net = |fields: &str| format!("    mac: 52:54:00:20:00:11\n    network: {{{fields}}}\n");
+    let own = "192.0.2.1/24";
+    table(&[
+        ("10.244.0.0/16", "010.244.0.0/16", &["NK0401 networking.podSubnet 4:25"]),
+        ("", &net(&format!("addresses: [{own}, 010.0.0.1/8]")), &["NK0301 nodes[0].network.addresses[1] 11:41"]),
+        ("", &net(&format!("addresses: [{own}, {own}]")), &["NK0301 nodes[0].network.addresses[1] 11:41"]),
+        ("", &net(&format!("addresses: [{own}, 127.0.0.1/8]")), &["NK0301 nodes[0].network.addresses[1] 11:41"]),
+        ("", &net(&format!("addresses: [{own}, 198.51.100.255/24]")), &["NK0301 nodes[0].network.addresses[1] 11:41"]),
+        ("", &net(&format!("addresses: [{own}, 198.51.100.0/24]")), &["NK0301 nodes[0].network.addresses[1] 11:41"]),
+        ("", &net(&format!("addresses: [{own}, 198.51.100.0/31, 'fe80::1/64']")), &[]),
+        ("", &net(&format!("addresses: [{own}], gateway: 192.0.2.255")), &["NK0408 nodes[0].network.gateway 11:51"]),
+        ("", &net(&format!("addresses: [{own}], gateway: 192.0.2.0")), &["NK0408 nodes[0].network.gateway 11:51"]),
+        ("", &net(&format!("addresses: [{own}], gateway: 127.0.0.1")), &["NK0408 nodes[0].network.gateway 11:51"]),
+        ("", &net(&format!("addresses: [{own}], gateway: 'fe80::1'")), &[]),
+        (
+            "",
+            &net(&format!("addresses: [{own}], nameservers: [0.0.0.0]")),
+            &["NK0301 nodes[0].network.nameservers[0] 11:56"],
+        ),
+        ("", "controlPlaneEndpoint: localhost:6443\n", &["NK0405 controlPlaneEndpoint 10:23"]),
+    ]);
+}
+
+#[test]
+fn environments_and_volumes_that_cannot_be() {
+    let env = |fields: &str| format!("apiServer: {{extraEnvs: [{{name: A, {fields}}}]}}\n");
+    const FIELD: &str = "valueFrom: {fieldRef: {fieldPath: spec.nodeName}}";
+    table(&[
+        ("", &env(FIELD), &[]),
+        ("", &env(&format!("value: '', {FIELD}")), &[]),
+        ("", &env(&format!("value: a, {FIELD}")), &["NK0301 apiServer.extraEnvs[0].valueFrom 10:45"]),
+        ("", &env("valueFrom: {}"), &["NK0301 apiServer.extraEnvs[0].valueFrom 10:35"]),
+        (
+            "",
+            "apiServer: {extraVolumes: [{name: a, hostPath: /a, mountPath: /}]}\n",
+            &["NK0601 apiServer.extraVolumes[0].mountPath 10:63"],
+        ),
+    ]);
+}
