@@ -11,6 +11,7 @@ mod documents;
 pub mod examples;
 mod inputs;
 mod nearest;
+mod node;
 mod object;
 mod raw;
 mod read;
@@ -19,6 +20,7 @@ mod scalar;
 mod schema;
 mod shown;
 mod source;
+mod values;
 mod yaml;
 
 #[cfg(test)]
@@ -27,6 +29,7 @@ mod tests;
 pub use cluster::*;
 pub use diag::{Colors, Diagnostic, Diagnostics, Finding, Origin, Severity, Spot};
 pub use inputs::NamedInput;
+pub use node::*;
 pub(crate) use resolve::owned;
 pub use schema::schema;
 pub use source::{Position, Source, Span};

@@ -8,9 +8,10 @@ use super::{
     Platform,
     choices::{self, names},
     object::Object,
-    read::{Field, Hidden, Keys, Named, NumberOrText, OneOrMany, Place, Read, Reader, Switch, Ttl, Version},
+    read::{Field, Keys, Place, Read, Reader},
     resolve::LOAD_BALANCERS,
     schema::{Key, Shapes, note},
+    values::{Hidden, Named, NumberOrText, OneOrMany, Switch, Ttl, Version},
     yaml::NodeId,
 };
 use serde_json::Value;

@@ -4,13 +4,15 @@
 //! how a scalar was written nor more than the first fault, and it copies what aliases point at. Here an alias is a
 //! reference, so that a bomb costs nothing: its size is known without unfolding it.
 
+mod faults;
+
 use super::{
     code,
     diag::{Diagnostics, Finding, Severity},
     shown::is_key,
     source::Span,
 };
-use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
 use std::{borrow::Cow, collections::HashMap};
 
 /// The largest file that is read. 10,000 nodes make 3 MB.
@@ -154,7 +156,7 @@ pub(super) fn parse_stream<'t>(text: &'t str, found: &mut Diagnostics) -> Option
 }
 
 fn read<'t>(text: &'t str, stream: bool, found: &mut Diagnostics) -> Option<Tree<'t>> {
-    if control_characters(text, found) {
+    if faults::control_characters(text, found) {
         return None;
     }
     let max_depth = if stream { MAX_STREAM_DEPTH } else { MAX_DEPTH };
@@ -180,7 +182,7 @@ fn read<'t>(text: &'t str, stream: bool, found: &mut Diagnostics) -> Option<Tree
     let Builder { nodes, roots, found, .. } = builder;
     // YAML allows tabs between values, and other programs' files have them.
     if !stream {
-        tabs(text, &nodes, found);
+        faults::tabs(text, &nodes, found);
     }
     Some(Tree { nodes, root: roots.first().copied().unwrap_or(NodeId(0)), roots })
 }
@@ -198,7 +200,8 @@ impl<'t> Builder<'t, '_> {
                 Ok(event) => event,
                 Err(fault) => {
                     let offset = fault.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-                    let (offset, finding) = explain(text, offset, fault.kind(), &fault.to_string(), self.max_depth);
+                    let (offset, finding) =
+                        faults::explain(text, offset, fault.kind(), &fault.to_string(), self.max_depth);
                     self.error(Span::new(offset..offset), finding);
                     return false;
                 }
@@ -402,86 +405,6 @@ impl<'t> Builder<'t, '_> {
         let finding = Finding::new(code::TAG, format!("{what} not read"))
             .hint("quote what is meant as text, also one that starts with `!`; numbers and booleans need no tag");
         self.error(span, finding);
-    }
-}
-
-/// A syntax error in words. `said` is the parser's own account.
-fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str, max_depth: u32) -> (usize, Finding) {
-    let line_start = text[..offset].rfind('\n').map_or(0, |i| i + 1);
-    let mut lead = text[line_start..].bytes().take_while(|b| matches!(b, b' ' | b'\t'));
-    if let Some(tab) = lead.position(|b| b == b'\t') {
-        let finding = Finding::new(code::TAB, "a tab in the indentation").hint("indent by spaces");
-        return (line_start + tab, finding);
-    }
-    let finding = match kind {
-        ErrorKind::UnknownAnchor => Finding::new(code::ALIAS, "an alias without an anchor of that name before it")
-            .hint("quote a text that starts with `*`"),
-        _ if said.contains("nesting") || said.contains("recursion") || said.contains("too deep") => {
-            Finding::new(code::DEPTH, format!("nested deeper than {max_depth} levels"))
-        }
-        // The parser ends with its own count of the position, which the finding has already.
-        _ => {
-            let words = said.rsplit_once(" at ").map_or(said, |(words, _)| words);
-            Finding::new(code::SYNTAX, format!("not YAML: {}", words.trim()))
-        }
-    };
-    (offset, finding)
-}
-
-/// YAML allows no control characters but tab and line ends (section 5.1). Whether there are some.
-fn control_characters(text: &str, found: &mut Diagnostics) -> bool {
-    let bad = |c: char| {
-        (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || matches!(c, '\u{fffe}' | '\u{ffff}')
-    };
-    let mut any = false;
-    for (offset, c) in text.char_indices().filter(|(_, c)| bad(*c)).take(10) {
-        any = true;
-        let message = format!("the control character U+{:04X}", u32::from(c));
-        let hint = "write it as an escape in a double-quoted text, such as \"\\x07\", or leave it out";
-        error(found, Span::new(offset..offset + c.len_utf8()), Finding::new(code::CONTROL, message).hint(hint));
-    }
-    any
-}
-
-/// Reports tabs outside of texts and comments: YAML allows some, but people cannot tell them from spaces.
-fn tabs(text: &str, nodes: &[Node<'_>], found: &mut Diagnostics) {
-    if !text.contains('\t') {
-        return;
-    }
-    let mut covered: Vec<(usize, usize)> = Vec::new();
-    for node in nodes {
-        match &node.kind {
-            Kind::Scalar { .. } => covered.push((node.span.range().start, node.span.range().end)),
-            Kind::Map(entries) => {
-                covered.extend(entries.iter().map(|e| (e.key_span.range().start, e.key_span.range().end)))
-            }
-            Kind::List(_) | Kind::Alias(_) => {}
-        }
-    }
-    covered.sort_unstable();
-    let within = |offset: usize| {
-        let after = covered.partition_point(|(start, _)| *start <= offset);
-        after > 0 && offset < covered[after - 1].1
-    };
-    let bytes = text.as_bytes();
-    let mut reported = 0;
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let mut offset = start;
-        while let Some(&byte) = bytes.get(offset).filter(|_| offset < start + line.len()) {
-            let lonely = offset == start || matches!(bytes[offset - 1], b' ' | b'\t');
-            if byte == b'#' && lonely && !within(offset) {
-                break;
-            }
-            if byte == b'\t' && !within(offset) && reported < 10 {
-                reported += 1;
-                let finding = Finding::new(code::TAB, "a tab between values").hint("use spaces");
-                error(found, Span::new(offset..offset + 1), finding);
-                break;
-            }
-            offset += 1;
-        }
-        start += line.len();
     }
 }
 

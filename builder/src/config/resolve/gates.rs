@@ -3,12 +3,7 @@
 use super::Cx;
 use crate::{
     component::feature_gates::{Effect, judge},
-    config::{
-        Algorithm, code,
-        diag::Finding,
-        nearest::nearest,
-        read::{Field, Named},
-    },
+    config::{Algorithm, code, diag::Finding, nearest::nearest, read::Field, values::Named},
     release::Release,
 };
 use nodekiln_plan::KubernetesVersion;

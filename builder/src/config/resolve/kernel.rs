@@ -5,7 +5,8 @@ use crate::config::{
     Kernel, code,
     diag::Finding,
     raw::RawKernel,
-    read::{At, Field, NumberOrText},
+    read::{At, Field},
+    values::NumberOrText,
 };
 use nodekiln_plan::{Cidr, ModuleName, Sysctl, SysctlKey};
 use std::collections::BTreeMap;

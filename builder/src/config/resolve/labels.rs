@@ -1,13 +1,7 @@
 //! Labels and taints.
 
 use super::Cx;
-use crate::config::{
-    code,
-    diag::Finding,
-    raw::List,
-    read::{Field, Named},
-    shown::short,
-};
+use crate::config::{code, diag::Finding, raw::List, read::Field, shown::short, values::Named};
 use nodekiln_plan::{Role, Taint, TaintError};
 use std::collections::BTreeMap;
 

@@ -14,7 +14,8 @@ use crate::config::{
     diag::Finding,
     object::Object,
     raw::{List, RawArg, RawBinaries, RawCluster, RawKernel, RawNode, RawOs, RawPool},
-    read::{At, Field, Place, Version},
+    read::{At, Field, Place},
+    values::Version,
 };
 use nodekiln_plan::{KubernetesVersion, Role};
 

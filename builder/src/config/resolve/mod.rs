@@ -33,8 +33,9 @@ use super::{
     diag::{Diagnostics, Finding},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
-    read::{Field, Place, Version},
+    read::{Field, Place},
     shown::short,
+    values::Version,
     yaml::Tree,
 };
 use crate::release::Release;

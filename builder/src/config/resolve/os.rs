@@ -5,8 +5,9 @@ use crate::config::{
     Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, choices, code,
     diag::Finding,
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
-    read::{At, Field, Hidden, Place},
+    read::{At, Field, Place},
     shown::short,
+    values::Hidden,
 };
 use nodekiln_payload::{Format, Profile, Snippet, SnippetFault, TimeService, Touched};
 use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};

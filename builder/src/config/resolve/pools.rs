@@ -11,8 +11,9 @@ use crate::{
         Node, NodeIdentity, NodeKind, code,
         diag::Finding,
         raw::{RawCluster, RawPool},
-        read::{At, Place, Ttl},
+        read::{At, Place},
         shown::short,
+        values::Ttl,
     },
 };
 use nodekiln_plan::{NodeName, Role, Taint};
