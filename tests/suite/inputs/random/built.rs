@@ -71,7 +71,7 @@ fn rsa(algorithm: Algorithm) -> Result<Secrets> {
     Cmd::new(["env".as_ref(), "-C".as_ref(), folder.path().as_os_str()])
         .args([nodekiln()?])
         .args(["build", "-q"])
-        .limit(Duration::from_secs(120))
+        .limit(Duration::from_secs(300))
         .ok()?;
     let bytes = fs::read(folder.path().join("secrets.yaml")).context("reading secrets.yaml")?;
     Secrets::parse(&bytes).map_err(|findings| anyhow!("{findings:?}"))

@@ -59,6 +59,8 @@ struct Seen {
     whole: usize,
     refused: BTreeMap<String, usize>,
     files: usize,
+    /// Releases, pod networks and gates: what the schema has no choices of.
+    kinds: BTreeMap<String, usize>,
 }
 
 #[test]
@@ -80,6 +82,9 @@ fn random_clusters_build_and_verify_and_always_come_to_the_same_bytes() -> Resul
                 seen.whole += usize::from(is_whole);
                 seen.files += files;
                 coverage.borrow_mut().count(&schema, &file);
+                for kind in kinds(&file) {
+                    *seen.kinds.entry(kind).or_default() += 1;
+                }
                 if seen.made.is_multiple_of(100) {
                     eprintln!("{} random clusters: {:.1} s", seen.made, started.elapsed().as_secs_f64());
                 }
@@ -101,9 +106,21 @@ fn random_clusters_build_and_verify_and_always_come_to_the_same_bytes() -> Resul
         started.elapsed().as_secs_f64()
     );
     ensure!(seen.made * 10 >= count as usize * 9, "only {} of {count} were made", seen.made);
+    eprintln!("{:?}", seen.kinds);
+    // Five minors, six networks, and every gate of kubeadm's; hardly all of them in a few clusters.
+    ensure!(count < 200 || seen.kinds.len() == 5 + 6 + 5, "only these were seen: {:?}", seen.kinds);
     let rare = coverage.rare(count as usize / 200);
     ensure!(rare.is_empty(), "hardly any random cluster has {}", rare.join(", "));
     Ok(())
+}
+
+/// The release, networks and feature gates of a cluster.
+fn kinds(file: &Value) -> Vec<String> {
+    let version = file["kubernetesVersion"].as_str().unwrap_or_default();
+    let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
+    let pods = file["networking"]["podSubnet"].as_str().unwrap_or_default();
+    let gates = file["featureGates"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+    gates.chain([minor.to_owned(), pods.to_owned()]).collect()
 }
 
 /// How many files came of a cluster: of one of its nodes, made twice, in two threads that share nothing but the keys; and
