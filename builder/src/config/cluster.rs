@@ -69,7 +69,7 @@ pub struct Cluster {
     pub timeouts: Timeouts,
     /// nodes, in the order of the file. Never empty, at least one control plane.
     pub nodes: Vec<Node>,
-    /// pools, in the order of the file: workers of [`NodeKind::Pool`].
+    /// pools, in the order of the file: workers of [`super::NodeKind::Pool`].
     pub pools: Vec<Node>,
 }
 
