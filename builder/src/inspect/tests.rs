@@ -162,7 +162,7 @@ fn what_is_no_payload_is_refused() {
     assert!(matches!(refusal(br#"{"ignition": {"version": "2.2.0"}}"#), RecogniseError::Decode(_)));
     let plan = refusal(br#"{"version": 99, "spec": {}, "identity": {}}"#);
     assert!(matches!(plan, RecogniseError::PlanVersion { found: 99 }));
-    let plan = refusal(br#"{"version": 1, "spec": "hush", "identity": {}}"#);
+    let plan = refusal(br#"{"version": 2, "spec": "hush", "identity": {}}"#);
     assert!(matches!(plan, RecogniseError::Plan { line: 1, .. }) && !plan.to_string().contains("hush"), "{plan}");
     // A payload that was cut off.
     let whole = file(&bake(&cluster("cloud-init"), 1), "user-data");
@@ -347,7 +347,7 @@ fn strangers_are_refused_without_being_quoted() {
         "#cloud-config\n\tHUSH: [\n",
         "#!/bin/sh\necho HUSH\n",
         "apiVersion: v1\nkind: Secret\nstringData: {a: HUSH}\n",
-        r#"{"spec": {"node": "HUSH"}, "identity": {"generation": "HUSH"}, "version": 1}"#,
+        r#"{"spec": {"node": "HUSH"}, "identity": {"generation": "HUSH"}, "version": 2}"#,
         "leafSeed: HUSH\n",
         "-----BEGIN HUSH-----\nHUSH\n",
     ] {

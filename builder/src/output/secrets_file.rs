@@ -41,11 +41,13 @@ pub fn create(path: &Path, secrets: &Secrets) -> io::Result<()> {
 
 /// Puts `secrets` in the place of those at `path`, which were read as `before`.
 ///
-/// The file is whole at any time: the old one until the new one is on the disk.
+/// The file is whole at any time: the old one until the new one is on the disk. Where `path` is a link, it is what it leads
+/// to that is replaced: a link to a vault stays one.
 ///
 /// # Errors
 /// Somebody else changed them in the meantime, or the file cannot be written.
 pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()> {
+    let path = &std::fs::canonicalize(path)?;
     let lock = lock(path)?;
     let now = std::fs::read(path).map(Secret::new)?;
     if Secrets::parse(now.expose()).map(|now| now.fingerprint()).ok().as_ref() != Some(before) {
@@ -73,6 +75,7 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
 /// # Errors
 /// Those of the file system. The old ones are whole then.
 pub fn replace(path: &Path, secrets: &Secrets) -> io::Result<PathBuf> {
+    let path = &std::fs::canonicalize(path)?;
     let lock = lock(path)?;
     let old = std::fs::read(path).map(Secret::new)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -126,6 +129,26 @@ pub fn open(path: &Path, terminal: &Terminal) -> Result<Secrets, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Keys stay where their owner put them, and the copy there does not grow old.
+    #[test]
+    fn links_stay_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let (vault, link) = (folder.path().join("vault.yaml"), folder.path().join("secrets.yaml"));
+        let mut secrets = crate::secrets::tests::fixture(1);
+        create(&vault, &secrets).unwrap();
+        std::os::unix::fs::symlink("vault.yaml", &link).unwrap();
+        let mut fingerprints = vec![secrets.fingerprint()];
+        secrets.generation += 1;
+        update(&link, &fingerprints[0], &secrets).unwrap();
+        fingerprints.push(secrets.fingerprint());
+        secrets.generation += 1;
+        let kept = replace(&link, &secrets).unwrap();
+        fingerprints.push(secrets.fingerprint());
+        assert!(link.is_symlink() && kept.parent() == std::fs::canonicalize(&vault).unwrap().parent());
+        let read = |path: &Path| Secrets::parse(&std::fs::read(path).unwrap()).unwrap().fingerprint();
+        assert_eq!((read(&kept), read(&vault)), (fingerprints[1], fingerprints[2]));
+    }
 
     #[test]
     fn modes() {

@@ -21,7 +21,7 @@ pub fn etcd_node() -> (Fake, NodePlan) {
     let fake = Fake::machine_that_passes();
     let pki = pki::pki(&["10.0.0.1"]);
     let mut plan: NodePlan = serde_json::from_value(json!({
-        "version": 1,
+        "version": nodekiln_plan::PLAN_VERSION,
         "spec": {
             "cluster": "lab", "node": "n1", "role": "etcd", "kubernetesVersion": "v1.36.3", "addresses": ["10.0.0.1"],
             "preflight": {

@@ -13,11 +13,11 @@ use std::net::IpAddr;
 
 /// The version of `plan.json` that this crate reads and writes.
 ///
-/// It is raised by every change that an older firstboot would misread.
-pub const PLAN_VERSION: u32 = 1;
+/// It is raised by every change that an older firstboot would misread or refuse: a field that it does not know is one.
+pub const PLAN_VERSION: u32 = 2;
 
 /// A text that every program that reads this version's plans holds, so that a builder can tell it from its bytes.
-pub const PLAN_MARKER: &str = "nodekiln-firstboot: plan version 1.";
+pub const PLAN_MARKER: &str = "nodekiln-firstboot: plan version 2.";
 
 /// The plan of one node, the file `plan.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,4 +287,34 @@ pub struct FinalizePlan {
     pub touch: Vec<AbsPath>,
     /// Copies of the payload that nothing on the node can erase, in words, for `result.json`.
     pub beyond_reach: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PLAN_MARKER, PLAN_VERSION};
+    use crate::Sha256;
+
+    /// The lines of a source that say what a plan is made of: types, their fields and variants, and how serde takes them.
+    fn shape(source: &str) -> impl Iterator<Item = &str> {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default().lines().map(str::trim);
+        code.filter(|line| {
+            let declares = line.starts_with("pub ") && !line.contains("fn ") && !line.contains("const ");
+            let variant = line.starts_with(|c: char| c.is_ascii_uppercase()) && line.ends_with([',', '{']);
+            declares || variant || line.starts_with("#[serde")
+        })
+    }
+
+    /// Every struct refuses what it does not know, so that a new field needs a new version: a firstboot of before would
+    /// take the plan for none when the machine boots.
+    #[test]
+    fn another_shape_is_another_version() {
+        let sources =
+            [include_str!("plan.rs"), include_str!("etcd.rs"), include_str!("api.rs"), include_str!("file.rs")];
+        let lines: Vec<&str> = sources.iter().flat_map(|source| shape(source)).collect();
+        assert!(lines.len() > 100 && lines.contains(&"pub version: u32,"));
+        let found = (PLAN_VERSION, Sha256::of(lines.join("\n").as_bytes()).to_string());
+        let known = (2, "20a8a8d0d004dad154e33b50e75cf0311d3cd32b03c540be39ee860b70b2b085".to_owned());
+        assert_eq!(found, known, "raise PLAN_VERSION and PLAN_MARKER if a plan is made of something else now");
+        assert!(PLAN_MARKER.ends_with(&format!("version {PLAN_VERSION}.")));
+    }
 }
