@@ -242,12 +242,13 @@ mod tests {
     /// Ours is read in a shorter way: it takes nothing that the long one refuses, and leaves to it what others make.
     #[test]
     fn both_ways_of_unpacking_agree() {
-        let packed = gzip(&b"some text ".repeat(100));
+        let text = b"some text ".repeat(100);
+        let packed = gzip(&text);
         let other = [&packed[..4], &[1, 2, 3, 4], &packed[8..]].concat();
         let twice = packed.repeat(2);
-        for whole in [&other, &twice] {
+        for (whole, contents) in [(&other, text.clone()), (&twice, text.repeat(2))] {
             assert_eq!(gunzip_ours(whole), None);
-            assert_eq!(gunzip(whole).map(|bytes| bytes.len() % 1000), Some(0));
+            assert_eq!(gunzip(whole), Some(contents));
         }
         for index in 0..packed.len() {
             let mut damaged = packed.clone();
