@@ -87,6 +87,33 @@ fn a_stopped_build_leaves_the_older_output_and_nothing_else() {
     assert_eq!(code(&nodekiln(at, &["verify"])), 0);
 }
 
+/// timeout(1) sends its signal to the command and then to the command's group: that is one signal, not a second one.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("cluster.yaml"), many("a")).unwrap();
+    for twice in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut child = start(at);
+        let (nodes, started) = (at.join(".out.nodekiln-new/nodes"), Instant::now());
+        while fs::read_dir(&nodes).map_or(0, Iterator::count) < 1 {
+            assert!(started.elapsed() < Duration::from_secs(60), "no node is made");
+            thread::yield_now();
+        }
+        send(&child, Signal::SIGTERM);
+        // Those that come before the first was taken are one to the kernel already.
+        for _ in 0..20 {
+            thread::sleep(Duration::from_micros(100));
+            send(&child, twice);
+        }
+        let status = child.wait().unwrap();
+        let lines: Vec<String> = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap).collect();
+        assert!(lines.iter().any(|line| line == "stopped: out is as it was"), "{twice}: {lines:?}");
+        assert!(status.signal().is_some(), "{twice}: {status}");
+        assert_eq!(names(at), ["cluster.yaml", "firstboot"], "{twice}");
+    }
+}
+
 /// Who waits for another build is not made to wait for the signal too.
 #[test]
 fn a_waiting_build_ends_at_once() {

@@ -2,12 +2,14 @@
 //! is gone again.
 //!
 //! The signals are blocked in every thread but for one that waits for them (sigwait(3)): no handler runs in the middle of
-//! anything. A second signal ends the process at once.
+//! anything. A second signal ends the process at once, but not one that comes with the first: timeout(1) sends its own to
+//! the command and then to the group that the command is of.
 
 use nix::sys::signal::{SigSet, Signal, raise};
 use std::{
     sync::atomic::{AtomicU8, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 /// What ends a command from outside.
@@ -17,6 +19,9 @@ const IDLE: u8 = 0;
 const MAKING: u8 = 1;
 /// And from here on the number of the signal beside it.
 const ASKED: u8 = 2;
+
+/// For how long after the first a signal is taken for the same one again.
+const SAME: Duration = Duration::from_secs(1);
 
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
 
@@ -30,10 +35,13 @@ pub(super) fn listen() {
         return;
     }
     let listening = thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut first: Option<Instant> = None;
         while let Ok(signal) = set.wait() {
             let number = u8::try_from(signal as i32).unwrap_or(u8::MAX - ASKED);
             let asked = ASKED.saturating_add(number);
-            if STATE.compare_exchange(MAKING, asked, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            if STATE.compare_exchange(MAKING, asked, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                first = Some(Instant::now());
+            } else if first.is_none_or(|first| first.elapsed() >= SAME) {
                 end(signal);
             }
         }
