@@ -237,6 +237,21 @@ fn older_generations_are_seen() {
     }
 }
 
+/// `build --node` keeps certificates that live as long as certificateValidityPeriod once said.
+#[test]
+fn a_period_that_changed_between_nodes_is_sound() {
+    let (pointer, before) = kit("pointer");
+    // w1 has a certificate of its own, w2 and the pool have tokens.
+    for node in ["cp1", "w1", "w2", "burst"] {
+        let output = pointer.remade(|cluster| cluster.certificate_validity /= 2, node);
+        assert_eq!(findings(&output), [""; 0], "{node}");
+        assert_ne!(output.files["admin.conf"], before.files["admin.conf"], "{node}");
+        let renewed = pointer.renewed().output();
+        let other = output.forged("admin.conf", renewed.files["admin.conf"].clone());
+        says(&other, "admin.conf: its certificate is of another generation than those of the nodes");
+    }
+}
+
 fn row_name(name: &str) -> NodeName {
     name.parse().unwrap()
 }

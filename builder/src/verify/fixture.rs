@@ -17,10 +17,10 @@ use crate::{
 use nodekiln_payload::{
     Artifact, EncodeOptions, Format, Gzip, IgnitionVersion, NodeTree, Pointer, Profile, decode, encode, tree_tar,
 };
-use nodekiln_plan::{NodePlan, Secret, Sha256, paths};
+use nodekiln_plan::{NodeName, NodePlan, Secret, Sha256, paths};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, LazyLock},
 };
 
@@ -54,6 +54,18 @@ impl Memory {
     }
 
     fn built(cluster: &Cluster, authority: &Authority, shape: Shape, tree: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::built_at(&folder.path().join("out"), cluster, authority, shape, tree, &BTreeSet::new())
+    }
+
+    fn built_at(
+        target: &Path,
+        cluster: &Cluster,
+        authority: &Authority,
+        shape: Shape,
+        tree: bool,
+        only: &BTreeSet<NodeName>,
+    ) -> Self {
         let mut sources = fixture::sources();
         sources.shape = shape;
         let built = Built {
@@ -63,14 +75,12 @@ impl Memory {
             secrets: Sha256::of(b"secrets"),
             inputs: &[],
             firstboot: &[],
-            only: &BTreeSet::new(),
+            only,
             tree,
             each: &|| std::ops::ControlFlow::Continue(()),
         };
-        let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("out");
-        output::write(&built, &target, || {}, || Ok(())).unwrap();
-        let read = Folder::open(&target).unwrap();
+        output::write(&built, target, || {}, || Ok(())).unwrap();
+        let read = Folder::open(target).unwrap();
         let files = read.entries().iter().filter(|(_, entry)| entry.kind == EntryKind::File);
         let files = files.map(|(path, _)| (path.clone(), read.read(path).unwrap().expose().to_vec())).collect();
         Self { entries: read.entries().clone(), files }
@@ -184,6 +194,20 @@ impl Kit {
     /// What `build --tree` writes.
     pub(crate) fn output(&self) -> Memory {
         Memory::built(&self.cluster, &self.authority(), Shape::default(), true)
+    }
+}
+
+impl Kit {
+    /// What `build --node` of `node` writes over the output, once `change` was made to the cluster file.
+    pub(crate) fn remade(&self, change: impl FnOnce(&mut Cluster), node: &str) -> Memory {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("out");
+        Memory::built_at(&target, &self.cluster, &self.authority(), Shape::default(), true, &BTreeSet::new());
+        let mut cluster = self.cluster.clone();
+        change(&mut cluster);
+        let authority = Authority::open(&self.secrets, &cluster).unwrap();
+        let only = BTreeSet::from([node.parse().unwrap()]);
+        Memory::built_at(&target, &cluster, &authority, Shape::default(), true, &only)
     }
 }
 

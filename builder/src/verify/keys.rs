@@ -27,7 +27,7 @@ pub(super) fn all(
     let mut ids: BTreeMap<Sha256, KeyId> = BTreeMap::new();
     let mut symmetric: Vec<(KeyId, Secret)> = Vec::new();
     let bundle = if is_there(source, "ca.crt") { Some(source.read("ca.crt")?) } else { None };
-    let mut ends: BTreeSet<i64> = BTreeSet::new();
+    let mut starts: BTreeSet<i64> = BTreeSet::new();
     let mut signs = false;
     let mut generations: BTreeMap<u64, &NodeName> = BTreeMap::new();
     // What is known of all nodes tells whose the keys of each are: the payloads are read once for the one and once for
@@ -52,7 +52,7 @@ pub(super) fn all(
                     .add(&read.file, format!("is of generation {own} of the certificates, {of} of generation {other}"));
             }
             signs |= material.keys.iter().any(|key| key.id == Some(KeyId::Ca(Ca::Kubernetes)));
-            ends.extend(material.identities().filter(|c| c.name.is_some()).map(|c| c.not_after));
+            starts.extend(material.identities().filter(|c| c.name.is_some()).map(|c| c.not_before));
             node::chains(plan, &material, &read.file, found);
             node::strangers(plan, &material, &read.file, found);
             let own = read.tree.files.iter().find(|file| file.path == plan.spec.kubelet.ca);
@@ -75,12 +75,12 @@ pub(super) fn all(
     }
     // A CA elsewhere gives each certificate a life of its own.
     if !signs {
-        ends.clear();
+        starts.clear();
     }
     for path in served {
         found.add(&path, "is served, but no payload asks for it");
     }
-    kubeconfigs(source, manifest, rows, &Cluster { bundle: bundle.as_ref(), ends: &ends }, &mut ids, found)?;
+    kubeconfigs(source, manifest, rows, &Cluster { bundle: bundle.as_ref(), starts: &starts }, &mut ids, found)?;
     symmetric.sort_by(|a, b| (&a.0, a.1.expose()).cmp(&(&b.0, b.1.expose())));
     symmetric.dedup();
     let needles = Needles::new(symmetric.iter().map(|(id, secret)| (id.clone(), secret.expose())));
@@ -91,9 +91,10 @@ pub(super) fn all(
 struct Cluster<'a> {
     /// ca.crt.
     bundle: Option<&'a Secret>,
-    /// When the nodes' own certificates end: all of them at once in a whole output, for they are of one generation. Empty
-    /// where that says nothing.
-    ends: &'a BTreeSet<i64>,
+    /// When the nodes' own certificates begin: those of one CA all at once, for they are of one generation. When they end is
+    /// also up to certificateValidityPeriod, and `--node` keeps certificates of before it was changed. Empty where it says
+    /// nothing.
+    starts: &'a BTreeSet<i64>,
 }
 
 /// admin.conf and its kin: their certificates are the cluster's, and their keys are theirs.
@@ -106,7 +107,7 @@ fn kubeconfigs(
     found: &mut Findings,
 ) -> Result<(), ReadError> {
     let Some(name) = manifest.nodes.first().map(|row| &row.name) else { return Ok(()) };
-    let Cluster { bundle, ends } = *cluster;
+    let Cluster { bundle, starts } = *cluster;
     let authorities: Vec<Certificate> =
         bundle.map(|bundle| material::of_file("ca.crt", bundle.expose()).certificates).unwrap_or_default();
     if authorities.is_empty() && bundle.is_some() {
@@ -124,7 +125,7 @@ fn kubeconfigs(
             if !vouched {
                 found.add(path, format!("no CA of ca.crt signed the certificate for `{}`", leaf.subject));
             }
-            if !ends.is_empty() && !ends.contains(&leaf.not_after) {
+            if !starts.is_empty() && !starts.contains(&leaf.not_before) {
                 found.add(path, "its certificate is of another generation than those of the nodes");
             }
             if !held.keys.iter().any(|key| key.spki == Some(leaf.spki)) {
