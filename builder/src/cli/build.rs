@@ -21,7 +21,7 @@ use nodekiln_plan::NodeName;
 use std::{
     collections::BTreeSet,
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -92,6 +92,13 @@ impl Build {
         let only = only(&self.node, cluster)?;
         // Before anything is made: an output that cannot be replaced is refused without a trace.
         let older = output::existing::check(&self.output).map_err(Failure::environment)?;
+        if place(&path).starts_with(place(&self.output)) {
+            return Err(Failure::Input(anyhow!(
+                "{}: lies in the output {}, which is replaced as a whole; keep the secrets elsewhere with --secrets",
+                path.display(),
+                self.output.display()
+            )));
+        }
 
         let mut secrets = if let Some(opened) = opened {
             opened?
@@ -250,6 +257,22 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
+/// Where `path` leads, as far as it is there; the rest as it is written. Two that are the same are equal.
+fn place(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    let Some((ancestor, mut place)) = there else { return path };
+    for component in path.strip_prefix(ancestor).unwrap_or(Path::new("")).components() {
+        match component {
+            Component::ParentDir => {
+                place.pop();
+            }
+            other => place.push(other),
+        }
+    }
+    place
+}
+
 /// What was made, and until when it can boot. The clock only warns: it never changes a byte.
 fn tell(terminal: &Terminal, Written { manifest, kept, changed }: &Written, folder: &Path) {
     let payloads = manifest.nodes.len();
@@ -369,12 +392,66 @@ mod tests {
         // Secrets that cannot be written.
         assert!(matches!(build(text, "missing/s"), Err(Failure::Environment(_))));
         assert!(is_empty());
-        // Secrets where the output goes: they are not replaced by it.
-        assert!(matches!(build(text, "out/s"), Err(Failure::Environment(_))));
-        assert!(file("out/s").exists() && !file("out/admin.conf").exists());
-        std::fs::remove_file(file("out/s")).unwrap();
+        // Secrets where the output goes would have to be replaced by it, whatever way leads there.
+        std::os::unix::fs::symlink("out", file("link")).unwrap();
+        let inside = |secrets: &str| {
+            let found = build(text, secrets);
+            let Err(Failure::Input(error)) = &found else { panic!("{secrets}: {found:?}") };
+            assert!(error.to_string().contains("lies in the output"), "{secrets}: {error}");
+        };
+        for secrets in ["out/s", "./out/s", "missing/../out/s", "link/s", "link/../out/s", "out"] {
+            inside(secrets);
+            assert!(is_empty(), "{secrets}");
+        }
+        std::fs::remove_dir(file("out")).unwrap();
+        for secrets in ["out", "out/s", "out/deep/../s"] {
+            inside(secrets);
+            assert!(!file("out").exists(), "{secrets}");
+        }
+        build(text, "outside").unwrap();
+        std::fs::remove_dir_all(file("out")).unwrap();
         build(text, "s").unwrap();
         assert!(file("s").exists() && file("out/admin.conf").exists());
+    }
+
+    /// What nodes that are kept fetch is linked only as it was written.
+    #[test]
+    fn what_kept_nodes_fetch_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("firstboot"), elf(62, &[], nodekiln_plan::PLAN_MARKER)).unwrap();
+        let text = crate::config::examples::ALL[0].text;
+        let text =
+            format!("{text}\ndelivery: {{baseURL: 'https://192.0.2.1'}}\nbinaries: {{kubelet: {{file: kubelet}}}}\n");
+        std::fs::write(file("cluster.yaml"), text).unwrap();
+        let build = |node: &[&str]| {
+            let node = node.iter().map(|name| (*name).to_owned()).collect();
+            let build = Build { node, ..Build::of(file("cluster.yaml"), file("out"), file("firstboot")) };
+            build.run(&Terminal::new(true))
+        };
+        std::fs::write(file("kubelet"), "one kubelet").unwrap();
+        build(&[]).unwrap();
+        std::fs::write(file("kubelet"), "another kubelet").unwrap();
+        let blob = format!("serve/blobs/{}", nodekiln_plan::Sha256::of(b"one kubelet"));
+        let path = file("out").join(&blob);
+        let refused = |what: &str| {
+            let found = build(&["node1"]);
+            let Err(Failure::Input(error)) = &found else { panic!("{what}: {found:?}") };
+            assert!(error.to_string().contains(&format!("{blob} is not as it was written")), "{what}: {error}");
+        };
+        std::fs::write(&path, "One kubelet").unwrap();
+        refused("a flipped bit");
+        std::fs::rename(&path, file("away")).unwrap();
+        refused("gone");
+        std::os::unix::fs::symlink(file("away"), &path).unwrap();
+        refused("a link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(file("away"), &path).unwrap();
+        std::fs::write(&path, "one kubelet").unwrap();
+        build(&["node1"]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one kubelet");
+        let new = format!("out/serve/blobs/{}", nodekiln_plan::Sha256::of(b"another kubelet"));
+        assert!(file(&new).is_file());
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
         return Ok(None);
     }
     let path = folder.join(MANIFEST);
-    let bytes = match fs::read(&path) {
+    let bytes = match folder::read_file(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_ours()),
         Err(source) => return Err(ExistingError::Io { path, source }),
@@ -136,7 +136,8 @@ fn foreign(folder: &Path, manifest: &Manifest) -> Result<Option<String>, Existin
         let kind: FileType = entry.file_type()?;
         let (known, name) = match kind.is_dir() {
             true => (folders.contains(name.as_str()), format!("{name}/")),
-            false => (files.contains(name.as_str()), name),
+            // A link is made anew as a file: what it points at is not lost. No build made a FIFO, a socket or a device.
+            false => ((kind.is_file() || kind.is_symlink()) && files.contains(name.as_str()), name),
         };
         if !known && first.as_ref().is_none_or(|first| name < *first) {
             first = Some(name);
@@ -157,7 +158,8 @@ pub fn same_cluster(folder: &Path, bundle: &str) -> Result<(), ExistingError> {
         pem.split("-----BEGIN CERTIFICATE-----").skip(1).map(|one| one.trim().to_owned()).collect()
     };
     let path = folder.join("ca.crt");
-    match fs::read_to_string(&path) {
+    let read = || folder::read_file(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match read() {
         Ok(old) if certificates(&old).is_disjoint(&certificates(bundle)) => {
             Err(ExistingError::OtherCluster(folder.to_owned()))
         }
@@ -229,6 +231,41 @@ mod tests {
         fs::remove_dir_all(out.join("nodes")).unwrap();
         fs::write(out.join("nodes"), b"").unwrap();
         foreign(&out, "nodes");
+    }
+
+    /// Nothing waits for somebody to write into it.
+    #[test]
+    fn what_is_no_file_is_foreign() {
+        let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join(MANIFEST), ours(&["a", "ca.crt", "placement.json"])).unwrap();
+        for name in ["a", "ca.crt", "placement.json"] {
+            let refused = |what: &str| {
+                let found = check(&out);
+                assert!(
+                    matches!(&found, Err(ExistingError::Foreign { file, .. }) if file == name),
+                    "{what}: {found:?}"
+                );
+                fs::remove_file(out.join(name)).unwrap();
+            };
+            fifo(&out.join(name));
+            refused("a FIFO");
+            drop(std::os::unix::net::UnixListener::bind(out.join(name)).unwrap());
+            refused("a socket");
+        }
+        // A link costs what it stands for, and not the build.
+        fifo(&dir.path().join("fifo"));
+        for name in ["ca.crt", "placement.json"] {
+            std::os::unix::fs::symlink("../fifo", out.join(name)).unwrap();
+        }
+        let manifest = check(&out).unwrap().unwrap();
+        assert!(matches!(same_cluster(&out, ""), Err(ExistingError::Io { path, .. }) if path == out.join("ca.crt")));
+        crate::output::reuse::Older::new(&out, manifest);
+        fs::remove_file(out.join(MANIFEST)).unwrap();
+        fifo(&out.join(MANIFEST));
+        assert!(matches!(check(&out), Err(ExistingError::Io { path, .. }) if path == out.join(MANIFEST)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -128,6 +128,30 @@ fn entry(meta: &fs::Metadata) -> Entry {
         EntryKind::Other
     };
     Entry { kind, mode: meta.permissions().mode() & 0o7777, size: meta.len() }
+}
+
+/// Opens a file of an output, with these flags of open(2) too. A FIFO in its place is not waited for.
+///
+/// # Errors
+/// It cannot be opened, or is no file.
+pub(super) fn open_file(path: &Path, flags: i32) -> io::Result<(fs::File, fs::Metadata)> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
+    }
+    Ok((file, metadata))
+}
+
+/// The bytes of a file of an output, or of what a link in its place points at.
+///
+/// # Errors
+/// See [`open_file`].
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, metadata) = open_file(path, 0)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The bytes of the file at `path`.

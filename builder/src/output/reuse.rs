@@ -5,15 +5,16 @@
 //! Whatever does not agree is made anew.
 
 use super::{
+    folder,
     manifest::{FileRow, Manifest, NodeRow},
     placement::{Holding, PLACEMENT, Placement},
 };
 use nodekiln_plan::{NodeName, Sha256};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     io::Read as _,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -62,7 +63,7 @@ pub struct Older {
 impl Older {
     /// What `manifest` of `folder` says of its nodes. Those whose rows are not as they were written are left out.
     pub fn new(folder: &Path, manifest: Manifest) -> Self {
-        let placement = fs::read(folder.join(PLACEMENT)).ok();
+        let placement = folder::read_file(&folder.join(PLACEMENT)).ok();
         let placement = placement.and_then(|bytes| serde_json::from_slice::<Placement>(&bytes).ok());
         let mut holdings = placement.map(|placement| placement.nodes).unwrap_or_default();
         let mut files: BTreeMap<NodeName, Vec<FileRow>> = BTreeMap::new();
@@ -100,9 +101,8 @@ impl Older {
 /// Whether `path` is the file that `row` tells of: plain, nobody else's to read, and with these bytes.
 pub(super) fn is_whole(path: &Path, row: &FileRow) -> bool {
     let open = || -> std::io::Result<Vec<u8>> {
-        let mut file: File = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.mode() & 0o7777 != 0o600 || metadata.len() != row.size {
+        let (mut file, metadata) = folder::open_file(path, nix::libc::O_NOFOLLOW)?;
+        if metadata.mode() & 0o7777 != 0o600 || metadata.len() != row.size {
             return Err(std::io::ErrorKind::InvalidData.into());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(row.size).unwrap_or_default());

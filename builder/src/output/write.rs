@@ -126,6 +126,9 @@ pub fn write(
     files.extend(shared.iter().map(|file| row(&file.path, file.role, file.bytes())));
     // What the payloads that are kept fetch.
     let served: Vec<_> = served.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
+    if let Some(row) = served.iter().find(|row| !reuse::is_whole(&target.join(&row.path), row)) {
+        return Err(WriteError::Only(format!("{} is not as it was written", row.path)));
+    }
     files.extend(served.iter().cloned());
     let placement = Placement::new(holdings, built.authority.key_ids());
     let (sha256, size) = write_json(PLACEMENT, io::sink(), &placement)?;
