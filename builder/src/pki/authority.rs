@@ -219,7 +219,10 @@ impl Authority {
             let mut bundle = Vec::new();
             for pair in pairs {
                 pem::encode(pem::CERTIFICATE, &pair.certificate, &mut bundle);
-                keys.extend(pair.key.iter().map(|key| (key.spki_sha256(), KeyId::Ca(ca))));
+                // Of all that are trusted, whether they sign, have their key here or are used: it may turn up in a payload.
+                let certificate =
+                    CaCertificate::parse(&pair.certificate).map_err(|error| OpenError::Ca { ca, error })?;
+                keys.insert(Sha256::of(&certificate.spki), KeyId::Ca(ca));
             }
             bundles.insert(ca, Value::new(Secret::new(bundle)));
             if !table::is_used(ca, cluster) {
@@ -227,9 +230,7 @@ impl Authority {
             }
             let first = pairs.first().expect("secrets hold a certificate of every CA");
             let Some(key) = &first.key else {
-                // Its key is nowhere here, but known where it turns up.
                 let outside = CaCertificate::parse(&first.certificate).map_err(|error| OpenError::Ca { ca, error })?;
-                keys.insert(Sha256::of(&outside.spki), KeyId::Ca(ca));
                 ca_validity.not_before = ca_validity.not_before.max(outside.validity.not_before);
                 ca_validity.not_after = ca_validity.not_after.min(outside.validity.not_after);
                 continue;

@@ -21,10 +21,13 @@ fn authority(cluster: &Cluster) -> Authority {
 
 /// The keys that are found in the payload of `name`.
 fn held(cluster: &Cluster, name: &str) -> Result<BTreeSet<String>, Vec<String>> {
-    let authority = authority(cluster);
+    held_of(&authority(cluster), cluster, name)
+}
+
+fn held_of(authority: &Authority, cluster: &Cluster, name: &str) -> Result<BTreeSet<String>, Vec<String>> {
     let node = cluster.payloads().find(|node| node.name.as_str() == name).unwrap();
     let draft = plan(cluster, node, &sources()).unwrap();
-    let oven = Oven::new(cluster, &authority, Sha256::of(b""), false);
+    let oven = Oven::new(cluster, authority, Sha256::of(b""), false);
     match oven.key(node, &draft).and_then(|key| oven.bake(node, &draft, key)) {
         Ok(baked) => Ok(baked.holdings.into_iter().map(|holding| holding.key).collect()),
         Err(BakeError::Placement(violations)) => Err(violations.iter().map(ToString::to_string).collect()),
@@ -127,6 +130,31 @@ fn a_key_in_the_wrong_place() {
         let want = format!("{name}: /etc/planted holds the key `{key}`, which this node must not have");
         assert_eq!(held(&cluster, name).unwrap_err(), [want]);
     }
+}
+
+/// The key of a CA that is trusted only, such as one about to issue elsewhere, is that CA's.
+#[test]
+fn keys_of_cas_that_sign_elsewhere() {
+    let mut cluster = topology::five();
+    let mut secrets = secrets::tests::fixture(1);
+    let other = secrets::tests::fixture(2);
+    let entries = secrets.authorities.get_mut(&pki::Ca::Etcd).unwrap();
+    let key = other.authorities[&pki::Ca::Etcd][0].key.clone().unwrap();
+    entries.push(secrets::CaEntry {
+        key: None,
+        rotation: Some(secrets::Rotation::Next),
+        ..other.authorities[&pki::Ca::Etcd][0].clone()
+    });
+    secrets.complete(&cluster, secrets::tests::NOW, secrets::tests::fixed_random(2)).unwrap();
+    let authority = Authority::open(&secrets, &cluster).unwrap();
+    let name = cluster.nodes[0].name.clone();
+    cluster.nodes[0].os.files = vec![OsFile {
+        path: "/etc/planted".parse().unwrap(),
+        mode: Mode::PRIVATE,
+        contents: input("x", key.private_pem().expose()),
+    }];
+    let want = format!("{name}: /etc/planted holds the key `etcd-ca`, which this node must not have");
+    assert_eq!(held_of(&authority, &cluster, name.as_str()).unwrap_err(), [want]);
 }
 
 /// A key for an external etcd is the user's own affair, in its own place alone.

@@ -215,6 +215,18 @@ fn identification() {
         let spki = secrets.authorities[&ca][0].key.as_ref().unwrap().spki_sha256();
         assert_eq!(authority.identify(&spki), Some(KeyId::Ca(ca)));
     }
+    // Also one that only is trusted, and has its key elsewhere.
+    let mut trusting = secrets.clone();
+    let other = crate::secrets::tests::fixture(2);
+    for ca in Ca::ALL {
+        let entry = crate::secrets::CaEntry { key: None, ..other.authorities[&ca][0].clone() };
+        trusting.authorities.get_mut(&ca).unwrap().push(entry);
+    }
+    let opened = crate::pki::Authority::open(&trusting, &cluster).unwrap();
+    for ca in Ca::ALL {
+        let spki = other.authorities[&ca][0].key.as_ref().unwrap().spki_sha256();
+        assert_eq!(opened.identify(&spki), Some(KeyId::Ca(ca)));
+    }
     assert_eq!(authority.identify(&secrets.service_account.spki_sha256()), Some(KeyId::ServiceAccount));
     // A cluster without kube-vip has no use for its certificate.
     for leaf in fixture::all_leaves(&cluster).into_iter().filter(|leaf| leaf.row != Row::KubeVip) {
