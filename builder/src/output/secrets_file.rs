@@ -34,9 +34,18 @@ pub fn make(cluster: &Cluster) -> Result<Secrets, Failure> {
 /// Writes new secrets to `path`, to stay through a power cut.
 ///
 /// # Errors
-/// The file exists, or cannot be written.
+/// The file exists, or cannot be written, or could not be read again.
 pub fn create(path: &Path, secrets: &Secrets) -> io::Result<()> {
-    nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())
+    nodekiln_fs::create_file(path, Mode::PRIVATE.bits(), readable(secrets)?.expose())
+}
+
+/// The text of `secrets`, which can be read again: a file that nothing reads would be the end of the cluster.
+fn readable(secrets: &Secrets) -> io::Result<Secret> {
+    let text = secrets.to_vec();
+    let refused =
+        |findings| io::Error::other(format!("nothing is written, for it could not be read again: {findings}"));
+    Secrets::parse(text.expose()).map_err(refused)?;
+    Ok(text)
 }
 
 /// Puts `secrets` in the place of those at `path`, which were read as `before`.
@@ -45,15 +54,16 @@ pub fn create(path: &Path, secrets: &Secrets) -> io::Result<()> {
 /// to that is replaced: a link to a vault stays one.
 ///
 /// # Errors
-/// Somebody else changed them in the meantime, or the file cannot be written.
+/// Somebody else changed them in the meantime, or the file cannot be written, or could not be read again.
 pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()> {
     let path = &std::fs::canonicalize(path)?;
+    let text = readable(secrets)?;
     let lock = lock(path)?;
     let now = std::fs::read(path).map(Secret::new)?;
     if Secrets::parse(now.expose()).map(|now| now.fingerprint()).ok().as_ref() != Some(before) {
         return Err(io::Error::other("it was changed by somebody else in the meantime; run this again"));
     }
-    nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())?;
+    nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), text.expose())?;
     drop(lock);
     Ok(())
 }
@@ -73,16 +83,17 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
 /// Puts `secrets` in the place of those at `path`, which stay beside them under the name that is returned.
 ///
 /// # Errors
-/// Those of the file system. The old ones are whole then.
+/// Those of the file system, and secrets that could not be read again. The old ones are whole then.
 pub fn replace(path: &Path, secrets: &Secrets) -> io::Result<PathBuf> {
     let path = &std::fs::canonicalize(path)?;
+    let text = readable(secrets)?;
     let lock = lock(path)?;
     let old = std::fs::read(path).map(Secret::new)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".replaced-{}", &Sha256::of(old.expose()).to_string()[..12]));
     let kept = path.with_file_name(name);
     nodekiln_fs::replace_file(&kept, Mode::PRIVATE.bits(), old.expose())?;
-    nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), secrets.to_vec().expose())?;
+    nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), text.expose())?;
     drop(lock);
     Ok(kept)
 }

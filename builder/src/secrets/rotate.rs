@@ -4,6 +4,7 @@ use super::{
     CaEntry, CaOptions, EncryptionKey, NewError, Rotation, Secrets, Token,
     import::NewCa,
     make::{new_ca, new_encryption_key},
+    parse::MOST_ENCRYPTION_KEYS,
 };
 use crate::pki::{certificate::Validity, table::Ca};
 
@@ -43,6 +44,12 @@ pub enum RotateError<E> {
     /// A CA that is given when another step is due, or that is trusted already.
     #[error("a CA is given in the first step of its rotation, and is another one than those that are trusted")]
     Given,
+    /// A new key where the list is full.
+    #[error(
+        "there are {MOST_ENCRYPTION_KEYS} keys for encryption at rest, as many as secrets.yaml takes: remove those that \
+         nothing is encrypted with any more from encryptionKeys first"
+    )]
+    EncryptionKeys,
     /// See [`NewError`].
     #[error(transparent)]
     New(#[from] NewError<E>),
@@ -163,14 +170,15 @@ impl Secrets {
     /// Takes the next step of the rotation of the key for encryption at rest. Leaves stay as they are.
     ///
     /// # Errors
-    /// The source of randomness failed. Nothing is changed then.
+    /// There are too many keys already, or the source of randomness failed. Nothing is changed then.
     pub fn rotate_encryption<E>(
         &mut self,
         random: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
-    ) -> Result<EncryptionStep, NewError<E>> {
+    ) -> Result<EncryptionStep, RotateError<E>> {
         let step = self.next_encryption_step();
         let keys = &mut self.encryption;
         match step {
+            EncryptionStep::Add if keys.len() >= MOST_ENCRYPTION_KEYS => return Err(RotateError::EncryptionKeys),
             EncryptionStep::Add => {
                 // A name that no key of this list ever had: the highest number of ours, and one more.
                 let number = |key: &EncryptionKey| key.name.strip_prefix("key")?.parse::<u32>().ok();

@@ -134,7 +134,10 @@ impl RotateEncryption {
             }
             (EncryptionStep::Drop, true) | (EncryptionStep::Add | EncryptionStep::Use, false) => {}
         }
-        let step = secrets.rotate_encryption(&mut getrandom::fill).map_err(RotateError::New).map_err(unrotated)?;
+        let step = secrets.rotate_encryption(&mut getrandom::fill).map_err(|error| match error {
+            error @ RotateError::EncryptionKeys => Failure::Input(anyhow!("{}: {error}", self.secrets.display())),
+            error => unrotated(error),
+        })?;
         update(&self.secrets, &before, &secrets)?;
         terminal.say(match step {
             EncryptionStep::Add => {

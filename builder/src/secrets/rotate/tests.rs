@@ -176,6 +176,17 @@ fn encryption_in_three_builds() {
     assert!(!reads(&steps[3], &writes(&steps[0])), "the old one is gone");
     let mut dry = |_: &mut [u8]| Err::<(), _>("dry");
     let mut secrets = steps[0].clone();
-    assert!(matches!(secrets.rotate_encryption(&mut dry), Err(NewError::Random("dry"))));
+    let failed = secrets.rotate_encryption(&mut dry);
+    assert!(matches!(failed, Err(RotateError::New(NewError::Random("dry")))));
     assert_eq!(secrets.to_vec(), steps[0].to_vec());
+    // A list as long as it may be: what one more would make, nothing could read.
+    while secrets.encryption.len() < 16 {
+        let number = u8::try_from(secrets.encryption.len()).unwrap();
+        let key = nodekiln_plan::Secret::new((0..32).map(|byte| byte ^ number).collect());
+        secrets.encryption.push(EncryptionKey { name: format!("old{number}"), key, rotation: None });
+    }
+    let full = Secrets::parse(secrets.to_vec().expose()).unwrap().to_vec();
+    let failed = secrets.rotate_encryption(&mut fixed_random(7));
+    assert!(matches!(failed, Err(RotateError::EncryptionKeys)));
+    assert_eq!(secrets.to_vec(), full);
 }
