@@ -23,6 +23,7 @@ mod ca;
 mod given;
 mod request;
 
+pub(crate) use ca::is_issuer;
 pub use ca::{CaCertificate, CaDoubt, CaError};
 pub use given::{GivenError, accept};
 pub use request::request;

@@ -5,7 +5,7 @@ use super::{
     make::{new_ca, new_key},
 };
 use crate::pki::{
-    certificate::{CaCertificate, CaDoubt, CaError, Signer},
+    certificate::{CaCertificate, CaDoubt, CaError, Signer, is_issuer},
     key::KeyPair,
     pem,
     table::Ca,
@@ -103,7 +103,7 @@ pub fn certificate(bytes: &[u8]) -> Result<Vec<u8>, String> {
         }
         _ => Err(format!(
             "holds {} certificates, not one: an intermediate CA that signs has to be the CA in the secrets (`secrets \
-             import`, with its own issuer after it)",
+             import` or `rotate-ca --certificate`), alone, without its issuer",
             blocks.len()
         )),
     }
@@ -204,6 +204,16 @@ impl Reader<'_> {
                     if entries.iter().any(|entry| entry.certificate == der) {
                         self.warn(&place, "is there twice; once is enough");
                         continue;
+                    }
+                    let issued = |entry: &CaEntry| {
+                        entry.certificate != der
+                            && CaCertificate::parse(&entry.certificate).is_ok_and(|known| known.is_intermediate())
+                            && is_issuer(&der, &entry.certificate)
+                    };
+                    if entries.first().is_some_and(issued) {
+                        let message = "issued the CA that is first: its other CAs are trusted too; leave it out, an \
+                                       intermediate CA is trusted without its issuer";
+                        self.warn(&place, message);
                     }
                 }
                 Err(CaError::OtherKey) => {

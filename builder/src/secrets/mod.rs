@@ -6,6 +6,7 @@
 //! commands alone, except that `build` adds what a grown cluster lacks ([`Secrets::complete`]). This room does no I/O and
 //! takes time and randomness as arguments.
 
+mod apart;
 pub mod import;
 mod make;
 mod parse;

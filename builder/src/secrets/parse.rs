@@ -2,6 +2,7 @@
 
 use super::{
     CaEntry, EncryptionKey, Finding, LeafId, Rotation, SECRETS_VERSION, Secrets, Token,
+    apart::{self, Standing},
     tree::{Node, Place, read},
     write::field,
 };
@@ -18,12 +19,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 /// So many keys for encryption at rest are read.
-const MOST_ENCRYPTION_KEYS: usize = 16;
+pub(super) const MOST_ENCRYPTION_KEYS: usize = 16;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Secrets, Vec<Finding>> {
     let root = read(bytes).map_err(|finding| vec![finding])?;
-    let mut reader = Reader { findings: Vec::new(), keys: BTreeMap::new() };
+    let mut reader = Reader { findings: Vec::new(), keys: BTreeMap::new(), standing: Vec::new() };
     let secrets = reader.secrets(&root);
+    reader.findings.extend(apart::findings(&reader.standing, &reader.keys));
     match secrets {
         Some(secrets) if reader.findings.is_empty() => Ok(secrets),
         _ => {
@@ -51,6 +53,8 @@ struct Reader {
     findings: Vec<Finding>,
     /// Private keys seen, by public half, and where: no two may be the same.
     keys: BTreeMap<Sha256, String>,
+    /// Certificates of CAs seen.
+    standing: Vec<Standing>,
 }
 
 impl Reader {
@@ -136,6 +140,15 @@ impl Reader {
                 if let Some(fault) = fault {
                     self.add(place, &path, fault);
                 }
+                self.standing.push(Standing {
+                    ca,
+                    path,
+                    line: place.defined.line(),
+                    column: place.defined.column(),
+                    certificate: entry.certificate.clone(),
+                    has_key: entry.key.is_some(),
+                    issues: index == 0,
+                });
                 entries.push(entry);
             }
             if entries.iter().filter(|entry| entry.rotation == Some(Rotation::Next)).count() > 1 {

@@ -111,6 +111,32 @@ fn renewing_and_rotating() {
     assert_eq!(folder.names(), ["cluster.yaml", "secrets.yaml"], "nothing is left behind");
 }
 
+/// A CA that is trusted for another purpose already, or issued one that is, takes no place.
+#[test]
+fn rotating_to_a_ca_of_another_purpose() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let (before, kubernetes) = (folder.secrets().to_vec(), folder.secrets().authorities[&Ca::Kubernetes][0].clone());
+    let mut text = Vec::new();
+    crate::pki::pem::encode(crate::pki::pem::CERTIFICATE, &kubernetes.certificate, &mut text);
+    std::fs::write(folder.file("ca.crt"), text).unwrap();
+    std::fs::write(folder.file("ca.key"), kubernetes.key.unwrap().private_pem().expose()).unwrap();
+    let rotate = |cas: Vec<Authority>, key: bool| {
+        let (certificate, key) = (Some(folder.file("ca.crt")), key.then(|| folder.file("ca.key")));
+        let file = folder.file("cluster.yaml");
+        Secrets::RotateCa(RotateCa { cas, certificate, key, file, secrets: None }).run(&Terminal::new(true))
+    };
+    for (ca, key, words) in [
+        (Authority::Etcd, false, "authorities.etcd[1] has the public key of authorities.kubernetes[0]"),
+        (Authority::FrontProxy, false, "authorities.frontProxy[1] has the public key of authorities.kubernetes[0]"),
+        (Authority::Etcd, true, "authorities.etcd[1].key is the same key as authorities.kubernetes[0].key"),
+    ] {
+        let Err(Failure::Input(error)) = rotate(vec![ca], key) else { panic!("{words}: not refused") };
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(folder.secrets().to_vec(), before);
+    }
+}
+
 /// A key that something may still be encrypted with is not dropped without a word.
 #[test]
 fn rotating_encryption() {
@@ -131,6 +157,38 @@ fn rotating_encryption() {
     assert_eq!(names(), ["key2", "key1"]);
     folder.rotate_encryption(true).unwrap();
     assert_eq!(names(), ["key2"]);
+    // The list is full.
+    let (mut secrets, before) = (folder.secrets(), folder.secrets().fingerprint());
+    for number in 1..16 {
+        let key = Secret::new((0..32).map(|byte| byte ^ number).collect());
+        let name = format!("old{number}");
+        secrets.encryption.push(crate::secrets::EncryptionKey { name, key, rotation: None });
+    }
+    secrets_file::update(&folder.file("secrets.yaml"), &before, &secrets).unwrap();
+    says(folder.rotate_encryption(false), "there are 16 keys for encryption at rest, as many as secrets.yaml takes");
+    assert_eq!(names().len(), 16);
+}
+
+/// A file that nobody could read again is never written, by whatever way.
+#[test]
+fn unreadable_secrets_are_not_written() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let (path, good) = (folder.file("secrets.yaml"), folder.secrets());
+    let mut bad = good.clone();
+    bad.encryption.push(bad.encryption[0].clone());
+    let words = "nothing is written, for it could not be read again: ";
+    let new = folder.file("new.yaml");
+    for result in [
+        secrets_file::update(&path, &good.fingerprint(), &bad),
+        secrets_file::replace(&path, &bad).map(drop),
+        secrets_file::create(&new, &bad),
+    ] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.starts_with(words) && error.contains("encryptionKeys[1].name is the name of"), "{error}");
+    }
+    assert_eq!(folder.secrets().to_vec(), good.to_vec());
+    assert_eq!(folder.names(), ["cluster.yaml", "secrets.yaml"]);
 }
 
 /// Importers at the same time: each keeps what it replaces, so that nothing is lost.

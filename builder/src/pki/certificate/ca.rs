@@ -54,8 +54,12 @@ pub enum CaDoubt {
     /// Go holds the whole chain to its purposes.
     #[error("it is limited to clients (extendedKeyUsage): only the front proxy's CA may be")]
     ClientsOnly,
-    /// Only verifiers that take any trusted certificate as an end of the chain, as Go's do, get along without its issuer.
-    #[error("it is an intermediate CA: give its issuer in the same file, after it")]
+    /// Go's verifiers take any trusted certificate as an end of the chain (RFC 5280 §6.1 calls it the trust anchor). With
+    /// the issuer in the bundle, its other CAs would be trusted too.
+    #[error(
+        "it is an intermediate CA: it is trusted alone, without its issuer, as Kubernetes and etcd do (`openssl verify` \
+         needs -partial_chain)"
+    )]
     Intermediate,
 }
 
@@ -140,6 +144,33 @@ impl CaCertificate {
             doubts,
         })
     }
+
+    /// Whether it names another as its issuer. One that does not has signed itself.
+    pub(crate) fn is_intermediate(&self) -> bool {
+        self.issuer != self.subject
+    }
+}
+
+/// Whether the CA certificate `issuer` issued the CA certificate `der`. Where the algorithm of the signature is not known
+/// here, names and key identifiers tell.
+pub(crate) fn is_issuer(issuer: &[u8], der: &[u8]) -> bool {
+    let (Ok((_, issuer)), Ok((_, certificate))) = (X509Certificate::from_der(issuer), X509Certificate::from_der(der))
+    else {
+        return false;
+    };
+    if let Some(answer) = verified(&certificate, issuer.public_key(), Sha1::Taken) {
+        return answer;
+    }
+    let own = issuer.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
+        _ => None,
+    });
+    let named = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0),
+        _ => None,
+    });
+    let other_key = own.zip(named).is_some_and(|(own, named)| own != named);
+    certificate.issuer().as_raw() == issuer.subject().as_raw() && !other_key
 }
 
 /// Whether the certificate's signature is its own key's; `None` where the algorithm is not known here. That is no fault:

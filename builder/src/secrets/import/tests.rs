@@ -99,8 +99,11 @@ impl Folder {
             let issuer = crate::pki::table::spec(leaf.row).issuer;
             let Some((_, file)) = cas.iter().find(|(ca, _)| *ca == issuer) else { continue };
             let issued = authority.issue(&leaf).unwrap().form(crate::draft::LeafForm::Certificate);
+            let (option, file) = file.strip_prefix(PARTIAL).map_or(("", *file), |file| (PARTIAL, file));
             std::fs::write(self.path().join("leaf.pem"), issued.bytes.expose()).unwrap();
-            self.openssl(&format!("verify -x509_strict -check_ss_sig -no-CApath -no-CAstore -CAfile {file} leaf.pem"));
+            self.openssl(&format!(
+                "verify -x509_strict -check_ss_sig -no-CApath -no-CAstore {option}-CAfile {file} leaf.pem"
+            ));
             let blocks = pem::blocks(std::str::from_utf8(issued.bytes.expose()).unwrap()).unwrap();
             let (_, leaf) = X509Certificate::from_der(&blocks[0].1).unwrap();
             let ca = pem::blocks(&self.text(file)).unwrap();
@@ -111,6 +114,9 @@ impl Folder {
         }
     }
 }
+
+/// Before a file that holds an intermediate CA alone: what OpenSSL has to be told.
+const PARTIAL: &str = "-partial_chain ";
 
 const ALL: [(Ca, &str); 3] =
     [(Ca::Kubernetes, "ca.crt"), (Ca::FrontProxy, "front-proxy-ca.crt"), (Ca::Etcd, "etcd/ca.crt")];
@@ -179,10 +185,16 @@ fn bundles_and_intermediates() {
         "x509 -req -in ca.csr -CA root.crt -CAkey root.key -CAcreateserial -days 3000 -extfile ext -out ca.crt",
     );
     let alone = folder.import().unwrap();
-    assert_eq!(alone.warnings, ["ca.crt: it is an intermediate CA: give its issuer in the same file, after it"]);
+    let doubt = "ca.crt: it is an intermediate CA: it is trusted alone, without its issuer, as Kubernetes and etcd do \
+                 (`openssl verify` needs -partial_chain)";
+    assert_eq!(alone.warnings, [doubt]);
+    folder.verify(&alone, &[(Ca::Kubernetes, "-partial_chain ca.crt")]);
     let chain = format!("subject=kubernetes\n{}\nsubject=root\n{}", folder.text("ca.crt"), folder.text("root.crt"));
     folder.write("ca.crt", &chain);
     let imported = folder.import().unwrap();
+    let issuer = "ca.crt (2): issued the CA that is first: its other CAs are trusted too; leave it out, an intermediate CA is \
+                  trusted without its issuer";
+    assert_eq!(imported.warnings, [doubt, issuer]);
     assert!(imported.notes.contains(&"kubernetes CA: from ca.crt, ECDSA-P256, and 1 more that are trusted".to_owned()));
     folder.verify(&imported, &[(Ca::Kubernetes, "ca.crt")]);
     let authority = Authority::open(&imported.secrets, &cluster_fixture::cluster()).unwrap();
@@ -301,6 +313,12 @@ fn refusals() {
     refused(&["sa.pub: does not belong to sa.key: their public keys differ"]);
     folder.openssl("pkey -in other.key -pubout -out sa.pub");
     assert!(folder.import().is_ok());
+    // A CA that is only trusted, of the same key.
+    folder.write("ca.crt", &format!("{certificate}{other_certificate}"));
+    refused(&[
+        "authorities.kubernetes[1] has the public key of serviceAccount.privateKey: every CA needs one of its own",
+    ]);
+    ["sa.key", "sa.pub"].iter().for_each(|name| std::fs::remove_file(folder.path().join(name)).unwrap());
 
     // Too late, and too early. An old one that is only trusted may have ended.
     let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -315,4 +333,41 @@ fn refusals() {
     let old = folder.import_at(now + 3 * cluster_fixture::DAY).unwrap();
     assert!(old.warnings[0].starts_with("ca.crt (2): the kubernetes CA's certificate ended 20"), "{:?}", old.warnings);
     assert_eq!(old.warnings[1], "ca.crt (4): is there twice; once is enough");
+}
+
+/// One CA for two purposes would let every kubelet into etcd: it is refused, whatever files it comes in.
+#[test]
+fn one_ca_for_two_purposes() {
+    let Some(folder) = Folder::new() else { return };
+    folder.ca("ca", "prime256v1", "/CN=company", &[]);
+    let refused = |expected: &[&str]| {
+        let faults = folder.import().err().unwrap_or_default();
+        let fits = faults.len() == expected.len() && faults.iter().zip(expected).all(|(f, e)| f.starts_with(e));
+        assert!(fits, "{faults:#?} is not {expected:#?}");
+    };
+    let certificate = folder.text("ca.crt");
+    folder.write("front-proxy-ca.crt", &certificate);
+    folder.write("etcd/ca.crt", &certificate);
+    refused(&[
+        "authorities.frontProxy[0] has the public key of authorities.kubernetes[0]: every CA needs one of its own",
+        "authorities.etcd[0] has the public key of authorities.kubernetes[0]: every CA needs one of its own",
+    ]);
+    std::fs::remove_file(folder.path().join("front-proxy-ca.crt")).unwrap();
+    folder.ca("etcd/ca", "prime256v1", "/CN=etcd", &[]);
+    assert!(folder.import().is_ok());
+    folder.write("etcd/ca.crt", &format!("{}{certificate}", folder.text("etcd/ca.crt")));
+    refused(&["authorities.etcd[1] has the public key of authorities.kubernetes[0]: every CA needs one of its own"]);
+    // The company's root, trusted with one CA and the issuer of another.
+    folder
+        .write("ext", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n");
+    folder.openssl("req -new -key etcd/ca.key -subj /CN=etcd -out etcd.csr");
+    folder.openssl("x509 -req -in etcd.csr -CA ca.crt -CAkey ca.key -days 3000 -extfile ext -out etcd/ca.crt");
+    refused(&["authorities.kubernetes[0] issued authorities.etcd[0], a CA for another purpose"]);
+    folder.openssl("ecparam -name prime256v1 -genkey -out proxy.key");
+    folder.openssl("req -new -key proxy.key -subj /CN=proxy -out proxy.csr");
+    folder.openssl("x509 -req -in proxy.csr -CA ca.crt -CAkey ca.key -days 3000 -extfile ext -out front-proxy-ca.crt");
+    ["ca.crt", "ca.key"].iter().for_each(|name| std::fs::remove_file(folder.path().join(name)).unwrap());
+    assert!(folder.import().is_ok(), "two intermediates, each alone");
+    folder.write("front-proxy-ca.crt", &format!("{}{certificate}", folder.text("front-proxy-ca.crt")));
+    refused(&["authorities.frontProxy[1] issued authorities.etcd[0], a CA for another purpose"]);
 }
