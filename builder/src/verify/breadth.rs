@@ -5,7 +5,16 @@ use super::{
     fixture::{LETTER, Memory, breadth, forge, kit},
     *,
 };
-use crate::output::{Part, folder::EntryKind, manifest::FileRow, placement::Placement};
+use crate::{
+    draft::{LeafForm, Row},
+    output::{Part, folder::EntryKind, manifest::FileRow, placement::Placement},
+    pki::{
+        Authority, Ca,
+        certificate::{Validity, self_signed},
+        table,
+    },
+    secrets::Secrets,
+};
 use nodekiln_payload::{Format, IgnitionVersion, Snippet};
 use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
@@ -249,6 +258,45 @@ fn a_period_that_changed_between_nodes_is_sound() {
         let renewed = pointer.renewed().output();
         let other = output.forged("admin.conf", renewed.files["admin.conf"].clone());
         says(&other, "admin.conf: its certificate is of another generation than those of the nodes");
+    }
+}
+
+/// Which CA signs what is up to the table, even where two of them have the same name.
+#[test]
+fn another_ca_than_its_own_is_seen() {
+    let (cloud_init, _) = kit("cloud-init");
+    let (rsa, output) = kit("rsa");
+    let copy = |secrets: &Secrets| Secrets::parse(secrets.to_vec().expose()).unwrap();
+    // CAs of one name, as imported ones may have.
+    let mut namesakes = copy(&cloud_init.secrets);
+    let etcd = &mut namesakes.authorities.get_mut(&Ca::Etcd).unwrap()[0];
+    let key = etcd.key.as_ref().unwrap();
+    let validity = Validity::starting(namesakes.created_at, 10 * 365 * 86_400).unwrap();
+    etcd.certificate = self_signed(Ca::Kubernetes, key, validity).unwrap();
+    let authority = Authority::open(&namesakes, &cloud_init.cluster).unwrap();
+    let same = Memory::made(&cloud_init.cluster, &authority, namesakes.shape());
+    assert_eq!(findings(&same), [""; 0]);
+    for (output, cluster, secrets, node, row, path) in [
+        (&same, &cloud_init.cluster, &namesakes, "cp1", Row::EtcdServer, "/etcd/server.crt"),
+        (&same, &cloud_init.cluster, &namesakes, "cp2", Row::EtcdPeer, "/etcd/peer.crt"),
+        (output, &rsa.cluster, &rsa.secrets, "e1", Row::EtcdServer, "/etcd/server.crt"),
+        (output, &rsa.cluster, &rsa.secrets, "cp1", Row::ApiServerEtcdClient, "/apiserver-etcd-client.crt"),
+    ] {
+        let mut wrong = copy(secrets);
+        wrong.authorities.insert(Ca::Etcd, secrets.authorities[&Ca::Kubernetes].clone());
+        let machine = cluster.nodes.iter().find(|machine| machine.name.as_str() == node);
+        let leaf = table::leaf(row, cluster, machine);
+        let issued = Authority::open(&wrong, cluster).unwrap().issue(&leaf).unwrap();
+        let certificate = issued.form(LeafForm::Certificate);
+        let bytes = certificate.bytes.expose();
+        let other = forge(output, node, |tree, plan| {
+            let file = tree.files.iter_mut().find(|file| file.path.as_str().ends_with(path)).unwrap();
+            let place = file.path.clone();
+            (file.sha256, file.contents) = (Sha256::of(bytes), Arc::new(Secret::new(bytes.to_vec())));
+            let entry = plan.files.iter_mut().find(|entry| *entry.staged.as_ref().unwrap_or(&entry.path) == place);
+            entry.unwrap().sha256 = Sha256::of(bytes);
+        });
+        says(&other, &format!("{path}: another CA than its own signed the certificate for `"));
     }
 }
 

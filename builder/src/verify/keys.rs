@@ -53,7 +53,7 @@ pub(super) fn all(
             }
             signs |= material.keys.iter().any(|key| key.id == Some(KeyId::Ca(Ca::Kubernetes)));
             starts.extend(material.identities().filter(|c| c.name.is_some()).map(|c| c.not_before));
-            node::chains(plan, &material, &read.file, found);
+            node::chains(plan, row.name.as_str(), &material, &read.file, found);
             node::strangers(plan, &material, &read.file, found);
             let own = read.tree.files.iter().find(|file| file.path == plan.spec.kubelet.ca);
             if let (Some(own), Some(bundle)) = (own, &bundle)

@@ -10,7 +10,7 @@ use crate::{
         folder::{ReadError, Source},
         manifest::NodeRow,
     },
-    pki::KeyId,
+    pki::{Ca, KeyId},
 };
 use nodekiln_payload::{Artifact, Format, NodeTree, Pointer, Profile, TarKind, decode, read_tar, tree_tar};
 use nodekiln_plan::{AbsPath, FileKind, Mode, NodePlan, Sha256, paths};
@@ -194,14 +194,22 @@ pub(super) fn tar(source: &dyn Source, row: &NodeRow, read: &Read, found: &mut F
     Ok(())
 }
 
-/// Every certificate of ours verifies to a CA beside it, is what its key is for, and lives as long as the plan says.
-pub(super) fn chains(plan: &NodePlan, material: &NodeMaterial, file: &str, found: &mut Findings) {
+/// Every certificate of ours verifies to the CA beside it that the table of certificates names, is what its key is for,
+/// and lives as long as the plan says. `node` is whose payload it is.
+pub(super) fn chains(plan: &NodePlan, node: &str, material: &NodeMaterial, file: &str, found: &mut Findings) {
     let authorities: Vec<&Certificate> = material.certificates.iter().filter(|certificate| certificate.is_ca).collect();
+    let cas: Vec<(Ca, &Certificate)> =
+        material.authorities().into_iter().filter(|(_, ca)| is_ours(plan, &ca.path)).collect();
+    // The user's own certificates for an etcd of the user's may have been signed anywhere.
+    let client = plan.spec.preflight.external_etcd.as_ref().and_then(|etcd| etcd.cert.as_ref());
     let ours: Vec<&Certificate> = material.certificates.iter().filter(|c| !c.is_ca && is_ours(plan, &c.path)).collect();
     for leaf in &ours {
         let said = |what: &str| format!("{}: {what}", leaf.path);
+        if client.is_some_and(|client| client.as_str() == leaf.path) {
+            continue;
+        }
         let mut why = None;
-        let vouched = authorities.iter().any(|ca| match leaf.verify(ca) {
+        let vouched = cas.iter().any(|(_, ca)| match leaf.verify(ca) {
             Ok(()) => true,
             Err(ChainError::Issuer) => false,
             Err(error) => {
@@ -212,12 +220,18 @@ pub(super) fn chains(plan: &NodePlan, material: &NodeMaterial, file: &str, found
         match why {
             _ if vouched => {}
             Some(error) => found.add(file, said(&format!("the certificate for `{}` {error}", leaf.subject))),
-            // The user's own certificates for an etcd of the user's may have been signed anywhere.
-            None if leaf.name.is_none() && plan.spec.etcd.is_none() => {}
             None => found.add(file, said(&format!("no CA here signed the certificate for `{}`", leaf.subject))),
         }
-        if vouched && leaf.name.is_none() && plan.spec.etcd.is_some() {
+        if !vouched {
+            continue;
+        }
+        // Two CAs may have the same name: that of the row is meant, and its rows are no other's.
+        let rows = cas.iter().filter(|(kind, _)| leaf.row(*kind, node).is_some()).map(|(_, ca)| ca);
+        let due: Vec<_> = rows.collect();
+        if due.is_empty() {
             found.add(file, said(&format!("`{}` with these usages is no certificate of nodekiln's", leaf.subject)));
+        } else if !due.iter().any(|ca| leaf.verify(ca).is_ok()) {
+            found.add(file, said(&format!("another CA than its own signed the certificate for `{}`", leaf.subject)));
         }
     }
     for ca in authorities.iter().filter(|ca| is_ours(plan, &ca.path) && ca.is_self_issued()) {
