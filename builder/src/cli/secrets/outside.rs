@@ -113,6 +113,12 @@ impl Requests {
             terminal.say("all certificates of CAs elsewhere are here: there is nothing to ask for");
             return Ok(());
         }
+        // Its folder would have the index's name.
+        if asked.iter().any(|wanted| wanted.leaf.node.as_ref().is_some_and(|node| node.as_str() == INDEX)) {
+            return Err(Failure::Input(anyhow!(
+                "the node {INDEX} has the name of the file that says what is asked for: give it another"
+            )));
+        }
         let rows = asked.iter().map(|wanted| row(wanted, &outside)).collect();
         let files = asked.iter().map(|wanted| Ok((format!("{}.csr", wanted.stem()), outside.request(wanted)?)));
         let files = files.collect::<Result<Vec<_>, _>>().map_err(|error| failed(OutsideError::Issue(error)))?;

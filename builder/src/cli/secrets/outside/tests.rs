@@ -174,6 +174,20 @@ fn from_requests_to_payloads() {
     assert_eq!(std::fs::read_to_string(folder.path("out/nodes/node1/config.ign")).unwrap(), config);
 }
 
+/// A folder of requests cannot have the name of what tells of them.
+#[test]
+fn a_node_with_the_name_of_the_index() {
+    let Some(folder) = Folder::new() else { return };
+    let text = std::fs::read_to_string(folder.path("cluster.yaml")).unwrap();
+    let other = text.replace("- name: node1", "- name: requests.json");
+    assert_ne!(other, text);
+    std::fs::write(folder.path("cluster.yaml"), other).unwrap();
+    folder.import().unwrap();
+    let said = refused(folder.requests("csr", false));
+    assert!(said.contains("the node requests.json has the name of the file"), "{said}");
+    assert!(!folder.path("csr").exists());
+}
+
 /// A CA of one's own takes the place of another, by its files.
 #[test]
 fn another_ca_of_ones_own() {
