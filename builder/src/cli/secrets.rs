@@ -170,7 +170,7 @@ impl Renew {
         let mut secrets = secrets_file::open(&self.secrets, terminal)?;
         let before = secrets.fingerprint();
         secrets.renew(secrets_file::now()?, &mut getrandom::fill).map_err(unrotated)?;
-        update(&self.secrets, &before, &secrets)?;
+        update(&self.secrets, &before, &secrets, terminal)?;
         terminal.say(format!(
             "generation {} begins: build, and boot the nodes with the new payloads one after the other, control planes first",
             secrets.generation()
@@ -230,10 +230,23 @@ fn create(path: &Path, secrets: &crate::secrets::Secrets) -> Result<(), Failure>
         .map_err(Failure::Environment)
 }
 
-fn update(path: &Path, before: &nodekiln_plan::Sha256, secrets: &crate::secrets::Secrets) -> Result<(), Failure> {
-    secrets_file::update(path, before, secrets)
+fn update(
+    path: &Path,
+    before: &nodekiln_plan::Sha256,
+    secrets: &crate::secrets::Secrets,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let kept = secrets_file::update(path, before, secrets)
         .with_context(|| format!("writing {}", path.display()))
-        .map_err(Failure::Environment)
+        .map_err(Failure::Environment)?;
+    if let Some(kept) = kept {
+        terminal.say(format!(
+            "kept the older secrets as {}: they hold keys or certificates that the new ones do not; delete them once no node \
+             and no backup of etcd needs them",
+            kept.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Another generation is other keys, of all leaves.

@@ -51,21 +51,33 @@ fn readable(secrets: &Secrets) -> io::Result<Secret> {
 /// Puts `secrets` in the place of those at `path`, which were read as `before`.
 ///
 /// The file is whole at any time: the old one until the new one is on the disk. Where `path` is a link, it is what it leads
-/// to that is replaced: a link to a vault stays one.
+/// to that is replaced: a link to a vault stays one. Where the new ones lack what cannot be made again
+/// ([`Secrets::loses`]), the old ones stay beside them under the name that is returned.
 ///
 /// # Errors
 /// Somebody else changed them in the meantime, or the file cannot be written, or could not be read again.
-pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<()> {
+pub fn update(path: &Path, before: &Sha256, secrets: &Secrets) -> io::Result<Option<PathBuf>> {
     let path = &std::fs::canonicalize(path)?;
     let text = readable(secrets)?;
     let lock = lock(path)?;
     let now = std::fs::read(path).map(Secret::new)?;
-    if Secrets::parse(now.expose()).map(|now| now.fingerprint()).ok().as_ref() != Some(before) {
+    let read = Secrets::parse(now.expose()).ok().filter(|now| now.fingerprint() == *before);
+    let Some(old) = read else {
         return Err(io::Error::other("it was changed by somebody else in the meantime; run this again"));
-    }
+    };
+    let kept = old.loses(secrets).then(|| keep(path, &now)).transpose()?;
     nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), text.expose())?;
     drop(lock);
-    Ok(())
+    Ok(kept)
+}
+
+/// Writes `old`, the text at `path`, beside it.
+fn keep(path: &Path, old: &Secret) -> io::Result<PathBuf> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".replaced-{}", &Sha256::of(old.expose()).to_string()[..12]));
+    let kept = path.with_file_name(name);
+    nodekiln_fs::replace_file(&kept, Mode::PRIVATE.bits(), old.expose())?;
+    Ok(kept)
 }
 
 /// Makes writers of the file at `path` wait for each other. It is the file itself that is locked: whoever waited for one
@@ -89,10 +101,7 @@ pub fn replace(path: &Path, secrets: &Secrets) -> io::Result<PathBuf> {
     let text = readable(secrets)?;
     let lock = lock(path)?;
     let old = std::fs::read(path).map(Secret::new)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".replaced-{}", &Sha256::of(old.expose()).to_string()[..12]));
-    let kept = path.with_file_name(name);
-    nodekiln_fs::replace_file(&kept, Mode::PRIVATE.bits(), old.expose())?;
+    let kept = keep(path, &old)?;
     nodekiln_fs::replace_file(path, Mode::PRIVATE.bits(), text.expose())?;
     drop(lock);
     Ok(kept)

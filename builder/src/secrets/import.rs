@@ -138,7 +138,7 @@ pub fn new_ca_of(
     let mut reader = Reader { files: &files, now, faults: Vec::new(), notes: Vec::new(), warnings: Vec::new() };
     let entries = reader.ca(ca, "certificate", "key").unwrap_or_default();
     if entries.len() > 1 {
-        reader.fault("certificate", "holds several certificates; give the one that is to issue");
+        reader.fault("certificate", "holds several certificates; give the one that is to issue, without its issuer");
     }
     match entries.into_iter().next() {
         Some(entry) if reader.faults.is_empty() => Ok((NewCa(entry), reader.warnings)),

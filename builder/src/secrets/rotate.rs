@@ -7,6 +7,8 @@ use super::{
     parse::MOST_ENCRYPTION_KEYS,
 };
 use crate::pki::{certificate::Validity, table::Ca};
+use nodekiln_plan::Sha256;
+use std::collections::BTreeSet;
 
 /// A step of a CA's rotation. Every node is rebuilt with the output of one before the next is taken: a node that missed
 /// one would meet certificates that it does not trust.
@@ -89,6 +91,18 @@ impl Secrets {
         self.generation = generation;
         self.leaf_keys.clear();
         self.certificates.clear();
+    }
+
+    /// Whether `new` lacks what is in here and cannot be made again: certificates that somebody else has signed, keys of
+    /// CAs, and keys that something may be encrypted with.
+    pub fn loses(&self, new: &Self) -> bool {
+        let ca_keys = |secrets: &Self| -> BTreeSet<Sha256> {
+            let entries = secrets.authorities.values().flatten();
+            entries.filter_map(|entry| Some(entry.key.as_ref()?.spki_sha256())).collect()
+        };
+        self.certificates.keys().any(|id| !new.certificates.contains_key(id))
+            || !ca_keys(self).is_subset(&ca_keys(new))
+            || self.encryption.iter().any(|old| new.encryption.iter().all(|key| key.key != old.key))
     }
 
     /// The step that [`Secrets::rotate`] would take.

@@ -130,7 +130,7 @@ impl Requests {
         empty(&self.output)?;
         // Keys that a request is for have to be there when the answer comes.
         if added {
-            update(&path, &before, &secrets)?;
+            update(&path, &before, &secrets, terminal)?;
             terminal.say(format!("added what was missing to {}: keep the new one safe", path.display()));
         }
         let mut folders = BTreeSet::new();
@@ -263,7 +263,7 @@ impl ImportCertificates {
                 time(wished)
             ));
         }
-        update(&path, &before, &secrets)?;
+        update(&path, &before, &secrets, terminal)?;
         let lacks = outside.lacks(&secrets).map_err(failed)?.len();
         let more = match lacks {
             0 => "all are here: build".to_owned(),

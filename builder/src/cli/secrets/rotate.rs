@@ -97,7 +97,7 @@ impl RotateCa {
             return Err(Failure::input(findings));
         }
         // What was not written has not happened.
-        update(&path, &before, &secrets)?;
+        update(&path, &before, &secrets, terminal)?;
         for (ca, step) in cas.iter().zip(&steps) {
             let name = ca.name();
             terminal.say(match step {
@@ -138,7 +138,7 @@ impl RotateEncryption {
             error @ RotateError::EncryptionKeys => Failure::Input(anyhow!("{}: {error}", self.secrets.display())),
             error => unrotated(error),
         })?;
-        update(&self.secrets, &before, &secrets)?;
+        update(&self.secrets, &before, &secrets, terminal)?;
         terminal.say(match step {
             EncryptionStep::Add => {
                 "a new key decrypts, the old one still encrypts: build, and rebuild all control planes before you run this \

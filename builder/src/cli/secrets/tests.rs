@@ -51,6 +51,19 @@ impl Folder {
         Secrets::RotateEncryption(RotateEncryption { secrets, rewritten }).run(&Terminal::new(true))
     }
 
+    /// The older secrets beside the new ones are these, and for their owner alone.
+    fn kept(&self, expected: &[&[u8]]) {
+        let names = self.names();
+        let kept = names.iter().filter(|name| name.starts_with("secrets.yaml.replaced-")).map(|name| self.file(name));
+        let kept: Vec<_> = kept.collect();
+        assert!(kept.iter().all(|path| path.metadata().unwrap().permissions().mode() & 0o777 == 0o600));
+        let mut texts: Vec<_> = kept.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        let mut expected = expected.to_vec();
+        texts.sort();
+        expected.sort();
+        assert_eq!(texts, expected, "{names:?}");
+    }
+
     fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.0.path())
             .unwrap()
@@ -96,6 +109,7 @@ fn renewing_and_rotating() {
     folder.new_secrets().unwrap();
     folder.renew().unwrap();
     assert_eq!(folder.secrets().generation(), 2);
+    folder.kept(&[]);
     folder.rotate(&[Authority::Etcd]).unwrap();
     assert_eq!(folder.secrets().next_step(Ca::Etcd), RotationStep::Issue);
     assert_eq!(folder.secrets().next_step(Ca::Kubernetes), RotationStep::Trust);
@@ -104,11 +118,28 @@ fn renewing_and_rotating() {
     assert_eq!(folder.secrets().to_vec(), before);
     folder.rotate(&[Authority::Kubernetes, Authority::FrontProxy]).unwrap();
     folder.rotate(&[]).unwrap();
+    assert_eq!(folder.names(), ["cluster.yaml", "secrets.yaml"], "nothing was lost");
+    let before = folder.secrets().to_vec();
     folder.rotate(&[]).unwrap();
     let secrets = folder.secrets();
     assert!(Ca::ALL.iter().all(|ca| secrets.next_step(*ca) == RotationStep::Trust));
     assert!(secrets.authorities.values().all(|entries| entries.len() == 1));
-    assert_eq!(folder.names(), ["cluster.yaml", "secrets.yaml"], "nothing is left behind");
+    // The last step drops keys of CAs: they are kept beside it.
+    folder.kept(&[before.expose()]);
+}
+
+/// What somebody else has signed is not thrown away with its generation.
+#[test]
+fn certificates_are_kept() {
+    let folder = Folder::new();
+    folder.new_secrets().unwrap();
+    let (mut secrets, before) = (folder.secrets(), folder.secrets().fingerprint());
+    let certificate = secrets.authorities[&Ca::Etcd][0].certificate.clone();
+    secrets.certificates.insert((crate::draft::Row::Scheduler, None, 1), certificate);
+    assert_eq!(secrets_file::update(&folder.file("secrets.yaml"), &before, &secrets).unwrap(), None);
+    folder.renew().unwrap();
+    assert!(folder.secrets().certificates.is_empty());
+    folder.kept(&[secrets.to_vec().expose()]);
 }
 
 /// A CA that is trusted for another purpose already, or issued one that is, takes no place.
@@ -155,7 +186,10 @@ fn rotating_encryption() {
     assert_eq!(names(), ["key2", "key1"]);
     says(folder.rotate_encryption(false), "whatever it alone can read is lost");
     assert_eq!(names(), ["key2", "key1"]);
+    folder.kept(&[]);
+    let two = folder.secrets().to_vec();
     folder.rotate_encryption(true).unwrap();
+    folder.kept(&[two.expose()]);
     assert_eq!(names(), ["key2"]);
     // The list is full.
     let (mut secrets, before) = (folder.secrets(), folder.secrets().fingerprint());
@@ -180,7 +214,7 @@ fn unreadable_secrets_are_not_written() {
     let words = "nothing is written, for it could not be read again: ";
     let new = folder.file("new.yaml");
     for result in [
-        secrets_file::update(&path, &good.fingerprint(), &bad),
+        secrets_file::update(&path, &good.fingerprint(), &bad).map(drop),
         secrets_file::replace(&path, &bad).map(drop),
         secrets_file::create(&new, &bad),
     ] {

@@ -190,3 +190,38 @@ fn encryption_in_three_builds() {
     assert!(matches!(failed, Err(RotateError::EncryptionKeys)));
     assert_eq!(secrets.to_vec(), full);
 }
+
+/// What nobody could make again.
+#[test]
+fn what_is_lost() {
+    let cluster = fixture::cluster();
+    let old = of_algorithm(Algorithm::EcdsaP256, &cluster);
+    let loses = |change: &dyn Fn(&mut Secrets)| {
+        let mut new = old.clone();
+        change(&mut new);
+        (old.loses(&new), new.loses(&old))
+    };
+    let id = (Row::Scheduler, None, 1);
+    assert_eq!(loses(&|_| {}), (false, false));
+    assert_eq!(
+        loses(&|new| new.renew(NOW + DAY, &mut fixed_random(9)).unwrap()),
+        (false, false),
+        "it can be made again"
+    );
+    assert_eq!(loses(&|new| new.certificates.extend([(id.clone(), vec![1])])), (false, true));
+    assert_eq!(loses(&|new| new.authorities.get_mut(&Ca::Etcd).unwrap()[0].key = None), (true, false));
+    let of_another = |new: &mut Secrets| new.encryption[0].key = nodekiln_plan::Secret::new(vec![1; 32]);
+    assert_eq!(loses(&of_another), (true, true));
+    // What others have signed is of one generation.
+    let mut signed = old.clone();
+    signed.certificates.insert(id, vec![1]);
+    for change in
+        [&(|new: &mut Secrets| new.renew(NOW + DAY, &mut fixed_random(9)).unwrap()) as &dyn Fn(&mut Secrets), &|new| {
+            assert_eq!(rotate(new, NOW + DAY), RotationStep::Trust)
+        }]
+    {
+        let mut new = signed.clone();
+        change(&mut new);
+        assert!(signed.loses(&new));
+    }
+}
