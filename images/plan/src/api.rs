@@ -131,6 +131,17 @@ mod tests {
         assert_eq!("a:Never".parse::<Taint>(), Err(TaintError::Effect("Never".into())));
     }
 
+    /// A number is the same on the node as it was in the user's manifest, to the last bit.
+    #[test]
+    fn numbers_are_not_rounded() {
+        for number in ["7e84", "0.1", "1.7976931348623157e308", "5e-324", "123456789012345680.0"] {
+            let read: f64 = number.parse().unwrap();
+            let line = serde_json::to_string(&ApiStep::Apply(serde_json::json!({ "n": read }))).unwrap();
+            let Ok(ApiStep::Apply(again)) = serde_json::from_str(&line) else { panic!("{line}") };
+            assert_eq!(again["n"].as_f64().map(f64::to_bits), Some(read.to_bits()), "{line}");
+        }
+    }
+
     #[test]
     fn lines() {
         let step = ApiStep::Node(NodeStep {
