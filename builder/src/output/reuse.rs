@@ -116,3 +116,27 @@ pub(super) fn is_whole(path: &Path, row: &FileRow) -> bool {
 pub(super) fn is_private(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o7777 == 0o700)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::manifest::FileRole;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    /// Nor is anybody waited for who might write into it.
+    #[test]
+    fn only_a_file_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let row = FileRow { path: "a".into(), sha256: Sha256::of(b""), size: 0, role: FileRole::Served, node: None };
+        let private = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&at("fifo"), private).unwrap();
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(at("file"));
+        drop(made.unwrap());
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for (name, due) in [("file", true), ("fifo", false), ("link", false), ("folder", false), ("missing", false)] {
+            assert_eq!(is_whole(&at(name), &row), due, "{name}");
+        }
+    }
+}
