@@ -3,7 +3,8 @@
 // Helpers of tests are tests.
 #![allow(clippy::unwrap_used)]
 
-use assert_cmd::cargo::cargo_bin_cmd;
+mod common;
+
 use std::{fs, path::Path};
 
 const HEAD: &str = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n";
@@ -11,21 +12,14 @@ const NODES: &str = "nodes: [{name: a, role: control-plane, address: 192.0.2.1}]
 
 /// All that the command says, and its exit code.
 fn run(folder: &Path, arguments: &[&str]) -> (String, i32) {
-    let output = cargo_bin_cmd!("nodekiln").current_dir(folder).args(arguments).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-    (said, output.status.code().unwrap())
+    let output = common::nodekiln(folder, arguments);
+    (common::data(&output) + &common::words(&output), common::code(&output))
 }
 
 /// A folder with a program that passes for nodekiln-firstboot of amd64.
 fn folder() -> tempfile::TempDir {
-    let mut bytes = vec![0; 64];
-    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    bytes[18] = 62;
-    bytes[32] = 64;
-    bytes[54] = 56;
-    bytes.extend(nodekiln_plan::PLAN_MARKER.as_bytes());
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("firstboot"), bytes).unwrap();
+    fs::write(folder.path().join("firstboot"), common::firstboot()).unwrap();
     folder
 }
 

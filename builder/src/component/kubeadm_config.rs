@@ -111,11 +111,7 @@ fn args(args: &[Arg]) -> Option<Value> {
 }
 
 fn sans(sans: &[San]) -> Option<Value> {
-    let text = |san: &San| match san {
-        San::Dns(name) => name.clone(),
-        San::Ip(ip) => ip.to_string(),
-    };
-    (!sans.is_empty()).then(|| json!(sans.iter().map(text).collect::<Vec<_>>()))
+    (!sans.is_empty()).then(|| json!(sans.iter().map(San::to_string).collect::<Vec<_>>()))
 }
 
 fn image_override(over: &ImageOverride) -> Map<String, Value> {

@@ -5,7 +5,7 @@
 
 use super::{InputFile, Node};
 use nodekiln_plan::{AbsPath, Cidr, ClusterName, DnsName, Endpoint, KubernetesVersion, Role, Timeouts};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 /// A JSON object: a fragment of a component's configuration.
 pub type Fragment = serde_json::Map<String, serde_json::Value>;
@@ -158,6 +158,15 @@ pub enum San {
     Dns(String),
     /// iPAddress.
     Ip(IpAddr),
+}
+
+impl fmt::Display for San {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(ip) => ip.fmt(f),
+        }
+    }
 }
 
 /// etcd.local.

@@ -1,7 +1,6 @@
 //! What is known of a file's contents on one side, and whether that can be the other side's: a draft knows no key.
 
 use crate::{
-    config::San,
     draft::{Leaf, LeafForm, Part},
     inspect::{certificate::Certificate, date, material},
     pki::certificate::BACKDATE,
@@ -91,14 +90,7 @@ fn sorted(certificate: &Certificate) -> Vec<String> {
 }
 
 fn names(leaf: &Leaf) -> Vec<String> {
-    let mut names: Vec<String> = leaf
-        .sans
-        .iter()
-        .map(|san| match san {
-            San::Dns(name) => name.clone(),
-            San::Ip(ip) => ip.to_string(),
-        })
-        .collect();
+    let mut names: Vec<String> = leaf.sans.iter().map(ToString::to_string).collect();
     names.sort();
     names
 }

@@ -1,7 +1,6 @@
 //! A draft as text: the form that goldens keep and `diff` compares.
 
 use super::{Contents, DraftStep, Leaf, LeafForm, NodeDraft, Part, Shared};
-use crate::config::San;
 use nodekiln_payload::Verification;
 use nodekiln_plan::{ApiStep, FileKind, Sha256};
 use std::fmt::Write as _;
@@ -156,14 +155,7 @@ fn name(leaf: &Leaf, form: LeafForm) -> String {
         LeafForm::Both => "certificate and key",
     };
     let node = leaf.node.as_ref().map(|node| format!(" of {node}")).unwrap_or_default();
-    let sans: Vec<_> = leaf
-        .sans
-        .iter()
-        .map(|san| match san {
-            San::Dns(name) => name.clone(),
-            San::Ip(ip) => ip.to_string(),
-        })
-        .collect();
+    let sans: Vec<_> = leaf.sans.iter().map(ToString::to_string).collect();
     let sans = if sans.is_empty() || form == "key" { String::new() } else { format!(" for {}", sans.join(" ")) };
     format!("{:?} {form}{node}{sans}", leaf.row)
 }

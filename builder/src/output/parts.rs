@@ -182,13 +182,7 @@ impl<'o> Bakery<'_, 'o> {
         for file in &baked.files {
             let bytes = file.bytes.expose();
             self.staged.write(&file.path, bytes).map_err(Failure::Stage)?;
-            files.push(FileRow {
-                path: file.path.clone(),
-                sha256: Sha256::of(bytes),
-                size: bytes.len() as u64,
-                role: file.role,
-                node: Some(node.name.clone()),
-            });
+            files.push(FileRow::of(&file.path, file.role, Some(&node.name), bytes));
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let (mut row, holdings) = (baked.row, baked.holdings);

@@ -123,7 +123,7 @@ pub fn write(
     let Rows { nodes, holdings, mut files, blobs, kept } = bakery.bake_all()?;
 
     let shared = shared(built, &firstboot, blobs)?;
-    files.extend(shared.iter().map(|file| row(&file.path, file.role, file.bytes())));
+    files.extend(shared.iter().map(|file| FileRow::of(&file.path, file.role, None, file.bytes())));
     // What the payloads that are kept fetch.
     let served: Vec<_> = served.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
     if let Some(row) = served.iter().find(|row| !reuse::is_whole(&target.join(&row.path), row)) {
@@ -223,10 +223,6 @@ fn shared(
         files.push(SharedFile { path, role: FileRole::Served, bytes: Bytes::Public(bytes) });
     }
     Ok(files)
-}
-
-fn row(path: &str, role: FileRole, bytes: &[u8]) -> FileRow {
-    FileRow { path: path.to_owned(), sha256: Sha256::of(bytes), size: bytes.len() as u64, role, node: None }
 }
 
 /// Whether `target` is what `manifest` says, of whose nodes' files that is known: then there is nothing to write.

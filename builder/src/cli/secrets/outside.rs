@@ -155,10 +155,6 @@ impl Requests {
 fn row(wanted: &Wanted, outside: &Outside) -> IndexRow {
     let (spec, issuer) = (table::spec(wanted.leaf.row), outside.issuer(wanted));
     let node = wanted.leaf.node.as_ref().map(ToString::to_string).unwrap_or_default();
-    let name = |san: &San| match san {
-        San::Dns(name) => name.clone(),
-        San::Ip(ip) => ip.to_string(),
-    };
     IndexRow {
         request: format!("{}.csr", wanted.stem()),
         certificate: format!("{}.crt", wanted.stem()),
@@ -170,7 +166,7 @@ fn row(wanted: &Wanted, outside: &Outside) -> IndexRow {
             table::CommonName::Node(prefix) => format!("{prefix}{node}"),
         },
         organization: spec.organization,
-        names: wanted.leaf.sans.iter().map(name).collect(),
+        names: wanted.leaf.sans.iter().map(San::to_string).collect(),
         usages: match spec.usage {
             Usage::Server => &["serverAuth"],
             Usage::Client => &["clientAuth"],

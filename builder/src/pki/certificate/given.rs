@@ -173,11 +173,7 @@ fn names(certificate: &X509Certificate<'_>, wanted: &[San]) -> Result<(), GivenE
             found.iter().any(|own| matches!(own, GeneralName::IPAddress(own) if *own == octets))
         }
     };
-    let name = |san: &San| match san {
-        San::Dns(name) => name.clone(),
-        San::Ip(ip) => ip.to_string(),
-    };
-    let missing: Vec<String> = wanted.iter().filter(|san| !has(san)).map(name).collect();
+    let missing: Vec<String> = wanted.iter().filter(|san| !has(san)).map(San::to_string).collect();
     if missing.is_empty() { Ok(()) } else { Err(GivenError::Names(missing)) }
 }
 

@@ -129,13 +129,7 @@ fn custody() {
 fn sans(row: Row) -> Vec<String> {
     let cluster = fixture::cluster();
     let leaf = leaf(row, &cluster, Some(&cluster.nodes[1]));
-    leaf.sans
-        .iter()
-        .map(|san| match san {
-            San::Dns(name) => name.clone(),
-            San::Ip(ip) => ip.to_string(),
-        })
-        .collect()
+    leaf.sans.iter().map(ToString::to_string).collect()
 }
 
 #[test]
