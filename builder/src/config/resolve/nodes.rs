@@ -261,10 +261,12 @@ impl Cx<'_, '_> {
 
     fn addresses_and_networks(&mut self, facts: &[NodeFacts], networks: &Networks) {
         for node in facts {
-            for at in &node.addresses {
-                if let Some((net, name, place)) = networks.holding(at.value) {
-                    let finding = Finding::new(code::OVERLAP, format!("{} lies in {name} {net}", at.value));
-                    self.found.error_at(&at.place, finding.second(place.span, "this network is the cluster's own"));
+            // A dead member was a machine as well.
+            let dead = node.replaces.as_ref().and_then(|at| Some((at.value.address?, &at.place)));
+            for (address, at) in node.addresses.iter().map(|at| (at.value, &at.place)).chain(dead) {
+                if let Some((net, name, place)) = networks.holding(address) {
+                    let finding = Finding::new(code::OVERLAP, format!("{address} lies in {name} {net}"));
+                    self.found.error_at(at, finding.second(place.span, "this network is the cluster's own"));
                 }
             }
             let Some(first) = node.addresses.first() else { continue };

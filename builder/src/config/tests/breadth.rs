@@ -83,6 +83,8 @@ fn disks_and_replacements() {
         ("", &row("replaces: a"), &[EVEN, "NK0505 nodes[1].replaces 10:66"]),
         ("", &row("replaces: b"), &[EVEN, "NK0505 nodes[1].replaces 10:66"]),
         ("", &row("replaces: dead@192.0.2.1"), &[EVEN, "NK0505 nodes[1].replaces 10:66"]),
+        ("", &row("replaces: dead@10.244.3.4"), &[EVEN, "NK0402 nodes[1].replaces 10:66"]),
+        ("", &row("replaces: dead@10.96.0.9"), &[EVEN, "NK0402 nodes[1].replaces 10:66"]),
         ("", &row("replaces: dead@host"), &[EVEN, "NK0301 nodes[1].replaces 10:66"]),
         ("", &row("replaces: 'dead@'"), &[EVEN, "NK0301 nodes[1].replaces 10:66"]),
         ("", &row("replaces: DEAD"), &[EVEN, "NK0301 nodes[1].replaces 10:66"]),
