@@ -48,7 +48,7 @@ macro_rules! raw {
                     note: raw!(@note $($note)?),
                     shape: <$type as Read>::schema,
                 },)*];
-                shapes.mapping(stringify!($name), &[$($doc),+], keys)
+                shapes.mapping(stringify!($name), &[$($doc),+], keys, &[$($later),*])
             }
         }
     };

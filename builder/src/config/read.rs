@@ -204,7 +204,7 @@ pub(super) trait Read: Sized {
 pub(super) struct Keys {
     /// Those that are read.
     pub(super) known: &'static [&'static str],
-    /// Those that a later version reads.
+    /// Those that a later version reads: refused, unless they have no value.
     pub(super) later: &'static [&'static str],
 }
 
@@ -240,15 +240,20 @@ impl<'a, 't> Reader<'a, 't> {
             if keys.known.contains(&key) {
                 out.push((key, entry.value, self.place_of(entry.value, entry.key_span, path)));
             } else {
-                self.other_key(key, &Place { span: entry.key_span, path }, keys);
+                self.other_key(key, entry.value, &Place { span: entry.key_span, path }, keys);
             }
         }
         Some(out)
     }
 
-    fn other_key(&mut self, key: &str, place: &Place, keys: &Keys) {
+    fn other_key(&mut self, key: &str, value: NodeId, place: &Place, keys: &Keys) {
         if keys.later.contains(&key) {
-            self.found.error_at(place, unsupported(&format!("`{key}`")));
+            // Without a value nothing is asked for, as with the keys that are read.
+            if self.is_null(value) {
+                self.show(value);
+            } else {
+                self.found.error_at(place, unsupported(&format!("`{key}`")));
+            }
             return;
         }
         let all = keys.known.iter().chain(keys.later).copied();

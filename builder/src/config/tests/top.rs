@@ -62,6 +62,10 @@ fn shape() {
         ("", "adons: {}\n", &["NK0201 adons 10:1"]),
         ("", "pools: []\nfeatureGates: {}\nimages: {digests: {}}\n", &[]),
         ("", "pxe: {}\nimages: {preload: []}\n", &["NK0205 pxe 10:1", "NK0205 images.preload 11:10"]),
+        // Without a value they ask for nothing, as any other key.
+        ("", "pxe:\nimages: {preload: null}\n", &[]),
+        ("", "pxe: ~\nimages: {preload: \"\"}\n", &["NK0205 images.preload 11:10"]),
+        ("", "pxee:\n", &["NK0201 pxee 10:1"]),
         ("role:", "rol:", &["NK0204 nodes[0] 7:5", "NK0201 nodes[0].rol 8:5"]),
         ("", "    identity: baked\n", &[]),
         ("networking: {podSubnet: 10.244.0.0/16}", "networking: 3", &["NK0202 networking 4:13"]),
