@@ -11,7 +11,7 @@ use super::{
     read::{Field, Keys, Place, Read, Reader},
     resolve::LOAD_BALANCERS,
     schema::{Key, Shapes, note},
-    values::{Hidden, Named, NumberOrText, OneOrMany, Switch, Ttl, Version},
+    values::{FileMode, Hidden, Named, NumberOrText, OneOrMany, Switch, Ttl, Version},
     yaml::NodeId,
 };
 use serde_json::Value;
@@ -419,7 +419,7 @@ raw! {
         /// Absolute path on the node.
         path: String = "path" => note().required().pattern(ABSOLUTE),
         /// Permission bits, four octal digits, quoted.
-        mode: String = "mode" => note().default("0644").pattern("^0[0-7]{3}$"),
+        mode: FileMode = "mode" => note().default("0644").pattern("^0[0-7]{3}$"),
         /// What is in it. This or `file`.
         content: Hidden = "content",
         /// An input file, relative to cluster.yaml. This or `content`.

@@ -9,6 +9,7 @@ use super::{
     shown::{quoted, short},
     yaml::{NodeId, View},
 };
+use nodekiln_plan::Mode;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -59,6 +60,50 @@ impl Read for Version {
 
     fn schema(_: &mut Shapes) -> Value {
         json!({"type": "string"})
+    }
+}
+
+/// Permission bits in octal digits, a text: as a number YAML would read them as decimal.
+#[derive(Debug, Clone)]
+pub(super) struct FileMode(pub(super) String);
+
+impl AsRef<str> for FileMode {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Read for FileMode {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        if let View::Scalar { text, plain: true } = reader.tree.view(node)
+            && let Plain::Int(number) = kind_of(text)
+        {
+            reader.show(node);
+            let finding = Finding::new(code::QUOTE, "a number where a mode is due: octal digits, as a text");
+            reader.found.error_at(place, finding.hint(mode_hint(text, number)));
+            return None;
+        }
+        String::read(reader, node, place).map(Self)
+    }
+
+    fn schema(shapes: &mut Shapes) -> Value {
+        String::schema(shapes)
+    }
+}
+
+/// What a mode without quotes may have meant: Butane has it in octal digits, Ignition as a decimal number.
+fn mode_hint(text: &str, number: Option<i64>) -> String {
+    let mode = |bits: Option<u32>| bits.and_then(Mode::from_bits);
+    let octal = mode(u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8).ok());
+    let decimal = mode(number.and_then(|number| u32::try_from(number).ok()));
+    match (octal, decimal) {
+        // `0644`, and `644`, which is no mode as a decimal number.
+        (Some(octal), decimal) if text.starts_with('0') || decimal.is_none() => format!("quote it: \"{octal}\""),
+        (Some(octal), Some(decimal)) => {
+            format!("write \"{decimal}\" for the decimal {text}, as in Ignition, or \"{octal}\" for these octal digits")
+        }
+        (None, Some(decimal)) => format!("write \"{decimal}\", which is {} in octal digits", short(text)),
+        _ => "a mode is four octal digits from \"0000\" to \"0777\"".to_owned(),
     }
 }
 

@@ -13,11 +13,11 @@ use std::{fmt::Display, net::IpAddr, str::FromStr};
 
 impl Cx<'_, '_> {
     /// Parses `at`, or reports what is wrong with it.
-    pub(super) fn parse<T>(&mut self, at: &At<String>) -> Option<At<T>>
+    pub(super) fn parse<T>(&mut self, at: &At<impl AsRef<str>>) -> Option<At<T>>
     where
         T: FromStr<Err: Display>,
     {
-        match at.value.parse() {
+        match at.value.as_ref().parse() {
             Ok(value) => Some(At { value, place: at.place.clone() }),
             Err(e) => {
                 self.bad(at, &e.to_string());
@@ -27,7 +27,7 @@ impl Cx<'_, '_> {
     }
 
     /// Parses a field; a field that is not set is `default`.
-    pub(super) fn parse_or<T>(&mut self, field: &Field<String>, default: &str) -> Option<T>
+    pub(super) fn parse_or<T>(&mut self, field: &Field<impl AsRef<str>>, default: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
     {

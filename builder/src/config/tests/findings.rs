@@ -121,6 +121,31 @@ fn choices_and_versions_help() {
     ]);
 }
 
+/// 420 is Ignition's 0644, and 644 nobody's decimal number.
+#[test]
+fn modes_help_users_of_butane_and_of_ignition() {
+    let file = |mode: &str| format!("profile: flatcar, files: [{{path: /etc/motd, content: hi, mode: {mode}}}]");
+    for (mode, hint) in [
+        ("0644", "quote it: \"0644\""),
+        ("644", "quote it: \"0644\""),
+        ("0o644", "quote it: \"0644\""),
+        ("0", "quote it: \"0000\""),
+        ("420", "write \"0644\" for the decimal 420, as in Ignition, or \"0420\" for these octal digits"),
+        ("493", "write \"0755\", which is 493 in octal digits"),
+        ("0x1a4", "write \"0644\", which is 0x1a4 in octal digits"),
+        ("4755", "a mode is four octal digits from \"0000\" to \"0777\""),
+        ("-1", "a mode is four octal digits from \"0000\" to \"0777\""),
+        ("99999999999999999999", "a mode is four octal digits from \"0000\" to \"0777\""),
+    ] {
+        let Err(Failure::Findings(found)) = load_str("cluster.yaml", &edited("profile: flatcar", &file(mode)), None)
+        else {
+            panic!("{mode} is taken")
+        };
+        let found: Vec<_> = found.iter().map(|d| (d.code, d.column, d.hint.as_deref())).collect();
+        assert_eq!(found, [(code::QUOTE, 69, Some(hint))], "{mode}");
+    }
+}
+
 #[test]
 fn hints_say_what_to_do() {
     said(&[
