@@ -91,6 +91,43 @@ fn a_reader_may_go() {
     }
 }
 
+/// What cannot be written is not lost in silence, whatever would have been printed.
+#[test]
+fn a_full_disk_is_told() {
+    let folder = folder();
+    let at = folder.path();
+    let output = nodekiln(at, &["build", "--firstboot", "firstboot"]);
+    assert_eq!(code(&output), 0, "{}", words(&output));
+    for arguments in [
+        &["schema"][..],
+        &["completions", "bash"],
+        &["man"],
+        &["init", "-f", "-"],
+        &["--help"],
+        &["--version"],
+        &["build", "--help"],
+        &["build", "--firstboot", "firstboot", "--json"],
+        &["validate", "--json"],
+        &["inspect", "out"],
+        &["inspect", "out", "--json"],
+        &["verify", "--json"],
+        &["diff", "out", "--firstboot", "firstboot"],
+        &["diff", "out", "--firstboot", "firstboot", "--json"],
+        &["secrets", "show"],
+        &["secrets", "show", "--json"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("nodekiln"));
+        let output = command.current_dir(at).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(code(&output), 3, "{arguments:?}: {}", words(&output));
+        let said = words(&output);
+        assert!(
+            said.ends_with("error: writing to stdout: No space left on device (os error 28)\n"),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
 const COMMANDS: [&str; 10] =
     ["init", "build", "validate", "inspect", "diff", "verify", "schema", "secrets", "completions", "man"];
 

@@ -2,7 +2,7 @@
 
 use crate::{
     exit, gate,
-    host::{Host, Level, Real},
+    host::{Host, Level, Real, print},
     run, status, verify,
 };
 use nodekiln_plan::PLAN_MARKER;
@@ -95,8 +95,8 @@ fn start(host: &Real, task: Task) -> anyhow::Result<u8> {
     // Two providers may be compiled in where the workspace is built as a whole: choose, before kube does.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match task {
-        Task::Help => host.print(HELP),
-        Task::Version => host.print(&format!("nodekiln-firstboot {}\n{PLAN_MARKER}\n", env!("CARGO_PKG_VERSION"))),
+        Task::Help => print(host, HELP)?,
+        Task::Version => print(host, &format!("nodekiln-firstboot {}\n{PLAN_MARKER}\n", env!("CARGO_PKG_VERSION")))?,
         Task::Status { json } => return status::show(host, json),
         Task::Gate => return gate::gate(host),
         Task::Verify => return verify::verify(host),

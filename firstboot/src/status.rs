@@ -1,6 +1,6 @@
 //! What is being done, for those who look: console, service manager, /run/nodekiln/status.json.
 
-use crate::host::{Host, Level, read_text};
+use crate::host::{Host, Level, print, read_text};
 use anyhow::Context as _;
 use nodekiln_plan::{NodeName, Sha256, paths};
 use serde::{Deserialize, Serialize};
@@ -245,18 +245,18 @@ pub fn show(host: &dyn Host, json: bool) -> anyhow::Result<u8> {
     let running = read_text(host, paths::STATUS).with_context(|| format!("reading {}", paths::STATUS))?;
     let result = read_text(host, paths::RESULT).with_context(|| format!("reading {}", paths::RESULT))?;
     let Some(text) = running.clone().or(result.clone()) else {
-        host.print("firstboot has not run in this boot, and never to its end\n");
+        print(host, "firstboot has not run in this boot, and never to its end\n")?;
         return Ok(crate::exit::OK);
     };
     if json {
-        host.print(&text);
+        print(host, &text)?;
         return Ok(crate::exit::OK);
     }
     if let Some(report) = running.and_then(|text| serde_json::from_str::<Report>(&text).ok()) {
-        host.print(&describe(&report));
+        print(host, &describe(&report))?;
     }
     if let Some(result) = result.and_then(|text| serde_json::from_str::<crate::report::Outcome>(&text).ok()) {
-        host.print(&result.describe());
+        print(host, &result.describe())?;
     }
     Ok(crate::exit::OK)
 }

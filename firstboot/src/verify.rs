@@ -4,7 +4,7 @@ use crate::{
     etcd::{manifest, state},
     exit,
     files::digest_is,
-    host::{Host, Kind},
+    host::{Host, Kind, print},
     run::load,
     stage::{STAGES, marker},
 };
@@ -153,10 +153,10 @@ pub fn verify(host: &dyn Host) -> anyhow::Result<u8> {
         found.push(format!("{} is still there", paths::API_CREDENTIAL));
     }
     for line in &found {
-        host.print(&format!("{line}\n"));
+        print(host, &format!("{line}\n"))?;
     }
     if found.is_empty() {
-        host.print(&format!("node {} is as planned: {} files\n", plan.spec.node, plan.files.len()));
+        print(host, &format!("node {} is as planned: {} files\n", plan.spec.node, plan.files.len()))?;
         return Ok(exit::OK);
     }
     Ok(exit::DIFFERS)

@@ -67,8 +67,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // clap prints help and version on stdout with status 0, mistakes on stderr with status 2.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+            let code = u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+            let printed = error.print();
+            return match terminal::printed(printed) {
+                Err(failure) if !error.use_stderr() => {
+                    Terminal::new(false).failure(&failure);
+                    ExitCode::from(failure.code())
+                }
+                _ => ExitCode::from(code),
+            };
         }
     };
     interrupt::listen();

@@ -106,10 +106,7 @@ impl Terminal {
     /// stdout is full.
     pub fn data(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.context("writing to stdout").map_err(Failure::Environment),
-        }
+        printed(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
     /// Prints a value as JSON on stdout.
@@ -136,6 +133,17 @@ impl Terminal {
                 print(&printable(text));
             }
         }
+    }
+}
+
+/// What came of writing to stdout.
+///
+/// # Errors
+/// stdout is full. That its reader has gone is no error.
+pub(super) fn printed(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout").map_err(Failure::Environment),
     }
 }
 

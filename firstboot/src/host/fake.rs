@@ -297,7 +297,8 @@ impl Host for Fake {
         self.said.borrow_mut().push(line.to_owned());
     }
 
-    fn print(&self, text: &str) {
+    fn print(&self, text: &str) -> io::Result<()> {
         self.printed.borrow_mut().push_str(text);
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ pub use program::{Output, run};
 pub use real::Real;
 pub use serve::Answer;
 
+use anyhow::Context as _;
 use nodekiln_plan::Sha256;
 use std::{
     io::{self, Read},
@@ -152,7 +153,15 @@ pub trait Host {
     /// A line for a human.
     fn say(&self, level: Level, line: &str);
     /// Data on standard output.
-    fn print(&self, text: &str);
+    fn print(&self, text: &str) -> io::Result<()>;
+}
+
+/// Prints data on stdout.
+///
+/// # Errors
+/// stdout is full.
+pub fn print(host: &dyn Host, text: &str) -> anyhow::Result<()> {
+    host.print(text).context("writing to stdout")
 }
 
 /// The content of a file as text, `None` where it is not there.

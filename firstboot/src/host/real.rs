@@ -281,7 +281,12 @@ impl Host for Real {
         }
     }
 
-    fn print(&self, text: &str) {
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+    fn print(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     }
 }
