@@ -1,6 +1,7 @@
 //! The node's binary: the one embedded in this builder, or one that the user gives.
 
 use crate::config::Arch;
+use memchr::memmem;
 use std::sync::Arc;
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -68,8 +69,7 @@ impl Firstboot {
                 return Err(BinaryError::Dynamic);
             }
         }
-        let marker = nodekiln_plan::PLAN_MARKER.as_bytes();
-        if !bytes.windows(marker.len()).any(|window| window == marker) {
+        if memmem::find(&bytes, nodekiln_plan::PLAN_MARKER.as_bytes()).is_none() {
             return Err(BinaryError::PlanVersion(nodekiln_plan::PLAN_VERSION));
         }
         Ok(Self { arch, bytes })

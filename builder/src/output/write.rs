@@ -123,7 +123,7 @@ pub fn write(
     let Rows { nodes, holdings, mut files, blobs, kept } = bakery.bake_all()?;
 
     let shared = shared(built, &firstboot, blobs)?;
-    files.extend(shared.iter().map(|file| FileRow::of(&file.path, file.role, None, file.bytes())));
+    files.extend(shared.iter().map(SharedFile::row));
     // What the payloads that are kept fetch.
     let served: Vec<_> = served.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
     if let Some(row) = served.iter().find(|row| !reuse::is_whole(&target.join(&row.path), row)) {
@@ -131,7 +131,12 @@ pub fn write(
     }
     files.extend(served.iter().cloned());
     let placement = Placement::new(holdings, built.authority.key_ids());
-    let (sha256, size) = write_json(PLACEMENT, io::sink(), &placement)?;
+    // Where nothing was made there may be nothing to write.
+    let is_written = kept.len() < nodes.len();
+    let (sha256, size) = match is_written {
+        true => write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?,
+        false => write_json(PLACEMENT, io::sink(), &placement)?,
+    };
     files.push(FileRow { path: PLACEMENT.to_owned(), sha256, size, role: FileRole::Placement, node: None });
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut manifest = Manifest {
@@ -146,10 +151,12 @@ pub fn write(
         digest: UNSEALED,
     };
     manifest.set_digest().map_err(|source| WriteError::Other(MANIFEST, source.into()))?;
-    let kept_count = kept.len();
-    if kept_count == manifest.nodes.len() && is_up_to_date(target, &manifest)? {
-        keep()?;
-        return Ok(Written { manifest, kept: kept_count, changed: false });
+    if !is_written {
+        if is_up_to_date(target, &manifest)? {
+            keep()?;
+            return Ok(Written { manifest, kept: kept.len(), changed: false });
+        }
+        write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?;
     }
 
     bakery.link_all(&kept)?;
@@ -159,13 +166,12 @@ pub fn write(
     for row in &served {
         staged.link(&row.path)?;
     }
-    write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?;
     write_json(MANIFEST, staged.create(MANIFEST)?, &manifest)?;
     keep()?;
     // Whoever keeps the secrets in the output folder would lose them.
     existing::check(target)?;
     staged.commit()?;
-    Ok(Written { manifest, kept: kept_count, changed: true })
+    Ok(Written { manifest, kept: kept.len(), changed: true })
 }
 
 /// A file that belongs to no node.
@@ -178,6 +184,7 @@ struct SharedFile {
 enum Bytes {
     Secret(Secret),
     Public(Arc<[u8]>),
+    Blob(Blob),
 }
 
 impl SharedFile {
@@ -185,6 +192,17 @@ impl SharedFile {
         match &self.bytes {
             Bytes::Secret(bytes) => bytes.expose(),
             Bytes::Public(bytes) => bytes,
+            Bytes::Blob(blob) => &blob.bytes,
+        }
+    }
+
+    fn row(&self) -> FileRow {
+        match &self.bytes {
+            Bytes::Blob(Blob { sha256, bytes }) => {
+                let (path, size) = (self.path.clone(), bytes.len() as u64);
+                FileRow { path, sha256: *sha256, size, role: self.role, node: None }
+            }
+            Bytes::Secret(_) | Bytes::Public(_) => FileRow::of(&self.path, self.role, None, self.bytes()),
         }
     }
 }
@@ -213,14 +231,14 @@ fn shared(
         user_files: &|_| false,
         searched: &Searched::default(),
     };
-    for (digest, Blob { bytes, .. }) in blobs {
+    for (digest, blob) in blobs {
         // The node's own program was checked when it was read.
         let is_ours = firstboot.values().any(|ours| *ours == digest);
-        if let Some(key) = (!is_ours).then(|| placement::of_served(&bytes, &known)).flatten() {
+        if let Some(key) = (!is_ours).then(|| placement::of_served(&blob.bytes, &known)).flatten() {
             return Err(WriteError::Served(key));
         }
         let path = format!("serve/blobs/{digest}");
-        files.push(SharedFile { path, role: FileRole::Served, bytes: Bytes::Public(bytes) });
+        files.push(SharedFile { path, role: FileRole::Served, bytes: Bytes::Blob(blob) });
     }
     Ok(files)
 }

@@ -161,13 +161,19 @@ fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
     let label = &bytes[b"-----BEGIN ".len()..];
     let label = &label[..memmem::find(&label[..label.len().min(LABEL + 5)], b"-----")?];
     let start = b"-----BEGIN ".len() + label.len() + 5;
-    let (mut base64, mut end) = (Zeroizing::new(Vec::new()), start);
+    let (mut base64, mut letters, mut end) = (Zeroizing::new(Vec::new()), 0, start);
     let private = label.ends_with(b"PRIVATE KEY");
     // Headers of encrypted keys of old (RFC 1421) are no base64.
     let headers = private && memmem::find(&bytes[start..bytes.len().min(start + 64)], b"Proc-Type:").is_some();
     while let Some(&byte) = bytes.get(end) {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => base64.push(byte),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => {
+                letters += 1;
+                // Of what is no key only the end is asked for.
+                if private {
+                    base64.push(byte);
+                }
+            }
             b'\\' => match escape(&bytes[end..]) {
                 Some(length) => end += length - 1,
                 None => break,
@@ -177,7 +183,7 @@ fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
         }
         end += 1;
     }
-    if base64.len() < SHORTEST && !headers {
+    if letters < SHORTEST && !headers {
         return None;
     }
     let whole = bytes[end..].starts_with(b"-----END ");
@@ -195,36 +201,61 @@ fn escape(bytes: &[u8]) -> Option<usize> {
 fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut runs: Vec<Zeroizing<Vec<u8>>> = Vec::new();
     let mut rest = text;
-    // Length of the last line of the last run, if nothing but a line break and indentation came since.
-    let mut open: Option<usize> = None;
-    while !rest.is_empty() {
-        let length = rest.iter().take_while(|byte| in_alphabet(**byte)).count();
-        if length > 0 {
-            let line = rest[..length].iter().map(|byte| LETTERS[usize::from(*byte)]);
-            match open {
-                Some(last) if length <= last => runs.last_mut().expect("one is open").extend(line),
-                _ if length >= SHORTEST => runs.push(Zeroizing::new(line.collect())),
-                _ => {}
+    while let Some(start) = next_run(rest) {
+        rest = &rest[start..];
+        let mut run = Zeroizing::new(Vec::new());
+        // Lines of one length, and one that is shorter: the last.
+        let mut line = alphabet_length(rest);
+        loop {
+            run.extend(rest[..line].iter().map(|byte| LETTERS[usize::from(*byte)]));
+            rest = &rest[line..];
+            if line % 4 != 0 {
+                break;
             }
-            let joined = open.is_some_and(|last| length == last) || (open.is_none() && length >= SHORTEST);
-            open = (joined && length % 4 == 0).then_some(length);
-            rest = &rest[length..];
-            continue;
+            let gap = line_break(rest);
+            let next = alphabet_length(&rest[gap..]);
+            if gap == 0 || next == 0 || next > line {
+                break;
+            }
+            rest = &rest[gap..];
+            if next < line {
+                // It may begin another run, too: then it is left where it is.
+                run.extend(rest[..next].iter().map(|byte| LETTERS[usize::from(*byte)]));
+                break;
+            }
+            line = next;
         }
-        let gap = rest.iter().take_while(|byte| !in_alphabet(**byte)).count();
-        if open.is_some() && !is_line_break(&rest[..gap]) {
-            open = None;
-        }
-        rest = &rest[gap..];
+        runs.push(run);
     }
     runs
 }
 
-/// A line break and the next line's indentation.
-fn is_line_break(gap: &[u8]) -> bool {
-    let gap = gap.strip_prefix(b"\r").unwrap_or(gap);
-    let Some(indent) = gap.strip_prefix(b"\n") else { return false };
-    indent.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+/// Where the first run of [`SHORTEST`] letters or more begins.
+fn next_run(text: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    // No run that begins in a window goes past a byte at its end that is no letter: most text is passed over by that alone.
+    while let Some(window) = text.get(start..start + SHORTEST) {
+        match window.iter().rposition(|byte| !in_alphabet(*byte)) {
+            Some(last) => start += last + 1,
+            None => return Some(start),
+        }
+    }
+    None
+}
+
+/// Number of letters at the start of `text`.
+fn alphabet_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| !in_alphabet(*byte)).unwrap_or(text.len())
+}
+
+/// Length of the line break at the start of `text` with the next line's indentation; 0 where there is none.
+fn line_break(text: &[u8]) -> usize {
+    let feed = usize::from(text.starts_with(b"\r"));
+    if text.get(feed) != Some(&b'\n') {
+        return 0;
+    }
+    let indent = text[feed + 1..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    feed + 1 + indent
 }
 
 /// The letter of base64's standard alphabet that a byte stands for in either alphabet, or 0.

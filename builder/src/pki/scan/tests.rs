@@ -36,6 +36,8 @@ fn in_every_wrapping() {
             "after a certificate",
             format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n{pem}", wrapped(&base64, 64, "")),
         ),
+        ("base64 after a shorter line", format!("{}\n{}", "A".repeat(44), wrapped(&base64, 64, ""))),
+        ("base64 after a longer line", format!("{}\n{}", "A".repeat(80), wrapped(&base64, 64, ""))),
         ("in a YAML block", format!("a:\n  key: |\n{indented}b: 1\n")),
         ("in a JSON string", serde_json::json!({"key": pem}).to_string()),
         (
