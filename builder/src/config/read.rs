@@ -13,7 +13,7 @@ use super::{
     yaml::{NodeId, Tree, View},
 };
 use serde_json::Value;
-use std::{fmt, rc::Rc};
+use std::{borrow::Cow, fmt, rc::Rc};
 
 /// A path in the document, such as `nodes[1].address`. Cheap to extend and to clone.
 #[derive(Clone, Default)]
@@ -25,17 +25,26 @@ struct Segment {
 }
 
 enum Step {
-    Key(String),
+    /// Known keys are not copied for every machine.
+    Key(Cow<'static, str>),
     Index(usize),
 }
 
 impl Path {
     pub(super) fn key(&self, name: &str) -> Self {
-        Self(Some(Rc::new(Segment { parent: self.clone(), step: Step::Key(name.to_owned()) })))
+        self.step(Step::Key(Cow::Owned(name.to_owned())))
+    }
+
+    fn known_key(&self, name: &'static str) -> Self {
+        self.step(Step::Key(Cow::Borrowed(name)))
+    }
+
+    fn step(&self, step: Step) -> Self {
+        Self(Some(Rc::new(Segment { parent: self.clone(), step })))
     }
 
     pub(super) fn index(&self, index: usize) -> Self {
-        Self(Some(Rc::new(Segment { parent: self.clone(), step: Step::Index(index) })))
+        self.step(Step::Index(index))
     }
 }
 
@@ -92,18 +101,18 @@ impl<T> std::ops::Deref for At<T> {
     }
 }
 
-/// A field of a mapping.
+/// A field of a mapping. Most fields of most machines are absent: those that are not have a place of their own in memory.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Field<T> {
     /// No such key.
     #[default]
     Absent,
     /// The key without a value. As good as absent, but for a required field.
-    Null(Place),
+    Null(Box<Place>),
     /// Something that was reported already.
     Faulty,
     /// A value.
-    Given(At<T>),
+    Given(Box<At<T>>),
 }
 
 impl<T> Field<T> {
@@ -226,7 +235,7 @@ impl<'a, 't> Reader<'a, 't> {
         node: NodeId,
         place: &Place,
         keys: &Keys,
-    ) -> Option<Vec<(&'a str, NodeId, Place)>> {
+    ) -> Option<Vec<(&'static str, NodeId, Place)>> {
         let tree = self.tree;
         let View::Map(entries) = tree.view(node) else {
             self.wrong_type(node, place, "a mapping");
@@ -236,11 +245,15 @@ impl<'a, 't> Reader<'a, 't> {
         for entry in entries {
             let key = entry.key.as_ref();
             self.found.show(entry.key_span, key);
-            let path = place.path.key(key);
-            if keys.known.contains(&key) {
-                out.push((key, entry.value, self.place_of(entry.value, entry.key_span, path)));
-            } else {
-                self.other_key(key, entry.value, &Place { span: entry.key_span, path }, keys);
+            match keys.known.iter().find(|known| **known == key) {
+                Some(known) => {
+                    let path = place.path.known_key(known);
+                    out.push((*known, entry.value, self.place_of(entry.value, entry.key_span, path)));
+                }
+                None => {
+                    let place = Place { span: entry.key_span, path: place.path.key(key) };
+                    self.other_key(key, entry.value, &place, keys);
+                }
             }
         }
         Some(out)
@@ -271,10 +284,10 @@ impl<'a, 't> Reader<'a, 't> {
     pub(super) fn field<T: Read>(&mut self, node: NodeId, place: Place) -> Field<T> {
         if self.is_null(node) {
             self.show(node);
-            return Field::Null(place);
+            return Field::Null(Box::new(place));
         }
         match T::read(self, node, &place) {
-            Some(value) => Field::Given(At { value, place }),
+            Some(value) => Field::Given(Box::new(At { value, place })),
             None => Field::Faulty,
         }
     }

@@ -209,7 +209,7 @@ fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         loop {
             run.extend(rest[..line].iter().map(|byte| LETTERS[usize::from(*byte)]));
             rest = &rest[line..];
-            if line % 4 != 0 {
+            if !line.is_multiple_of(4) {
                 break;
             }
             let gap = line_break(rest);

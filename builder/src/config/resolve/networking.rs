@@ -67,7 +67,7 @@ impl Cx<'_, '_> {
         let top = Place { span: self.tree.span(self.tree.root), ..Place::default() };
         let (fields, place) = match &raw.networking {
             Field::Given(at) => (&at.value, at.place.clone()),
-            Field::Null(place) => (&empty, place.clone()),
+            Field::Null(place) => (&empty, Place::clone(place)),
             Field::Absent => (&empty, top),
             Field::Faulty => {
                 let (pods_place, services_place) = (None, None);
