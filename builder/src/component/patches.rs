@@ -4,8 +4,8 @@
 //! kubelet expect: the pod of that name, with the arguments, files and certificates that nodekiln owns.
 
 use crate::{
-    config::{Cluster, PatchKind, PatchTarget, owned},
-    release::{self, Release},
+    config::{Cluster, PatchKind, PatchTarget, owned, wrong_types},
+    release::{KUBELET_FIELDS, Release},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -74,8 +74,11 @@ fn configuration(kubelet: Release, original: &Value, patched: &Value) -> Result<
             return Err(format!("`{}` is set by nodekiln: {why}", path.join(".")));
         }
     }
-    match release::unknown_field(&release::KUBELET_FIELDS, patched, |path| kubelet.has_kubelet_field(path)) {
-        Some(path) => Err(format!("a kubelet of {} does not know `{path}`", kubelet.version())),
+    if let Some(path) = KUBELET_FIELDS.unknown(patched, |path| kubelet.has_kubelet_field(path)) {
+        return Err(format!("a kubelet of {} does not know `{path}`", kubelet.version()));
+    }
+    match wrong_types(&KUBELET_FIELDS, patched).first() {
+        Some(wrong) => Err(format!("`{}`: {}", wrong.path_text(), wrong.message())),
         None => Ok(()),
     }
 }
@@ -333,6 +336,18 @@ mod tests {
             ),
             (KubeletConfiguration, Merge, json!({"cgroupDriver": "cgroupfs"}), "`cgroupDriver` is set by nodekiln"),
             (KubeletConfiguration, Merge, json!({"maxPodz": 1}), "a kubelet of v1.36.3 does not know `maxPodz`"),
+            (
+                KubeletConfiguration,
+                Merge,
+                json!({"reservedMemory": [{"numaNode": "0"}]}),
+                "`reservedMemory[0].numaNode`: this has to be a whole number, not a text",
+            ),
+            (
+                KubeletConfiguration,
+                Json,
+                add("/syncFrequency", Value::Null),
+                "`syncFrequency`: this has to be a duration, not nothing",
+            ),
             (
                 CoreDnsDeployment,
                 Merge,

@@ -20,6 +20,7 @@ mod scalar;
 mod schema;
 mod shown;
 mod source;
+mod types;
 mod values;
 mod yaml;
 
@@ -33,6 +34,7 @@ pub use node::*;
 pub(crate) use resolve::owned;
 pub use schema::schema;
 pub use source::{Position, Source, Span};
+pub use types::{Wrong, wrong_types};
 
 use nodekiln_plan::Sha256;
 use std::{

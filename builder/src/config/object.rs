@@ -3,9 +3,10 @@
 use super::{
     code,
     diag::Finding,
-    read::{Place, Read, Reader},
+    read::{Place, Read, Reader, place_of},
     scalar::{Plain, ambiguous, hidden_ambiguity, kind_of},
     schema::Shapes,
+    types::Step,
     yaml::{NodeId, Tree, View},
 };
 use serde_json::{Value, json};
@@ -42,6 +43,27 @@ impl Object {
     pub(super) fn find(&self, tree: &Tree<'_>, place: &Place, path: &[&str]) -> Option<Place> {
         find(tree, self.node, place, path)
     }
+}
+
+/// The place of the value that `steps` lead to from `node`.
+pub(super) fn follow(tree: &Tree<'_>, mut node: NodeId, place: &Place, steps: &[Step]) -> Place {
+    let mut at = place.clone();
+    for step in steps {
+        match (step, tree.view(node)) {
+            (Step::Key(key), View::Map(entries)) => {
+                let Some(entry) = entries.iter().find(|entry| entry.key == *key) else { break };
+                at = place_of(tree, entry.value, entry.key_span, at.path.key(key));
+                node = entry.value;
+            }
+            (Step::Index(index), View::List(items)) => {
+                let Some(item) = items.get(*index) else { break };
+                at = Place { span: tree.span(*item), path: at.path.index(*index) };
+                node = *item;
+            }
+            _ => break,
+        }
+    }
+    at
 }
 
 /// The place of the field at `path` below `node`, if it is there.
@@ -85,7 +107,8 @@ fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Valu
             let mut list = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
                 let place = Place { span: tree.span(*item), path: place.path.index(index) };
-                list.extend(json(reader, *item, &place));
+                // What is faulty has been reported: the others keep their places.
+                list.push(json(reader, *item, &place).unwrap_or(Value::Null));
             }
             Some(Value::Array(list))
         }

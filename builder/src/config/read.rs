@@ -218,15 +218,9 @@ pub(super) struct Keys {
 }
 
 impl<'a, 't> Reader<'a, 't> {
-    /// The place of the node under `key`.
+    /// The place of the node under a key.
     pub(super) fn place_of(&self, node: NodeId, key_span: Span, path: Path) -> Place {
-        let span = match self.tree.view(node) {
-            View::Scalar { .. } => self.tree.span(node),
-            View::List(_) | View::Map(_) => key_span,
-        };
-        // An empty value has no bytes of its own.
-        let span = if span.start >= span.end { key_span } else { span };
-        Place { span, path }
+        place_of(self.tree, node, key_span, path)
     }
 
     /// The entries of a mapping with `keys`: (key, value, place of the value). Other keys are reported.
@@ -312,6 +306,17 @@ impl<'a, 't> Reader<'a, 't> {
         };
         self.found.error_at(place, Finding::new(code::TYPE, format!("this has to be {due}, not {found}")));
     }
+}
+
+/// The place of the node under a key.
+pub(super) fn place_of(tree: &Tree<'_>, node: NodeId, key_span: Span, path: Path) -> Place {
+    let span = match tree.view(node) {
+        View::Scalar { .. } => tree.span(node),
+        View::List(_) | View::Map(_) => key_span,
+    };
+    // An empty value has no bytes of its own.
+    let span = if span.start >= span.end { key_span } else { span };
+    Place { span, path }
 }
 
 /// The finding about something that a later version will support.

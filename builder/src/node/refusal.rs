@@ -171,9 +171,7 @@ fn of_release(site: &Site) -> Vec<Refusal> {
         refusals.push(Refusal::new(site.node, "patches", message).hint("`kubeProxy` says what kube-proxy does"));
     }
     let config = serde_json::Value::Object(site.node.kubelet.clone());
-    if let Some(path) =
-        release::unknown_field(&release::KUBELET_FIELDS, &config, |path| site.kubelet.has_kubelet_field(path))
-    {
+    if let Some(path) = release::KUBELET_FIELDS.unknown(&config, |path| site.kubelet.has_kubelet_field(path)) {
         let message = format!("a kubelet of {} does not know `{path}`", site.node.version);
         refusals.push(Refusal::new(site.node, "kubelet", message).hint("it would ignore the field: leave it out"));
     }

@@ -2,13 +2,13 @@
 //!
 //! The only room that compares versions. Everything else asks [`Release::has`].
 
+mod fields;
+
+pub use fields::{Fields, KUBE_PROXY_FIELDS, KUBELET_FIELDS, Kind};
+
 use nodekiln_plan::KubernetesVersion;
 use serde::Deserialize;
-use serde_json::Value;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 /// Something that one release does and another does not. Each has a row in `kubernetes.toml`, where it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -86,37 +86,6 @@ struct Tags {
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     toml::from_str(include_str!("kubernetes.toml")).expect("kubernetes.toml parses: a test reads it all")
 });
-
-/// The fields of a component's configuration by path, such as `authentication.webhook.cacheTTL`. A field with others
-/// below it has no more than those; what stands in lists and maps is open. Of all releases: which of them has a field is
-/// asked of [`Release::has_kubelet_field`].
-pub type Fields = BTreeSet<&'static str>;
-
-fn fields(text: &'static str) -> Fields {
-    text.lines().filter(|line| !line.starts_with('#')).collect()
-}
-
-/// KubeletConfiguration, kubelet.config.k8s.io/v1beta1.
-pub static KUBELET_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include_str!("kubelet-fields.txt")));
-/// KubeProxyConfiguration, kubeproxy.config.k8s.io/v1alpha1.
-pub static KUBE_PROXY_FIELDS: LazyLock<Fields> = LazyLock::new(|| fields(include_str!("kube-proxy-fields.txt")));
-
-/// The path of the first field of `config` that is not among `fields`, or that `has` denies.
-pub fn unknown_field(fields: &Fields, config: &Value, has: impl Fn(&str) -> bool) -> Option<String> {
-    fn walk(fields: &Fields, above: &str, config: &Value, has: &dyn Fn(&str) -> bool) -> Option<String> {
-        let Value::Object(map) = config else { return None };
-        map.iter().find_map(|(key, value)| {
-            let path = format!("{above}{key}");
-            if !fields.contains(path.as_str()) || !has(&path) {
-                return Some(path);
-            }
-            let below = format!("{path}.");
-            // A map of the user's own keys has no fields.
-            fields.iter().any(|field| field.starts_with(&below)).then(|| walk(fields, &below, value, has)).flatten()
-        })
-    }
-    walk(fields, "", config, &has)
-}
 
 fn minor(version: KubernetesVersion) -> String {
     format!("{}.{}", version.major, version.minor)
@@ -221,10 +190,9 @@ impl Release {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
     use std::{fs, path::Path};
 
-    fn release(version: &str) -> Release {
+    pub(super) fn release(version: &str) -> Release {
         Release::find(version.parse().unwrap()).unwrap()
     }
 
@@ -244,18 +212,6 @@ mod tests {
         assert_eq!(Release::newest_proved(), Some("1.36"));
         for unknown in ["v1.32.9", "v1.38.0", "v2.36.0"] {
             assert!(Release::find(unknown.parse().unwrap()).is_none(), "{unknown}");
-        }
-    }
-
-    #[test]
-    fn fields_are_whole() {
-        for (fields, some) in
-            [(&*KUBELET_FIELDS, "logging.options.json.splitStream"), (&*KUBE_PROXY_FIELDS, "clientConnection.qps")]
-        {
-            assert!(fields.contains("apiVersion") && fields.contains(some) && !fields.contains(""));
-            for field in fields {
-                assert!(field.rsplit_once('.').is_none_or(|(above, _)| fields.contains(above)), "{field}");
-            }
         }
     }
 
@@ -280,21 +236,8 @@ mod tests {
             assert_eq!(release(version).has_kubelet_field(field), has, "{version} {field}");
         }
         for (field, row) in &TABLE.kubelet_fields {
-            assert!(KUBELET_FIELDS.contains(field.as_str()), "{field}");
+            assert!(KUBELET_FIELDS.kind(field).is_some(), "{field}");
             assert!(row.keys().all(|minor| TABLE.minors.contains_key(minor)), "{field}");
-        }
-    }
-
-    #[test]
-    fn unknown_fields_are_found_by_path() {
-        for (config, want) in [
-            (json!({"maxPods": 1, "evictionHard": {"anything": "1"}}), None),
-            (json!({"maxPodz": 1}), Some("maxPodz")),
-            (json!({"logging": {"options": {"jason": {}}}}), Some("logging.options.jason")),
-            (json!({"tlsCurvePreferences": []}), Some("tlsCurvePreferences")),
-        ] {
-            let found = unknown_field(&KUBELET_FIELDS, &config, |path| release("v1.35.0").has_kubelet_field(path));
-            assert_eq!(found.as_deref(), want);
         }
     }
 

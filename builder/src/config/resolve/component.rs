@@ -7,13 +7,14 @@ use super::{
 use crate::config::{
     Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, choices, code,
     diag::Finding,
-    object::Object,
+    object::{Object, follow},
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
     read::{At, Field, Place},
     shown::short,
+    types::{Wrong, wrong_types},
     yaml::{NodeId, View},
 };
-use crate::release::{Fields, KUBE_PROXY_FIELDS, KUBELET_FIELDS};
+use crate::release::{Fields, KUBE_PROXY_FIELDS, KUBELET_FIELDS, Kind};
 use nodekiln_plan::{AbsPath, Cidr};
 use serde_json::Value;
 use std::{collections::BTreeMap, net::IpAddr};
@@ -353,6 +354,20 @@ impl Cx<'_, '_> {
                 self.found.error_at(&place, finding);
             }
         }
+        // Whatever the value of these is, it has been judged.
+        let judged = |wrong: &Wrong| {
+            let path = wrong.path_text();
+            let below = |name: &str| {
+                path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            };
+            owned.iter().any(|(owned, _)| below(&owned.join(".")))
+                || ["cgroupDriver", "clusterDNS"].into_iter().any(below)
+        };
+        // A null takes a value out, and is nothing where there is none.
+        for wrong in wrong_types(fields, &Value::Object(without_nulls(&value))).iter().filter(|wrong| !judged(wrong)) {
+            let place = follow(self.tree, at.value.node, &at.place, &wrong.path);
+            self.found.error_at(&place, wrong.finding());
+        }
         value
     }
 
@@ -363,17 +378,13 @@ impl Cx<'_, '_> {
             let key = entry.key.as_ref();
             let at = Place { span: entry.key_span, path: place.path.key(key) };
             self.found.show(entry.key_span, key);
-            if key.contains('.') || !fields.contains(format!("{above}{key}").as_str()) {
-                let known = || fields.iter().filter_map(|f| f.strip_prefix(above)).filter(|f| !f.contains('.'));
-                self.found.unknown_key(key, &at, known(), || match above {
+            match fields.kind(&format!("{above}{key}")).filter(|_| !key.contains('.')) {
+                None => self.found.unknown_key(key, &at, fields.names(above), || match above {
                     "" => format!("the fields are those of {kind}, case included"),
-                    _ => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
-                });
-                continue;
-            }
-            let below = format!("{above}{key}.");
-            if fields.range(below.as_str()..).next().is_some_and(|field| field.starts_with(&below)) {
-                self.known_fields(entry.value, &at, &below, fields, kind);
+                    _ => format!("known here: {}", fields.names(above).collect::<Vec<_>>().join(", ")),
+                }),
+                Some(Kind::Object) => self.known_fields(entry.value, &at, &format!("{above}{key}."), fields, kind),
+                Some(_) => {}
             }
         }
     }

@@ -26,6 +26,8 @@ mod pools;
 mod ssh;
 mod value;
 
+pub(super) use value::duration;
+
 pub(super) use endpoint::LOAD_BALANCERS;
 
 use super::{

@@ -215,7 +215,7 @@ pub(super) fn unusable(ip: IpAddr) -> Option<&'static str> {
 }
 
 /// A duration in the grammar of Go's `time.ParseDuration`, in nanoseconds.
-fn duration(text: &str) -> Result<i64, &'static str> {
+pub(in crate::config) fn duration(text: &str) -> Result<i64, &'static str> {
     const UNITS: [(&str, i128); 8] = [
         ("ns", 1),
         ("us", 1_000),

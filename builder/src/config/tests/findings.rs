@@ -18,7 +18,7 @@ nodes:
 const WORKER: &str = "  - {name: w, role: worker, address: 192.0.2.9}\n";
 
 /// Replaces the first `from` of BASE by `to`; without `from`, appends.
-fn edited(from: &str, to: &str) -> String {
+pub(super) fn edited(from: &str, to: &str) -> String {
     match from {
         "" => format!("{BASE}{to}"),
         "WORKER" => format!("{BASE}{WORKER}{to}"),

@@ -11,4 +11,5 @@ mod nodes;
 mod parts;
 mod together;
 mod top;
+mod types;
 mod whole;
