@@ -1,5 +1,7 @@
 //! `secrets.yaml` from text: every fault at once, with its place, without its value.
 
+mod fields;
+
 use super::{
     CaEntry, EncryptionKey, Finding, LeafId, Rotation, SECRETS_VERSION, Secrets, Token,
     apart::{self, Standing},
@@ -7,16 +9,14 @@ use super::{
     write::field,
 };
 use crate::pki::{
-    certificate::{self, CaCertificate, CaError, Signer, Validity},
+    certificate::{self, CaCertificate, CaError, Signer},
     key::KeyPair,
     pem,
     table::{Ca, Scope, TABLE},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use fields::Fields;
 use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use zeroize::Zeroizing;
 
 /// So many keys for encryption at rest are read.
 pub(super) const MOST_ENCRYPTION_KEYS: usize = 16;
@@ -33,13 +33,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Secrets, Vec<Finding>> {
             Err(reader.findings)
         }
     }
-}
-
-/// A mapping whose keys are known.
-struct Fields<'a> {
-    place: &'a Place,
-    path: String,
-    fields: BTreeMap<&'a str, &'a Place>,
 }
 
 /// An item of a list of leaves.
@@ -369,125 +362,5 @@ impl Reader {
             tokens.insert(owner, token);
         }
         tokens
-    }
-
-    /// The entries of a mapping; unknown keys are findings.
-    fn fields<'a>(&mut self, place: &'a Place, path: &str, known: &[&str]) -> Option<Fields<'a>> {
-        let Node::Map(entries) = &place.value else {
-            self.add(place, path, format!("is {}, not a mapping", place.value.kind()));
-            return None;
-        };
-        let mut fields = BTreeMap::new();
-        for (key, value) in entries {
-            if known.contains(&key.value.as_str()) {
-                fields.insert(key.value.as_str(), value);
-                continue;
-            }
-            // A slip of the editor may have made a secret a key: only what looks like a field's name is repeated.
-            let plain = key.value.len() <= 24 && key.value.bytes().all(|byte| byte.is_ascii_alphabetic());
-            let name = if plain { format!("the unknown key `{}`", key.value) } else { "an unknown key".to_owned() };
-            let message = format!("has {name}; known here: {}", known.join(", "));
-            self.findings.push(Finding::new(key.defined.line(), key.defined.column(), path, message));
-        }
-        Some(Fields { place, path: path.to_owned(), fields })
-    }
-
-    fn required<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<&'a Place> {
-        let place = fields.fields.get(name).copied();
-        if place.is_none() {
-            self.add(fields.place, &fields.path, format!("has no `{name}`"));
-        }
-        place
-    }
-
-    fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<&'a [Place]> {
-        let place = self.required(fields, name)?;
-        match &place.value {
-            Node::List(items) if items.is_empty() => self.add(place, &fields.child(name), "is an empty list"),
-            Node::List(items) => return Some(items),
-            other => self.add(place, &fields.child(name), format!("is {}, not a list", other.kind())),
-        }
-        None
-    }
-
-    fn text<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<(&'a Place, &'a str)> {
-        let place = self.required(fields, name)?;
-        match &place.value {
-            Node::Text(text) => return Some((place, text)),
-            other => self.add(place, &fields.child(name), format!("is {}, not a text", other.kind())),
-        }
-        None
-    }
-
-    fn number(&mut self, fields: &Fields<'_>, name: &str) -> Option<u64> {
-        let place = self.required(fields, name)?;
-        match &place.value {
-            Node::Number(number) => return Some(*number),
-            other => self.add(place, &fields.child(name), format!("is {}, not a whole number", other.kind())),
-        }
-        None
-    }
-
-    fn time(&mut self, fields: &Fields<'_>, name: &str) -> Option<i64> {
-        let (place, text) = self.text(fields, name)?;
-        let time = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|time| time.nanosecond() == 0);
-        // Certificates begin a day earlier and cannot begin before 1950.
-        let time = time.map(OffsetDateTime::unix_timestamp).filter(|&time| Validity::starting(time, 0).is_some());
-        if time.is_none() {
-            let message = "is not a time in whole seconds, such as 2026-01-31T12:00:00Z (RFC 3339)";
-            self.add(place, &fields.child(name), message);
-        }
-        time
-    }
-
-    fn bytes32(&mut self, fields: &Fields<'_>, name: &str) -> Option<Zeroizing<[u8; 32]>> {
-        let (place, text) = self.text(fields, name)?;
-        let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new);
-        let mut array = Zeroizing::new([0; 32]);
-        match bytes {
-            Ok(bytes) if bytes.len() == 32 => array.copy_from_slice(&bytes),
-            Ok(bytes) => {
-                self.add(place, &fields.child(name), format!("has {} bytes, not 32", bytes.len()));
-                return None;
-            }
-            Err(_) => {
-                self.add(place, &fields.child(name), "is not base64");
-                return None;
-            }
-        }
-        // A placeholder, not a secret.
-        if array.iter().all(|byte| *byte == array[0]) {
-            self.add(place, &fields.child(name), "is one byte repeated, not a secret");
-            return None;
-        }
-        Some(array)
-    }
-
-    fn pem(&mut self, fields: &Fields<'_>, name: &str, label: &'static str) -> Option<Zeroizing<Vec<u8>>> {
-        let (place, text) = self.text(fields, name)?;
-        pem::decode(label, text).map_err(|error| self.add(place, &fields.child(name), error.to_string())).ok()
-    }
-
-    /// A private key that stands nowhere else in the file: a CA's key that is also another's would go where that goes.
-    fn private_key(&mut self, fields: &Fields<'_>, name: &str) -> Option<KeyPair> {
-        let (place, text) = self.text(fields, name)?;
-        let path = fields.child(name);
-        let key = match KeyPair::from_pem(text) {
-            Ok(key) => key,
-            Err(error) => {
-                self.add(place, &path, error.to_string());
-                return None;
-            }
-        };
-        if let Some(other) = self.keys.insert(key.spki_sha256(), path.clone()) {
-            self.add(place, &path, format!("is the same key as {other}"));
-        }
-        Some(key)
-    }
-}
-
-impl Fields<'_> {
-    fn child(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 }
