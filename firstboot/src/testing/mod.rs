@@ -2,7 +2,9 @@
 
 mod apiserver;
 mod crash;
-mod parts;
+mod etcd;
+mod kubelet;
+mod machine;
 pub mod pki;
 mod steps;
 mod trio;

@@ -1,9 +1,25 @@
 //! Tests of certificates: every field read back.
 
 mod chains;
+mod openssl;
+mod traps;
 
 use super::*;
-use x509_parser::prelude::ParsedExtension;
+use crate::{
+    config::{Algorithm, Cluster},
+    draft::{Leaf, LeafForm, Row},
+    pki::{
+        Authority, KeyId,
+        fixture::{self, DAY, YEAR},
+        key::tests::ALGORITHMS,
+        pem,
+        table::{self, CommonName},
+    },
+    secrets::{self, tests::NOW},
+};
+use nodekiln_plan::Sha256;
+use std::{collections::BTreeMap, path::Path, process::Command};
+use x509_parser::{extensions::GeneralName, oid_registry, prelude::ParsedExtension};
 
 /// `der` with another subject and issuer, signed again.
 pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
@@ -30,22 +46,6 @@ pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
     draft.extend_from_slice(&tbs);
     finish(&draft, None, key, key).unwrap()
 }
-
-use crate::{
-    config::{Algorithm, Cluster},
-    draft::{Leaf, LeafForm, Row},
-    pki::{
-        Authority, KeyId,
-        fixture::{self, DAY, YEAR},
-        key::tests::ALGORITHMS,
-        pem,
-        table::{self, CommonName},
-    },
-    secrets::{self, tests::NOW},
-};
-use nodekiln_plan::Sha256;
-use std::{collections::BTreeMap, path::Path, process::Command};
-use x509_parser::{extensions::GeneralName, oid_registry};
 
 fn text(secret: &nodekiln_plan::Secret) -> &str {
     std::str::from_utf8(secret.expose()).unwrap()
@@ -333,194 +333,9 @@ fn spans() {
     }
 }
 
-// openssl, the verifier that knows nothing of us.
-
-/// A folder with the CAs as files, or `None` where there is no openssl: then the test says so, and fails under CI.
-fn openssl(authority: &Authority) -> Option<tempfile::TempDir> {
-    if Command::new("openssl").arg("version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "openssl is missing, and CI promises it");
-        eprintln!("SKIPPED: there is no openssl on this machine");
-        return None;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    for ca in Ca::ALL {
-        std::fs::write(folder.path().join(ca.name()), authority.bundle(ca)).unwrap();
-    }
-    Some(folder)
-}
-
-/// What `openssl verify` says, with its exit status.
-fn verify(folder: &Path, ca: Ca, certificate: &str, args: &[&str]) -> (bool, String) {
-    let path = folder.join("leaf.pem");
-    std::fs::write(&path, certificate).unwrap();
-    let output = Command::new("openssl")
-        .args(["verify", "-x509_strict", "-no-CApath", "-no-CAstore", "-check_ss_sig", "-CAfile"])
-        .arg(folder.join(ca.name()))
-        .args(args)
-        .arg(&path)
-        .output()
-        .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.success(), said)
-}
-
-fn at(time: i64) -> String {
-    time.to_string()
-}
-
-#[test]
-fn openssl_accepts_every_leaf_for_its_purpose_alone() {
-    for algorithm in ALGORITHMS {
-        accepted(algorithm);
-    }
-}
-
-fn accepted(algorithm: Algorithm) {
-    let (cluster, authority) = fixture::of_algorithm(algorithm);
-    let Some(folder) = openssl(authority) else { return };
-    let now = at(NOW);
-    for leaf in fixture::all_leaves(cluster) {
-        let spec = table::spec(leaf.row);
-        let id = KeyId::Leaf(leaf.row, leaf.node.clone());
-        let pem = authority.issue(&leaf).unwrap().form(LeafForm::Certificate);
-        let pem = text(&pem.bytes);
-        for (purpose, fits) in [("sslserver", spec.usage != Usage::Client), ("sslclient", spec.usage != Usage::Server)]
-        {
-            let (ok, said) = verify(folder.path(), spec.issuer, pem, &["-purpose", purpose, "-attime", &now]);
-            assert_eq!(ok, fits, "{id} as {purpose}: {said}");
-            assert!(ok || said.contains("unsuitable certificate purpose"), "{id} as {purpose}: {said}");
-        }
-    }
-    for ca in Ca::ALL {
-        let (ok, said) = verify(folder.path(), ca, authority.bundle(ca), &["-attime", &now]);
-        assert!(ok, "{ca:?}: {said}");
-    }
-}
-
-#[test]
-fn openssl_knows_names_times_and_strangers() {
-    let (authority, cluster) = (fixture::authority(), fixture::cluster());
-    let Some(folder) = openssl(authority) else { return };
-    let leaf = table::leaf(Row::ApiServer, &cluster, cluster.nodes.first());
-    let pem = authority.issue(&leaf).unwrap().form(LeafForm::Certificate);
-    let pem = text(&pem.bytes);
-    let now = at(NOW);
-    let (first, last) = (at(NOW - DAY), at(NOW + YEAR - 1));
-    let (early, late) = (at(NOW - DAY - 1), at(NOW + YEAR + 1));
-    for (ca, args, ok, words) in [
-        (Ca::Kubernetes, vec!["-attime", &now, "-verify_hostname", "kubernetes.default.svc"], true, "OK"),
-        (Ca::Kubernetes, vec!["-attime", &now, "-verify_hostname", "cp1"], true, "OK"),
-        (Ca::Kubernetes, vec!["-attime", &now, "-verify_ip", "10.96.0.1"], true, "OK"),
-        (Ca::Kubernetes, vec!["-attime", &now, "-verify_ip", "2001:db8::1"], true, "OK"),
-        (Ca::Kubernetes, vec!["-attime", &now, "-verify_hostname", "cp2"], false, "hostname mismatch"),
-        (Ca::Kubernetes, vec!["-attime", &now, "-verify_ip", "10.0.0.2"], false, "IP address mismatch"),
-        (Ca::Kubernetes, vec!["-attime", &first], true, "OK"),
-        (Ca::Kubernetes, vec!["-attime", &last], true, "OK"),
-        (Ca::Kubernetes, vec!["-attime", &early], false, "not yet valid"),
-        (Ca::Kubernetes, vec!["-attime", &late], false, "has expired"),
-        (Ca::Etcd, vec!["-attime", &now], false, "unable to get local issuer certificate"),
-        (Ca::FrontProxy, vec!["-attime", &now], false, "unable to get local issuer certificate"),
-    ] {
-        let (found, said) = verify(folder.path(), ca, pem, &args);
-        assert_eq!(found, ok, "{ca:?} {args:?}: {said}");
-        assert!(said.contains(words), "{ca:?} {args:?}: {said}");
-    }
-}
-
-/// Keys as openssl reads them: every one is whole and belongs to its certificate.
-#[test]
-fn openssl_reads_every_key() {
-    for algorithm in ALGORITHMS {
-        keys_read(algorithm);
-    }
-}
-
-fn keys_read(algorithm: Algorithm) {
-    let (cluster, authority) = fixture::of_algorithm(algorithm);
-    let Some(folder) = openssl(authority) else { return };
-    let path = folder.path().join("both.pem");
-    let public = |args: &[&str]| {
-        let output = Command::new("openssl").args(args).arg("-in").arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    for leaf in fixture::all_leaves(&cluster_of_one(cluster.clone())) {
-        let both = authority.issue(&leaf).unwrap().form(LeafForm::Both);
-        std::fs::write(&path, both.bytes.expose()).unwrap();
-        public(&["pkey", "-check", "-noout"]);
-        assert_eq!(public(&["pkey", "-pubout"]), public(&["x509", "-noout", "-pubkey"]), "{leaf:?}");
-    }
-}
-
 fn cluster_of_one(mut cluster: Cluster) -> Cluster {
     cluster.nodes.truncate(1);
     cluster
-}
-
-// The traps of rcgen that we know of, each by its name; others stand with what they are about: repeated attributes of a
-// name with the secrets, keys that come out under a wrong label with the keys.
-
-/// rcgen issue 448: it takes the algorithm of a signature for that of a key. A P-384 key in a certificate that a P-256 or
-/// RSA CA signs keeps its own curve.
-#[test]
-fn trap_the_key_is_of_its_own_algorithm() {
-    let keys: Vec<KeyPair> = [Algorithm::EcdsaP256, Algorithm::EcdsaP384, Algorithm::Rsa2048]
-        .map(|algorithm| KeyPair::generate(algorithm, &mut secrets::tests::fixed_random(5)).unwrap())
-        .into();
-    let validity = Validity::starting(NOW, YEAR).unwrap();
-    let subject = Subject { common_name: "x", organization: None, sans: &[], usage: Usage::Client };
-    for ca in &keys {
-        let signer = Signer::open(&self_signed(Ca::Etcd, ca, validity).unwrap(), ca.clone()).unwrap();
-        for key in &keys {
-            let der = signer.issue(&subject, key, validity).unwrap();
-            let (_, leaf) = X509Certificate::from_der(&der).unwrap();
-            assert_eq!(leaf.public_key().raw, key.spki());
-            assert!(ca.verifies(leaf.tbs_certificate.as_ref(), &leaf.signature_value.data));
-        }
-    }
-    // And should it come out otherwise, it is refused.
-    let draft = {
-        let params = params("x", None, validity).unwrap();
-        let draft = params.self_signed(&Public::of(&keys[0])).unwrap();
-        draft.der().to_vec()
-    };
-    assert!(finish(&draft, None, &keys[0], &keys[0]).is_ok());
-    assert!(matches!(finish(&draft, None, &keys[1], &keys[0]), Err(CertificateError::PublicKey)));
-    assert!(matches!(finish(&draft, None, &keys[0], &keys[1]), Err(CertificateError::Algorithm)));
-}
-
-/// rcgen opens a CA with any key, and any certificate as a CA.
-#[test]
-fn trap_a_ca_is_one_and_the_key_is_its_own() {
-    let [a, b] =
-        [1, 2].map(|seed| KeyPair::generate(Algorithm::EcdsaP384, &mut secrets::tests::fixed_random(seed)).unwrap());
-    let ca = self_signed(Ca::Kubernetes, &a, Validity::starting(NOW, YEAR).unwrap()).unwrap();
-    assert_eq!(Signer::open(&ca, b).err(), Some(CaError::OtherKey));
-    let signer = Signer::open(&ca, a.clone()).unwrap();
-    let subject = Subject { common_name: "x", organization: None, sans: &[], usage: Usage::Client };
-    let leaf = signer.issue(&subject, &a, signer.validity()).unwrap();
-    assert_eq!(Signer::open(&leaf, a).err(), Some(CaError::NotCa));
-}
-
-/// rcgen's serial number is the same for every certificate of a key: ours differs wherever anything differs.
-#[test]
-fn trap_serial_numbers_differ_under_one_key() {
-    let (cluster, authority) = fixture::of_algorithm(Algorithm::EcdsaP256);
-    let key = KeyPair::from_scalar(Algorithm::EcdsaP256, &[7; 32]).unwrap();
-    let signer = &authority.signer(Ca::Kubernetes);
-    let sans = table::leaf(Row::ApiServer, cluster, cluster.nodes.first()).sans;
-    let subject = |common_name, sans| Subject { common_name, organization: None, sans, usage: Usage::Server };
-    let validity = Validity::starting(NOW, YEAR).unwrap();
-    let later = Validity::starting(NOW + 1, YEAR).unwrap();
-    let serials: std::collections::BTreeSet<Vec<u8>> = [
-        signer.issue(&subject("a", &[]), &key, validity),
-        signer.issue(&subject("b", &[]), &key, validity),
-        signer.issue(&subject("a", &sans), &key, validity),
-        signer.issue(&subject("a", &[]), &key, later),
-    ]
-    .map(|der| X509Certificate::from_der(&der.unwrap()).unwrap().1.raw_serial().to_vec())
-    .into();
-    assert_eq!(serials.len(), 4);
 }
 
 /// By the serial number alone: whoever else signs, even under our CA, does not hit it.
@@ -541,19 +356,4 @@ fn what_is_made_here() {
         other
     }));
     assert!(bad.iter().all(|der| !is_made_here(der)));
-}
-
-/// rcgen's defaults: valid from 1975 to 4096, a placeholder for a subject, no authority key identifier. `leaves` reads
-/// all fields back; here, that none of them shines through.
-#[test]
-fn trap_no_default_shines_through() {
-    for algorithm in ALGORITHMS {
-        let (cluster, authority) = fixture::of_algorithm(algorithm);
-        for leaf in fixture::all_leaves(cluster) {
-            let der = der(authority, &leaf);
-            assert!(!der.windows(5).any(|window| window == b"rcgen"), "{leaf:?}");
-            let (_, certificate) = X509Certificate::from_der(&der).unwrap();
-            assert!(certificate.validity().not_before.timestamp() > NOW - 2 * DAY);
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! Chains as openssl sees them, strictly (`-x509_strict`): every topology, and every step of a rotation.
 
-use super::{text, verify};
+use super::{
+    openssl::{openssl, verify},
+    text,
+};
 use crate::{
     config::{self, Algorithm, Cluster},
     draft::LeafForm,
@@ -39,7 +42,7 @@ fn every_topology() {
         let cluster = config::load_str(example.name, example.text, None).unwrap().cluster;
         let secrets = of_algorithm(Algorithm::EcdsaP256, &cluster);
         let authority = Authority::open(&secrets, &cluster).unwrap();
-        let Some(folder) = super::openssl(&authority) else { return };
+        let Some(folder) = openssl(&authority) else { return };
         all(folder.path(), &authority, &cluster, NOW);
     }
 }
@@ -60,13 +63,13 @@ fn every_step_of_a_rotation() {
     }
     let steps: Vec<Authority> = steps.iter().map(|secrets| Authority::open(secrets, &cluster).unwrap()).collect();
     for (index, trusting) in steps.iter().enumerate() {
-        let Some(folder) = super::openssl(trusting) else { return };
+        let Some(folder) = openssl(trusting) else { return };
         let near = index.saturating_sub(1)..(index + 2).min(steps.len());
         for issuing in &steps[near] {
             all(folder.path(), issuing, &cluster, NOW + 10);
         }
     }
-    let Some(folder) = super::openssl(&steps[3]) else { return };
+    let Some(folder) = openssl(&steps[3]) else { return };
     let leaf = table::leaf(crate::draft::Row::Scheduler, &cluster, None);
     let old = steps[0].issue(&leaf).unwrap().form(LeafForm::Certificate);
     let (ok, said) = verify(folder.path(), Ca::Kubernetes, text(&old.bytes), &["-attime", &(NOW + 10).to_string()]);
