@@ -252,7 +252,8 @@ impl Authority {
             return Err(OpenError::External(lacking));
         }
         keys.insert(secrets.service_account.spki_sha256(), KeyId::ServiceAccount);
-        let external_etcd = cluster.external_etcd.as_ref().map(ExternalEtcd::read).transpose()?;
+        let external_etcd = cluster.external_etcd.as_ref();
+        let external_etcd = external_etcd.map(|given| ExternalEtcd::read(given, &secrets.authorities)).transpose()?;
         if let Some(spki) = external_etcd.as_ref().and_then(ExternalEtcd::spki) {
             // A key of the cluster's own stays what it is.
             keys.entry(spki).or_insert(KeyId::ExternalEtcd);

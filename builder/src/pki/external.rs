@@ -3,13 +3,15 @@
 use crate::{
     config::{ExternalEtcd as Given, InputFile, NodeFile},
     pki::{
-        certificate::Validity,
+        certificate::{Validity, is_issuer},
         pem,
         scan::{self, Found},
+        table::Ca,
     },
+    secrets::CaEntry,
 };
 use nodekiln_plan::Sha256;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Why the files are of no use.
@@ -24,6 +26,58 @@ pub enum ExternalEtcdError {
     /// Of different pairs.
     #[error("etcd.external.keyFile: does not belong to certFile: their public keys differ")]
     OtherKey,
+    /// A CA of the cluster's that is not for etcd.
+    #[error(
+        "etcd.external.{field}: holds a certificate that {} the {} CA of these secrets: an etcd that trusts it lets all \
+         clients of that CA in, {}; {}",
+        .bond.words(), .ca.name(), clients(*.ca), .bond.advice()
+    )]
+    NotApart {
+        /// The field.
+        field: &'static str,
+        /// Whose.
+        ca: Ca,
+        /// How it is joined to a certificate of the file.
+        bond: Bond,
+    },
+}
+
+/// How a certificate is joined to that of a CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// They have one key.
+    Key,
+    /// The CA issued it.
+    Issued,
+    /// It issued the CA.
+    Issues,
+}
+
+impl Bond {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Key => "has the public key of",
+            Self::Issued => "was issued by",
+            Self::Issues => "issued",
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Key | Self::Issued => "give etcd a CA of its own",
+            Self::Issues => {
+                "leave it out, an intermediate CA is trusted without its issuer; or give etcd a CA of its own"
+            }
+        }
+    }
+}
+
+/// Who shows certificates of this CA.
+fn clients(ca: Ca) -> &'static str {
+    match ca {
+        Ca::Kubernetes => "which all kubelets are",
+        Ca::Etcd | Ca::FrontProxy => "which API servers are",
+    }
 }
 
 /// The files, read.
@@ -33,8 +87,8 @@ pub(crate) struct ExternalEtcd {
 }
 
 impl ExternalEtcd {
-    /// Reads what is baked; files in the machine image are not here to be read.
-    pub(crate) fn read(given: &Given) -> Result<Self, ExternalEtcdError> {
+    /// Reads what is baked; files in the machine image are not here to be read. `authorities` are the cluster's own.
+    pub(crate) fn read(given: &Given, authorities: &BTreeMap<Ca, Vec<CaEntry>>) -> Result<Self, ExternalEtcdError> {
         let input = |file: &Option<NodeFile>| match file {
             Some(NodeFile::Input(InputFile { bytes, .. })) => Some(Arc::clone(bytes)),
             Some(NodeFile::Image(_)) | None => None,
@@ -53,6 +107,14 @@ impl ExternalEtcd {
                 return Err(ExternalEtcdError::OtherKey);
             }
             certificate = Some((bytes, validity));
+        }
+        for (field, file) in [("caFile", &given.ca), ("certFile", &given.cert)] {
+            match input(file).and_then(|bytes| joined(&bytes, authorities)) {
+                None => {}
+                // A root that is shown with a certificate is not trusted for it.
+                Some((_, Bond::Issues)) if field == "certFile" => {}
+                Some((ca, bond)) => return Err(ExternalEtcdError::NotApart { field, ca, bond }),
+            }
         }
         Ok(Self { key, certificate })
     }
@@ -80,6 +142,32 @@ impl ExternalEtcd {
     }
 }
 
+/// The first CA of the cluster's that a certificate in `bytes` is joined to. The one for etcd may be: members that were the
+/// cluster's own, and are somebody else's now, keep it.
+fn joined(bytes: &[u8], authorities: &BTreeMap<Ca, Vec<CaEntry>>) -> Option<(Ca, Bond)> {
+    let blocks = pem::blocks(std::str::from_utf8(bytes).ok()?).ok()?;
+    let certificates = || blocks.iter().filter(|(label, _)| label == pem::CERTIFICATE).map(|(_, der)| der.as_slice());
+    let others = authorities.iter().filter(|(ca, _)| **ca != Ca::Etcd);
+    let mut entries = others.flat_map(|(ca, entries)| entries.iter().map(|entry| (*ca, entry.certificate.as_slice())));
+    entries.find_map(|(ca, own)| certificates().find_map(|der| Some((ca, bond(der, own)?))))
+}
+
+fn bond(der: &[u8], own: &[u8]) -> Option<Bond> {
+    let (_, theirs) = X509Certificate::from_der(der).ok()?;
+    let (_, ours) = X509Certificate::from_der(own).ok()?;
+    // What signed itself was issued by nobody else.
+    let has_issuer = |one: &X509Certificate<'_>| one.issuer().as_raw() != one.subject().as_raw();
+    if theirs.public_key().raw == ours.public_key().raw {
+        Some(Bond::Key)
+    } else if has_issuer(&theirs) && is_issuer(own, der) {
+        Some(Bond::Issued)
+    } else if has_issuer(&ours) && is_issuer(der, own) {
+        Some(Bond::Issues)
+    } else {
+        None
+    }
+}
+
 /// Public half and span of the first certificate: the one that the API server shows.
 fn first(bytes: &[u8]) -> Option<(Sha256, Validity)> {
     let blocks = pem::blocks(std::str::from_utf8(bytes).ok()?).ok()?;
@@ -90,4 +178,78 @@ fn first(bytes: &[u8]) -> Option<(Sha256, Validity)> {
         Sha256::of(certificate.public_key().raw),
         Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::tests::fixture;
+    use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair as Pair};
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    }
+
+    fn file(certificates: &[&[u8]]) -> Option<NodeFile> {
+        let mut bytes = Vec::new();
+        certificates.iter().for_each(|der| pem::encode(pem::CERTIFICATE, der, &mut bytes));
+        Some(NodeFile::Input(InputFile { path: "x".into(), bytes: bytes.into() }))
+    }
+
+    fn pair_of(entry: &CaEntry) -> Pair {
+        let pem = entry.key.as_ref().unwrap().private_pem();
+        Pair::from_pem(std::str::from_utf8(pem.expose()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn etcd_has_a_ca_of_its_own() {
+        let mut authorities = fixture(1).authorities;
+        let refused = |authorities: &BTreeMap<_, _>, ca, cert| {
+            let given = Given { endpoints: vec![], ca, cert, key: None };
+            ExternalEtcd::read(&given, authorities).err()
+        };
+        let not = |field, ca, bond| Some(ExternalEtcdError::NotApart { field, ca, bond });
+        let stranger_key = Pair::generate().unwrap();
+        let stranger = params("stranger").self_signed(&stranger_key).unwrap();
+        let own = |ca: Ca| fixture(1).authorities[&ca][0].clone();
+        for ca in [Ca::Kubernetes, Ca::FrontProxy] {
+            let entry = own(ca);
+            // The CA itself, in whatever place, and another certificate of its key.
+            let renamed = params("renamed").self_signed(&pair_of(&entry)).unwrap();
+            for der in [entry.certificate.as_slice(), renamed.der()] {
+                let found = refused(&authorities, file(&[stranger.der(), der]), None);
+                assert_eq!(found, not("caFile", ca, Bond::Key));
+            }
+            // What it issued: a CA, and the client.
+            let mut name = params("x");
+            name.distinguished_name = rcgen::DistinguishedName::new();
+            name.distinguished_name.push(DnType::CommonName, ca.common_name());
+            let issuer = Issuer::new(name, pair_of(&entry));
+            let below: Certificate = params("below").signed_by(&Pair::generate().unwrap(), &issuer).unwrap();
+            assert_eq!(refused(&authorities, file(&[below.der()]), None), not("caFile", ca, Bond::Issued));
+            let found = refused(&authorities, file(&[stranger.der()]), file(&[below.der()]));
+            assert_eq!(found, not("certFile", ca, Bond::Issued));
+        }
+        // Members that were the cluster's own, and strangers.
+        let etcd = own(Ca::Etcd);
+        assert_eq!(refused(&authorities, file(&[&etcd.certificate]), file(&[stranger.der()])), None);
+        assert_eq!(refused(&authorities, None, None), None);
+        // What issued it: to be trusted it may not, to be shown it may.
+        let issuer = Issuer::new(params("stranger"), &stranger_key);
+        let intermediate = params("kubernetes").signed_by(&Pair::generate().unwrap(), &issuer).unwrap();
+        let entry = CaEntry { certificate: intermediate.der().to_vec(), key: None, rotation: None };
+        authorities.get_mut(&Ca::Kubernetes).unwrap().push(entry);
+        let found = refused(&authorities, file(&[stranger.der()]), None);
+        assert_eq!(found, not("caFile", Ca::Kubernetes, Bond::Issues));
+        assert_eq!(refused(&authorities, file(&[&etcd.certificate]), file(&[stranger.der()])), None);
+        assert_eq!(
+            found.unwrap().to_string(),
+            "etcd.external.caFile: holds a certificate that issued the kubernetes CA of these secrets: an etcd that trusts it \
+             lets all clients of that CA in, which all kubelets are; leave it out, an intermediate CA is trusted without \
+             its issuer; or give etcd a CA of its own"
+        );
+    }
 }
