@@ -5,7 +5,8 @@
 use std::{
     borrow::Borrow,
     collections::HashMap,
-    hash::Hash,
+    convert::Infallible,
+    hash::{BuildHasher as _, Hash, RandomState},
     mem,
     sync::{Mutex, PoisonError},
 };
@@ -22,51 +23,76 @@ const LIMIT: usize = 2 << 20;
 /// How many large entries a generation holds.
 const FEW: usize = 8;
 
+/// How many fingerprints are kept of small entries that came by once.
+const MET: usize = 4096;
+
 /// A map that forgets: when the young generation is full it becomes the old one, and what was old and not asked for since
 /// is gone. What every node has stays; what one node had goes.
+///
+/// Entries are found by fingerprint, so that a key of some length is hashed once, and are theirs whose key is the same.
 struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<u64, (K, V)>,
+    old: HashMap<u64, (K, V)>,
     weight: usize,
     limit: usize,
+    /// Fingerprints of what came by once, each in its place: most of that belongs to one node and is not asked for again.
+    /// Empty where everything is kept at once.
+    met: Vec<u64>,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
-    fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), weight: 0, limit }
+impl<K, V: Clone> Generations<K, V> {
+    fn new(limit: usize, met: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), weight: 0, limit, met: vec![0; met] }
     }
 
-    fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, weight: usize) -> Option<V>
+    fn get<Q: Eq + ?Sized>(&mut self, print: u64, key: &Q, weight: usize) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        if let Some(value) = self.young.get(key) {
+        let is_theirs = |(own, _): &&(K, V)| own.borrow() == key;
+        if let Some((_, value)) = self.young.get(&print).filter(is_theirs) {
             return Some(value.clone());
         }
-        let (key, value) = self.old.remove_entry(key)?;
-        self.insert(key, value.clone(), weight);
+        let value = self.old.get(&print).filter(is_theirs)?.1.clone();
+        let entry = self.old.remove(&print)?;
+        self.insert(print, entry, weight);
         Some(value)
     }
 
-    fn insert(&mut self, key: K, value: V, weight: usize) {
+    /// Keeps what was not found, if it is worth it.
+    fn keep<Q: ?Sized>(&mut self, print: u64, key: &Q, value: V, weight: usize)
+    where
+        K: for<'a> From<&'a Q>,
+    {
+        let place = usize::try_from(print % MET as u64).unwrap_or(0);
+        match self.met.get_mut(place) {
+            Some(met) if *met != print => *met = print,
+            _ => self.insert(print, (K::from(key), value), weight),
+        }
+    }
+
+    fn insert(&mut self, print: u64, entry: (K, V), weight: usize) {
         self.weight += weight;
         if self.weight > self.limit {
             self.old = mem::take(&mut self.young);
             self.weight = weight;
         }
-        self.young.insert(key, value);
+        self.young.insert(print, entry);
     }
 }
 
 /// What was made of contents that many nodes share, for all threads of a build: bounded, whatever number of nodes comes by.
 ///
-/// Small and large entries are apart, so that a program does not push out all that is small.
+/// Small and large entries are apart, so that a program does not push out all that is small. Small ones are kept when they
+/// come by a second time, large ones at once: those are dear to make and no node's own.
 pub struct Memory<K, V> {
     small: Mutex<Generations<K, V>>,
     large: Mutex<Generations<K, V>>,
+    /// With a key of its own: who makes a payload that is read here does not choose what meets in it.
+    hasher: RandomState,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Default for Memory<K, V> {
+impl<K, V: Clone> Default for Memory<K, V> {
     fn default() -> Self {
         Self::new()
     }
@@ -79,10 +105,11 @@ impl<K, V> std::fmt::Debug for Memory<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
+impl<K, V: Clone> Memory<K, V> {
     /// Empty.
     pub fn new() -> Self {
-        Self { small: Mutex::new(Generations::new(LIMIT)), large: Mutex::new(Generations::new(FEW)) }
+        let [small, large] = [(LIMIT, MET), (FEW, 0)].map(|(limit, met)| Mutex::new(Generations::new(limit, met)));
+        Self { small, large, hasher: RandomState::new() }
     }
 
     /// What was made of `key`, or is made now. `size` is in bytes.
@@ -90,11 +117,20 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
     where
         K: Borrow<Q> + for<'a> From<&'a Q>,
     {
-        self.try_get_or(key, size, || Some(make())).expect("it is made")
+        let Ok(value) = self.try_get_or(key, size, || Ok::<_, Infallible>(make()));
+        value
     }
 
     /// As [`Memory::get_or`]; what cannot be made is not remembered.
-    pub fn try_get_or<Q: Hash + Eq + ?Sized>(&self, key: &Q, size: usize, make: impl FnOnce() -> Option<V>) -> Option<V>
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub fn try_get_or<Q: Hash + Eq + ?Sized, E>(
+        &self,
+        key: &Q,
+        size: usize,
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, E>
     where
         K: Borrow<Q> + for<'a> From<&'a Q>,
     {
@@ -102,14 +138,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
             return make();
         }
         let (generations, weight) = if size < LARGE { (&self.small, size) } else { (&self.large, 1) };
+        let print = self.hasher.hash_one(key);
         // Not held while it is made: two threads may make the same thing, once.
-        let known = generations.lock().unwrap_or_else(PoisonError::into_inner).get(key, weight);
-        if known.is_some() {
-            return known;
+        let known = generations.lock().unwrap_or_else(PoisonError::into_inner).get(print, key, weight);
+        if let Some(value) = known {
+            return Ok(value);
         }
         let value = make()?;
-        generations.lock().unwrap_or_else(PoisonError::into_inner).insert(K::from(key), value.clone(), weight);
-        Some(value)
+        generations.lock().unwrap_or_else(PoisonError::into_inner).keep(print, key, value.clone(), weight);
+        Ok(value)
     }
 }
 
@@ -123,10 +160,12 @@ mod tests {
         let memory: Memory<Arc<str>, usize> = Memory::new();
         let made = Cell::new(0);
         let ask = |key: &str, size| memory.get_or(key, size, || made.replace(made.get() + 1));
-        assert_eq!((ask("shared", 300), ask("shared", 300)), (0, 0));
+        // Kept the second time.
+        assert_eq!((ask("shared", 300), ask("shared", 300), ask("shared", 300)), (0, 1, 1));
         for index in 0..3 * LIMIT / 1000 {
-            ask(&format!("unique {index}"), 1000);
-            assert_eq!(ask("shared", 300), 0);
+            let key = format!("unique {index}");
+            assert_eq!(ask(&key, 1000) + 1, ask(&key, 1000));
+            assert_eq!(ask("shared", 300), 1);
         }
         let count = made.get();
         ask("unique 0", 1000);
@@ -136,11 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_by_once_is_not_kept() {
+        let memory: Memory<Arc<str>, usize> = Memory::new();
+        for index in 0..2 * MET {
+            memory.get_or(&*format!("unique {index}"), 1000, || index);
+        }
+        let held = memory.small.lock().unwrap();
+        assert_eq!((held.young.len(), held.old.len(), held.met.len()), (0, 0, MET));
+    }
+
+    /// A fingerprint only says where to look.
+    #[test]
+    fn another_key_of_the_same_fingerprint_is_another() {
+        let mut held: Generations<Arc<str>, usize> = Generations::new(LIMIT, 0);
+        held.keep(7, "a", 1, 1);
+        assert_eq!((held.get(7, "a", 1), held.get(7, "b", 1)), (Some(1), None));
+        held.limit = 0;
+        held.insert(8, ("c".into(), 3), 1);
+        assert_eq!((held.get(7, "b", 1), held.get(7, "a", 1), held.get(7, "a", 1)), (None, Some(1), Some(1)));
+    }
+
+    #[test]
     fn short_texts_and_failures_are_not_kept() {
         let memory: Memory<Arc<str>, usize> = Memory::new();
         assert_eq!((memory.get_or("a", 1, || 1), memory.get_or("a", 1, || 2)), (1, 2));
-        assert_eq!(memory.try_get_or("b", LARGE, || None), None);
-        assert_eq!(memory.try_get_or("b", LARGE, || Some(3)), Some(3));
-        assert_eq!(memory.try_get_or("b", LARGE, || Some(4)), Some(3));
+        assert_eq!(memory.try_get_or("b", LARGE, || Err(())), Err(()));
+        assert_eq!(memory.try_get_or("b", LARGE, || Ok::<_, ()>(3)), Ok(3));
+        assert_eq!(memory.try_get_or("b", LARGE, || Ok::<_, ()>(4)), Ok(3));
     }
 }

@@ -4,15 +4,16 @@ use crate::{
     cache::Memory,
     check::{self, CheckError},
     cloud_init::{self, Content},
-    content::{DataUrl, gunzip, unbase64},
+    content::{gunzip, unbase64},
     error::{DecodeError, EncodeError},
-    ignition,
+    ignition::{self, Behind},
     options::{EncodeOptions, Gzip},
     profile::{Format, Profile},
     tree::{Artifact, NodeTree},
     validate::validate,
 };
 use nodekiln_plan::{Secret, Sha256};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// Contents behind a text of a payload.
@@ -33,10 +34,9 @@ impl Contents {
 /// Its memory holds contents, keys among them, in their encoded form: as for encoders' buffers, it is not wiped.
 #[derive(Default)]
 pub struct Codec {
-    urls: Memory<Encoded, Arc<DataUrl>>,
+    resources: Memory<Encoded, Arc<RawValue>>,
     texts: Memory<Encoded, Arc<Content>>,
-    plain: Memory<Arc<str>, Contents>,
-    gzip: Memory<Arc<str>, Contents>,
+    behind: Memory<Arc<str>, Behind>,
     packed: Memory<Arc<str>, Contents>,
 }
 
@@ -101,9 +101,9 @@ impl Codec {
         if differences.is_empty() { Ok(decoded) } else { Err(CheckError::Differs(differences)) }
     }
 
-    /// The data URL of `bytes`, whose digest is `sha256`.
-    pub(crate) fn url(&self, bytes: &[u8], sha256: Sha256, policy: Gzip) -> Arc<DataUrl> {
-        self.urls.get_or(&Encoded(sha256, policy), bytes.len(), || Arc::new(DataUrl::of(bytes, policy)))
+    /// Ignition's resource of `bytes`, whose digest is `sha256`.
+    pub(crate) fn resource(&self, bytes: &[u8], sha256: Sha256, policy: Gzip) -> Result<Arc<RawValue>, EncodeError> {
+        self.resources.try_get_or(&Encoded(sha256, policy), bytes.len(), || ignition::resource(bytes, policy))
     }
 
     /// As cloud-init's `content` of `bytes`, whose digest is `sha256`.
@@ -111,19 +111,18 @@ impl Codec {
         self.texts.get_or(&Encoded(sha256, policy), bytes.len(), || Arc::new(Content::of(bytes, policy)))
     }
 
-    /// What stands behind a data URL.
-    pub(crate) fn contents_of_url(&self, source: &str, compression: Option<&str>) -> Option<Contents> {
-        let make = || DataUrl::decode(source, compression).map(Contents::new);
-        match compression {
-            None => self.plain.try_get_or(source, source.len(), make),
-            Some("gzip") => self.gzip.try_get_or(source, source.len(), make),
-            Some(_) => make(),
-        }
+    /// What stands behind a resource of Ignition.
+    pub(crate) fn behind(
+        &self,
+        resource: &str,
+        read: impl FnOnce() -> Result<Behind, DecodeError>,
+    ) -> Result<Behind, DecodeError> {
+        self.behind.try_get_or(resource, resource.len(), read)
     }
 
     /// What stands behind gzip in base64.
     pub(crate) fn contents_of_gzip_base64(&self, text: &str) -> Option<Contents> {
-        let make = || unbase64(text).and_then(|packed| gunzip(&packed)).map(Contents::new);
-        self.packed.try_get_or(text, text.len(), make)
+        let make = || unbase64(text).and_then(|packed| gunzip(&packed)).map(Contents::new).ok_or(());
+        self.packed.try_get_or(text, text.len(), make).ok()
     }
 }

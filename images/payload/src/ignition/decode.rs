@@ -4,7 +4,7 @@
 
 use super::model;
 use crate::{
-    codec::Codec,
+    codec::{Codec, Contents},
     content::DataUrl,
     error::DecodeError,
     laid,
@@ -38,8 +38,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<spec::Config, DecodeError> {
 
 /// The tree that the configuration lays down.
 pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeError> {
-    let config: model::Config<'_> =
-        serde_json::from_slice(bytes).map_err(|e| DecodeError::syntax(super::CONFIG, &e))?;
+    // As a text it is looked at once for what is no text, and not again for every string.
+    let config = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    let config: model::Config<'_> = config.map_err(|e| DecodeError::syntax(super::CONFIG, &e))?;
     let model::Ignition { config: children, security, version } = config.ignition;
     let version = version.parse::<IgnitionVersion>().map_err(|_| DecodeError::Version)?;
     let children = children.map(|children| children.merge).unwrap_or_default();
@@ -133,18 +137,37 @@ fn file(codec: &Codec, entry: model::File<'_>) -> Result<File, DecodeError> {
         return Err(DecodeError::unexpected(place, "overwrite"));
     }
     let (path, mode) = (path(place)?, mode(place, entry.mode)?);
-    let model::Resource { compression, source, verification } = entry.contents;
+    let resource = entry.contents.get();
+    Ok(match codec.behind(resource, || behind(place, resource))? {
+        Behind::Bytes(Contents { bytes, sha256 }) => File::Carried(TreeFile { path, mode, sha256, contents: bytes }),
+        Behind::Url(url, verification) => File::Fetched(Fetch { url, verification, into: FetchInto { path, mode } }),
+    })
+}
+
+/// What stands behind a resource.
+#[derive(Clone)]
+pub(crate) enum Behind {
+    /// Bytes that it holds.
+    Bytes(Contents),
+    /// Bytes that are fetched.
+    Url(String, Verification),
+}
+
+/// Reads the resource of the file at `place`.
+fn behind(place: &str, resource: &str) -> Result<Behind, DecodeError> {
+    let resource = serde_json::from_str(resource).map_err(|_| DecodeError::unexpected(place, "contents"))?;
+    let model::Resource { compression, source, verification } = resource;
     let compression = compression.as_deref();
     match verification {
         None => {
-            let contents = codec.contents_of_url(&source, compression);
-            let contents = contents.ok_or_else(|| DecodeError::unexpected(place, "source"))?;
-            Ok(File::Carried(TreeFile { path, mode, sha256: contents.sha256, contents: contents.bytes }))
+            let bytes = DataUrl::decode(&source, compression);
+            let bytes = bytes.ok_or_else(|| DecodeError::unexpected(place, "source"))?;
+            Ok(Behind::Bytes(Contents::new(bytes)))
         }
         Some(_) if compression.is_some() => Err(DecodeError::unexpected(place, "compression")),
         Some(model::Verification { hash }) => {
             let verification = self::verification(&hash).ok_or_else(|| DecodeError::unexpected(place, "hash"))?;
-            Ok(File::Fetched(Fetch { url: source.0.into_owned(), verification, into: FetchInto { path, mode } }))
+            Ok(Behind::Url(source.0.into_owned(), verification))
         }
     }
 }

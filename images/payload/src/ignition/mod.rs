@@ -14,21 +14,22 @@ mod decode;
 mod model;
 pub(crate) mod pointer;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{Behind, decode};
 
 use crate::{
     codec::Codec,
     content::{DataUrl, base64},
     error::EncodeError,
     laid,
-    options::EncodeOptions,
+    options::{EncodeOptions, Gzip},
     profile::Format,
     snippet::Snippet,
     tree::{Account, Artifact, Dropin, Fetch, Link, NodeTree, Unit, UnitState, Verification},
 };
 use ignition_config::{Config as SpecConfig, v3_4 as spec};
 use model::Text;
-use nodekiln_plan::{DirectoryEntry, Mode, Secret};
+use nodekiln_plan::{AbsPath, DirectoryEntry, Mode, Secret};
+use serde_json::value::RawValue;
 use std::{borrow::Cow, sync::Arc};
 
 /// The name of the artifact.
@@ -37,9 +38,9 @@ pub(crate) const CONFIG: &str = "config.ign";
 /// Encodes a tree that has no faults.
 pub(crate) fn encode(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) -> Result<Artifact, EncodeError> {
     let implied = laid::implied(tree, Format::Ignition);
-    let urls = urls(codec, tree, &implied, options);
-    let storage = storage(tree, &implied, &urls);
-    let size = urls.iter().map(|url| url.source.len() + 200).sum::<usize>() + 8192;
+    let resources = resources(codec, tree, &implied, options)?;
+    let storage = storage(tree, &implied, &resources);
+    let size = resources.iter().map(|resource| resource.get().len() + 200).sum::<usize>() + 8192;
     let authority = tree.fetch_ca.as_deref().map(|ca| format!("data:;base64,{}", base64(ca)));
     let security = authority.as_deref().map(|source| {
         let certificate_authorities =
@@ -115,35 +116,44 @@ fn sorted<'a, T, K: Ord + ?Sized>(items: &'a [T], key: fn(&'a T) -> &'a K) -> im
     items.into_iter()
 }
 
-/// The data URLs of all files: first of those that the tree carries, then of those that are implied.
-fn urls(
+/// `bytes` as a resource, in JSON. No character of a data URL is escaped there.
+pub(crate) fn resource(bytes: &[u8], policy: Gzip) -> Result<Arc<RawValue>, EncodeError> {
+    let DataUrl { source, gzip } = DataUrl::of(bytes, policy);
+    let compression = if gzip { r#""compression":"gzip","# } else { "" };
+    let text = RawValue::from_string(format!(r#"{{{compression}"source":"{source}"}}"#));
+    text.map(Arc::from).map_err(|_| EncodeError::Internal("a resource is no JSON"))
+}
+
+/// Something to fetch as a resource, in JSON.
+fn fetched(Fetch { url, verification, .. }: &Fetch) -> Result<Arc<RawValue>, EncodeError> {
+    let verification = Some(model::Verification { hash: Text(Cow::Owned(hash(verification))) });
+    let resource = model::Resource { compression: None, source: Text::new(url), verification };
+    let text = serde_json::value::to_raw_value(&resource);
+    text.map(Arc::from).map_err(|_| EncodeError::Internal("a fetch is no JSON"))
+}
+
+/// The resources of all files: of those that the tree carries, of those that are implied, of those that are fetched.
+fn resources(
     codec: &Codec,
     tree: &NodeTree,
-    implied: &[(nodekiln_plan::AbsPath, String)],
+    implied: &[(AbsPath, String)],
     options: &EncodeOptions,
-) -> Vec<Arc<DataUrl>> {
-    let carried = tree.files.iter().map(|file| codec.url(file.contents.expose(), file.sha256, options.gzip));
-    let implied = implied.iter().map(|(_, text)| Arc::new(DataUrl::of(text.as_bytes(), options.gzip)));
-    carried.chain(implied).collect()
+) -> Result<Vec<Arc<RawValue>>, EncodeError> {
+    let carried = tree.files.iter().map(|file| codec.resource(file.contents.expose(), file.sha256, options.gzip));
+    let implied = implied.iter().map(|(_, text)| resource(text.as_bytes(), options.gzip));
+    carried.chain(implied).chain(tree.fetches.iter().map(fetched)).collect()
 }
 
 fn storage<'a>(
     tree: &'a NodeTree,
-    implied: &'a [(nodekiln_plan::AbsPath, String)],
-    urls: &'a [Arc<DataUrl>],
+    implied: &'a [(AbsPath, String)],
+    resources: &'a [Arc<RawValue>],
 ) -> model::Storage<'a> {
-    let carried = tree.files.iter().map(|file| (file.path.as_str(), file.mode));
-    let implied = implied.iter().map(|(path, _)| (path.as_str(), Mode::PUBLIC));
-    let inline = carried.chain(implied).zip(urls).map(|((path, mode), url)| {
-        let compression = url.gzip.then(|| Text::new("gzip"));
-        file(path, mode, model::Resource { compression, source: Text::new(&url.source), verification: None })
-    });
-    let fetched = tree.fetches.iter().map(|Fetch { url, verification, into }| {
-        let verification = Some(model::Verification { hash: Text(Cow::Owned(hash(verification))) });
-        let contents = model::Resource { compression: None, source: Text::new(url), verification };
-        file(into.path.as_str(), into.mode, contents)
-    });
-    let mut files: Vec<_> = inline.chain(fetched).collect();
+    let carried = tree.files.iter().map(|file| (&file.path, file.mode));
+    let implied = implied.iter().map(|(path, _)| (path, Mode::PUBLIC));
+    let fetched = tree.fetches.iter().map(|Fetch { into, .. }| (&into.path, into.mode));
+    let places = carried.chain(implied).chain(fetched);
+    let mut files: Vec<_> = places.zip(resources).map(|((path, mode), contents)| file(path, mode, contents)).collect();
     files.sort_by(|a, b| a.path.0.cmp(&b.path.0));
     model::Storage {
         directories: sorted(&tree.directories, |dir| &dir.path).map(directory).collect(),
@@ -162,13 +172,13 @@ fn directory(entry: &DirectoryEntry) -> model::Directory<'_> {
     }
 }
 
-fn file<'a>(path: &'a str, mode: Mode, contents: model::Resource<'a>) -> model::File<'a> {
+fn file<'a>(path: &'a AbsPath, mode: Mode, contents: &'a RawValue) -> model::File<'a> {
     model::File {
         contents,
         group: model::Owner::ROOT,
         mode: mode.bits(),
         overwrite: true,
-        path: Text::new(path),
+        path: Text::new(path.as_str()),
         user: model::Owner::ROOT,
     }
 }
@@ -219,5 +229,26 @@ fn user(account: &Account) -> model::User<'_> {
         name: Text::new(&account.name),
         password_hash: hash.map(|hash| Text(String::from_utf8_lossy(hash.expose()))),
         ssh_authorized_keys: account.ssh_authorized_keys.iter().map(|key| Text::new(key)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What is put together by hand is what serde makes of the model.
+        #[test]
+        fn a_resource_is_the_models(bytes in prop::collection::vec(any::<u8>(), 0..400), times in 1usize..8) {
+            for policy in [Gzip::WhereSmaller, Gzip::Never] {
+                let bytes = bytes.repeat(times);
+                let DataUrl { source, gzip } = DataUrl::of(&bytes, policy);
+                let compression = gzip.then(|| Text::new("gzip"));
+                let resource = model::Resource { compression, source: Text::new(&source), verification: None };
+                let text = super::resource(&bytes, policy).unwrap();
+                prop_assert_eq!(text.get(), serde_json::to_string(&resource).unwrap());
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! programs read what these write is a test of every version.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 
 /// A text, borrowed where it stands without escapes.
@@ -173,8 +174,9 @@ pub(crate) struct Directory<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File<'a> {
+    /// A [`Resource`], as its text: that is what nodes share.
     #[serde(borrow)]
-    pub contents: Resource<'a>,
+    pub contents: &'a RawValue,
     pub group: Owner,
     /// Decimal: JSON has no octal numbers.
     pub mode: u32,
