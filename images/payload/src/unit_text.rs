@@ -49,7 +49,7 @@ pub(crate) fn check(text: &str) -> Result<Install, UnitFault> {
         if line.len() > LINE_MAX {
             return Err(UnitFault::Long(number));
         }
-        if line.chars().any(|c| c.is_control() && c != '\t') {
+        if has_control(line) {
             return Err(UnitFault::Control(number));
         }
         let trimmed = line.trim();
@@ -90,6 +90,14 @@ pub(crate) fn check(text: &str) -> Result<Install, UnitFault> {
     }
 }
 
+/// Whether there is a control character other than a tab. Beyond ASCII there are more of them (C1).
+fn has_control(line: &str) -> bool {
+    match line.is_ascii() {
+        true => line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t'),
+        false => line.chars().any(|c| c.is_control() && c != '\t'),
+    }
+}
+
 /// Whether a unit says by whom it is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Install {
@@ -122,6 +130,9 @@ mod tests {
             ("[]\n", Err(UnitFault::Section(1))),
             ("[Unit] x\n", Err(UnitFault::Section(1))),
             ("[Unit]\nDescription=a\u{7}\n", Err(UnitFault::Control(2))),
+            ("[Unit]\nDescription=a\u{7f}\tb\n", Err(UnitFault::Control(2))),
+            ("[Unit]\nDescription=a\u{85}\n", Err(UnitFault::Control(2))),
+            ("[Unit]\nDescription=\u{e9}\ta\n", Ok(Install::Absent)),
             ("[Unit]\nDescription=a\\\n", Err(UnitFault::Continued(2))),
             ("[Service]\nExecStart=/a \\\n# b\n  --c\n", Err(UnitFault::Comment(3))),
         ] {

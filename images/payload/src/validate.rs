@@ -12,11 +12,7 @@ use crate::{
     unit_text::{self, Install, UnitFault},
 };
 use nodekiln_plan::AbsPath;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::LazyLock,
-};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::LazyLock};
 
 /// Something that cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,14 +165,17 @@ static VOLATILE: LazyLock<[AbsPath; 5]> = LazyLock::new(|| ["/proc", "/sys", "/d
 /// Paths against each other and against the system's own layout.
 fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) {
     let aliases: Vec<_> = profile.aliases.iter().chain(&*COMMON_ALIASES).collect();
-    let mut paths: BTreeMap<&AbsPath, &Laid<'_>> = BTreeMap::new();
-    let mut real: BTreeMap<AbsPath, &AbsPath> = BTreeMap::new();
-    for (path, what) in laid {
+    // By path, so that what comes twice, or lies below another, comes right behind it.
+    let mut sorted: Vec<_> = laid.iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut real: Vec<(Cow<'_, AbsPath>, &AbsPath, &Laid<'_>)> = Vec::with_capacity(sorted.len());
+    let mut before: Option<&(AbsPath, Laid<'_>)> = None;
+    for entry @ (path, what) in sorted {
         if path.as_str() == "/" {
             faults.add(path, Why::Root);
             continue;
         }
-        if let Some(other) = paths.insert(path, what) {
+        if let Some((_, other)) = before.replace(entry).filter(|(other, _)| other == path) {
             faults.add(path, Why::Twice(other.kind(), what.kind()));
             continue;
         }
@@ -192,33 +191,37 @@ fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) 
         } else if !profile.writable.is_empty() && !profile.writable.iter().any(|folder| place.is_within(folder)) {
             faults.add(path, Why::ReadOnly(laid::parse("/")));
         }
-        if let Some(other) = real.insert(place, path) {
-            faults.add(path, Why::SamePlace(other.clone()));
-        }
+        real.push((place, path, what));
     }
     // By real place, so that a file below a link of the OS is found below its other name too.
-    for (place, path) in &real {
-        for ancestor in place.folders() {
-            if let Some(above) = real.get(ancestor)
-                && let Some(what) = paths.get(*above)
-                && !matches!(what, Laid::Directory(_))
-            {
-                faults.add(path, Why::Below((*above).clone(), what.kind()));
-            }
+    real.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    for two in real.windows(2) {
+        let [(place, first, _), (other, second, _)] = two else { continue };
+        if place == other {
+            faults.add(second, Why::SamePlace((*first).clone()));
+        }
+    }
+    for (index, (place, path, what)) in real.iter().enumerate() {
+        if matches!(what, Laid::Directory(_)) {
+            continue;
+        }
+        let behind = real[index + 1..].iter().take_while(|(other, ..)| other.as_str().starts_with(place.as_str()));
+        for (_, below, _) in behind.filter(|(other, ..)| other != place && other.is_within(place)) {
+            faults.add(below, Why::Below((*path).clone(), what.kind()));
         }
     }
 }
 
 /// Where `path` lies once the system's own links are followed.
-fn resolve(path: &AbsPath, aliases: &[&(AbsPath, AbsPath)]) -> AbsPath {
-    let mut place = path.clone();
+fn resolve<'a>(path: &'a AbsPath, aliases: &[&(AbsPath, AbsPath)]) -> Cow<'a, AbsPath> {
+    let mut place = Cow::Borrowed(path);
     // A link may lead into another: no profile has more of them than this.
     for _ in 0..8 {
         let longest =
             aliases.iter().filter(|(from, _)| place.is_within(from)).max_by_key(|(from, _)| from.as_str().len());
         let Some((from, to)) = longest else { break };
         let Ok(next) = format!("{to}{}", &place.as_str()[from.as_str().len()..]).parse() else { break };
-        place = next;
+        place = Cow::Owned(next);
     }
     place
 }

@@ -73,8 +73,9 @@ impl AbsPath {
 
     /// Whether this is `folder` itself or lies below it.
     pub fn is_within(&self, folder: &AbsPath) -> bool {
-        let base = folder.0.trim_end_matches('/');
-        self.0.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        // Only the root ends in a slash.
+        let base = if folder.0.len() == 1 { "" } else { &*folder.0 };
+        matches!(self.0.as_bytes().get(base.len()), None | Some(b'/')) && self.0.starts_with(base)
     }
 }
 
