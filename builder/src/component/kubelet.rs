@@ -30,6 +30,8 @@ pub(crate) const SERVING_CERT: &str = "/var/lib/kubelet/pki/kubelet.crt";
 pub(crate) const SERVING_KEY: &str = "/var/lib/kubelet/pki/kubelet.key";
 /// Its unit.
 pub(crate) const UNIT: &str = "kubelet.service";
+/// The user in `kubelet.conf`, as a kubelet's own bootstrap calls it.
+const USER: &str = "default-auth";
 /// Its own folder.
 const ROOT_DIR: &str = "/var/lib/kubelet";
 
@@ -131,9 +133,11 @@ pub(crate) fn server(site: &Site) -> Endpoint {
 }
 
 /// `kubelet.conf`. It names the certificate manager's file from the start, so the first rotation is no special case.
+///
+/// Who the kubelet is stands in its certificate. The file calls the user as a kubelet does that has come by token, so that
+/// workers share it.
 pub(crate) fn kubeconfig(site: &Site) -> Vec<Part> {
-    let user = format!("system:node:{}", site.node.name);
-    kubeconfig::template(&site.cluster.name, &user, &server(site), Credentials::File(constant(CLIENT_PEM)))
+    kubeconfig::template(&site.cluster.name, USER, &server(site), Credentials::File(constant(CLIENT_PEM)))
 }
 
 /// The program.
