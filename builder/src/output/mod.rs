@@ -9,6 +9,7 @@ pub mod placement;
 mod process;
 mod reuse;
 pub mod secrets_file;
+mod served;
 mod write;
 
 pub use process::no_core_dumps;

@@ -6,6 +6,7 @@ use super::{
     parts::{Bakery, Rows},
     placement::{self, Known, PLACEMENT, Placement, Searched},
     reuse::{self, Older},
+    served,
 };
 use crate::{
     bake::{BakeError, Oven},
@@ -116,7 +117,7 @@ pub fn write(
         })
         .collect();
     only_is_possible(built, &firstboot, older.as_ref())?;
-    let served = older.as_ref().filter(|_| !built.only.is_empty()).map(served).unwrap_or_default();
+    let published = older.as_ref().filter(|_| !built.only.is_empty()).map(served::of).unwrap_or_default();
     let older = older.map(|manifest| Older::new(target, manifest));
     let oven = Oven::new(built.cluster, built.authority, built.secrets, built.tree);
     let bakery = Bakery { oven: &oven, built, older: older.as_ref(), staged: &staged };
@@ -124,8 +125,10 @@ pub fn write(
 
     let shared = shared(built, &firstboot, blobs)?;
     files.extend(shared.iter().map(SharedFile::row));
-    // What the payloads that are kept fetch.
-    let served: Vec<_> = served.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
+    // What the payloads that are kept fetch, and none of those that are made.
+    let others = published.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
+    let parts: Vec<_> = kept.iter().map(|(_, part)| *part).collect();
+    let served = served::fetched(target, &parts, others);
     if let Some(row) = served.iter().find(|row| !reuse::is_whole(&target.join(&row.path), row)) {
         return Err(WriteError::Only(format!("{} is not as it was written", row.path)));
     }
@@ -272,11 +275,6 @@ fn only_is_possible(
         return Ok(());
     };
     Err(WriteError::Only(changed.to_owned()))
-}
-
-/// What an older output publishes for all.
-fn served(older: &Manifest) -> Vec<FileRow> {
-    older.files.iter().filter(|row| row.role == FileRole::Served && row.node.is_none()).cloned().collect()
 }
 
 /// Writes JSON piece by piece, and gives its digest and size: that of ten thousand nodes would be as large as all else in
