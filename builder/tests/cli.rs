@@ -75,6 +75,41 @@ fn data_is_on_stdout_and_words_on_stderr() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
 }
 
+/// What depends on the secrets is found where they are given, and only there.
+#[test]
+fn validate_may_see_the_secrets() {
+    let folder = folder();
+    let at = folder.path();
+    assert_eq!(code(&nodekiln(at, &["build", "--firstboot", "firstboot"])), 0);
+    let validated = |arguments: &[&str], due: i32, says: &str| {
+        assert_eq!(code(&nodekiln(at, &["validate"])), 0);
+        let output = nodekiln(at, &[&["validate", "--json"], arguments].concat());
+        assert!(code(&output) == due && words(&output).contains(says), "{arguments:?}: {}", words(&output));
+        data(&output)
+    };
+    let secrets = ["--secrets", "secrets.yaml"];
+    assert_eq!(validated(&secrets, 0, "2 nodes, no errors"), "[]\n");
+    assert_eq!(validated(&["--secrets", "missing"], 3, "reading missing"), "");
+    // What the secrets lack is made by `build`, and no fault.
+    let pools = "pools: [{name: p, ttl: 0}]\n";
+    fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{pools}")).unwrap();
+    validated(&secrets, 0, "2 nodes, 1 pool, no errors");
+    // The cluster's own CA for an etcd of somebody else's.
+    let etcd = "etcd: {external: {endpoints: ['https://192.0.2.9:2379'], caFile: out/ca.crt}}\n";
+    fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{etcd}")).unwrap();
+    assert_eq!(validated(&secrets, 1, "etcd.external.caFile: holds a certificate that has the public key of"), "");
+    // A CA whose key is elsewhere.
+    let text = fs::read_to_string(at.join("secrets.yaml")).unwrap();
+    let (before, after) = text.split_once("  kubernetes:\n").unwrap();
+    let (certificate, after) = after.split_once("    key: |\n").unwrap();
+    let after = &after[after.find("-----END").unwrap()..];
+    let after = after.split_once('\n').unwrap().1;
+    fs::write(at.join("elsewhere.yaml"), format!("{before}  kubernetes:\n{certificate}{after}")).unwrap();
+    fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{pools}")).unwrap();
+    let found = validated(&["--secrets", "elsewhere.yaml"], 1, "nothing in the cluster signs one");
+    assert!(found.contains("\"path\": \"pools[0].name\""), "{found}");
+}
+
 /// As `nodekiln schema | head -1` does it: a reader that has gone is no reason to panic, or to complain.
 #[test]
 fn a_reader_may_go() {

@@ -116,9 +116,7 @@ impl Build {
         // What they lack, such as the token of a new pool, is made once and kept.
         let before = secrets.fingerprint();
         let added = complete(&mut secrets, cluster)?;
-        let authority = Authority::open(&secrets, cluster)
-            .with_context(|| format!("opening the keys of {}", path.display()))
-            .map_err(Failure::Input)?;
+        let authority = authority(&secrets, &path, cluster)?;
         output::existing::same_cluster(&self.output, authority.bundle(Ca::Kubernetes)).map_err(Failure::environment)?;
         if let Some(warning) = period_is_past(&authority, secrets.created_at(), cluster.ca_certificate_validity) {
             terminal.warn(warning);
@@ -174,6 +172,13 @@ impl Build {
         tell(terminal, &written, &self.output);
         if self.json { super::summary::json(terminal, &written.manifest, &self.output) } else { Ok(()) }
     }
+}
+
+/// The keys of `secrets`, which `path` holds, as `cluster` needs them.
+pub(super) fn authority(secrets: &Secrets, path: &Path, cluster: &Cluster) -> Result<Authority, Failure> {
+    Authority::open(secrets, cluster)
+        .with_context(|| format!("opening the keys of {}", path.display()))
+        .map_err(Failure::Input)
 }
 
 /// Takes a folder that has a name: `.`, `..` and `/` cannot be exchanged for another.

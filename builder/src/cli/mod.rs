@@ -42,7 +42,7 @@ enum Command {
     Init(init::Init),
     /// Make payloads for all nodes.
     Build(build::Build),
-    /// Check cluster.yaml and say everything that is wrong with it. Needs no keys and writes nothing.
+    /// Check cluster.yaml and say everything that is wrong with it. Needs no secrets and writes nothing.
     Validate(validate::Validate),
     /// Tell what a payload holds, without anything secret: files, units, keys, certificates, until when it can boot.
     Inspect(inspect::Inspect),

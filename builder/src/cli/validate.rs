@@ -5,10 +5,15 @@ use super::{
     terminal::{Failure, Terminal},
 };
 use crate::{
-    config::{self, Arch},
+    config::{self, Arch, Cluster},
     node::Sources,
+    output::secrets_file,
+    secrets::Secrets,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +28,10 @@ pub struct Validate {
     /// otherwise.
     #[arg(long, value_name = "FILE")]
     firstboot: Vec<PathBuf>,
+    /// The secrets that `build` will use, to check against them too: whether a CA's key is elsewhere, until when its
+    /// certificate lasts. Without it those of a new cluster are assumed.
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
 }
 
 impl Validate {
@@ -31,11 +40,22 @@ impl Validate {
     /// # Errors
     /// Findings, or a file that cannot be read.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let sources = sources(&self.firstboot)?;
+        let mut sources = sources(&self.firstboot)?;
+        let opened = self.secrets.map(|path| (secrets_file::open(&path, terminal), path));
+        if let Some((Ok(secrets), _)) = &opened {
+            sources.shape = secrets.shape();
+        }
         let planned = config::load(&self.file)
             .map_err(Failure::from)
             .and_then(|loaded| plan::check(&loaded, &sources).map(|()| loaded));
-        if self.json {
+        // As in `build`, faults in the secrets come after those of the plans.
+        let fault = match (&planned, opened) {
+            (Ok(loaded), Some((opened, path))) => {
+                opened.and_then(|secrets| usable(&secrets, &path, &loaded.cluster)).err()
+            }
+            _ => None,
+        };
+        if self.json && fault.is_none() {
             let findings = match &planned {
                 Ok(loaded) => Some(&loaded.warnings),
                 Err(Failure::Findings(findings)) => Some(&**findings),
@@ -47,6 +67,9 @@ impl Validate {
         }
         let loaded = planned?;
         terminal.warnings(&loaded.warnings);
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let mut what = count(loaded.cluster.nodes.len(), "node");
         if !loaded.cluster.pools.is_empty() {
@@ -55,6 +78,11 @@ impl Validate {
         terminal.say(format!("{}: {what}, no errors", self.file.display()));
         Ok(())
     }
+}
+
+/// Whether the secrets, which `path` holds, do for the cluster. What they lack `build` makes: only then can they be opened.
+fn usable(secrets: &Secrets, path: &Path, cluster: &Cluster) -> Result<(), Failure> {
+    if secrets.lack(cluster) { Ok(()) } else { build::authority(secrets, path, cluster).map(drop) }
 }
 
 /// What `build` would have. A builder that holds no binary, as those for development do, does not ask for one: any
@@ -89,7 +117,7 @@ mod tests {
         std::fs::write(file("cluster.yaml"), text).unwrap();
         let validate = |given: &[&str]| {
             let firstboot = given.iter().map(|name| file(name)).collect();
-            Validate { file: file("cluster.yaml"), json: false, firstboot }.run(&Terminal::new(true))
+            Validate { file: file("cluster.yaml"), json: false, firstboot, secrets: None }.run(&Terminal::new(true))
         };
         let embedded = Firstboot::embedded().unwrap().map(|binary| binary.arch);
         for (given, sound) in [
