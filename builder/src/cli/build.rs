@@ -425,7 +425,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("firstboot"), elf(62, &[], nodekiln_plan::PLAN_MARKER)).unwrap();
-        let text = crate::config::examples::ALL[0].text;
+        let kept = "nodes:\n  - {name: kept, role: worker, address: 192.0.2.99}\n";
+        let text = crate::config::examples::ALL[0].text.replacen("nodes:\n", kept, 1);
         let text =
             format!("{text}\ndelivery: {{baseURL: 'https://192.0.2.1'}}\nbinaries: {{kubelet: {{file: kubelet}}}}\n");
         std::fs::write(file("cluster.yaml"), text).unwrap();

@@ -95,6 +95,7 @@ fn shape() {
                 "NK0206 kubelet.evictionHard.b 10:38",
                 "NK0301 kubelet.evictionHard.c 10:46",
                 "NK0301 kubelet.evictionHard.d 10:55",
+                "NK0202 kubelet.evictionHard.e 10:77",
                 "NK0206 kubelet.evictionHard.e[0] 10:81",
             ],
         ),
