@@ -11,7 +11,7 @@ pub use render::render;
 
 use crate::{config::San, pki::table::Holder};
 use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Snippet, Unit};
-use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Sha256};
+use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Secret, Sha256};
 use std::sync::Arc;
 
 /// A node before keys.
@@ -71,6 +71,32 @@ impl std::fmt::Debug for Blob {
     }
 }
 
+/// A text with its digest, shared by all nodes that have it.
+#[derive(Clone)]
+pub struct Text {
+    pub(crate) bytes: Arc<Secret>,
+    pub(crate) sha256: Sha256,
+}
+
+impl Text {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.bytes.expose()).expect("it was made of a text")
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self { sha256: Sha256::of(text.as_bytes()), bytes: Arc::new(Secret::from(text)) }
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
 /// A file before keys.
 #[derive(Debug, Clone)]
 pub struct DraftFile {
@@ -88,7 +114,7 @@ pub struct DraftFile {
 #[derive(Debug, Clone)]
 pub enum Contents {
     /// Known now.
-    Text(String),
+    Text(Text),
     /// Known now, shared between nodes.
     Bytes(Blob),
     /// Text with values from the secrets in it.
@@ -97,6 +123,13 @@ pub enum Contents {
     Shared(Shared),
     /// A leaf certificate or its key, or both.
     Leaf(Leaf, LeafForm),
+}
+
+impl Contents {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into().into())
+    }
 }
 
 /// A part of a template.

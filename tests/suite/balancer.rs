@@ -24,7 +24,7 @@ fn configurations(case: &str) -> Result<Vec<(String, String)>> {
         let file = draft.files.iter().find(|file| file.path.as_str() == FILE);
         let file = file.with_context(|| format!("{} has no {FILE}", node.name))?;
         let Contents::Text(text) = &file.contents else { anyhow::bail!("{FILE} is no text") };
-        found.push((node.name.to_string(), text.clone()));
+        found.push((node.name.to_string(), text.as_str().to_owned()));
     }
     Ok(found)
 }

@@ -50,7 +50,7 @@ impl Diff {
             sources.shape = old.shape().map_err(|error| failed(error, &self.old))?;
             plan::check(&loaded, &sources)?;
             terminal.warnings(&loaded.warnings);
-            compare(&old, &DraftSide { cluster: &loaded.cluster, sources: &sources })?
+            compare(&old, &DraftSide::new(&loaded.cluster, &sources))?
         };
         match self.json {
             true => terminal.json(&report)?,

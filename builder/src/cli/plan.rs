@@ -4,7 +4,7 @@ use super::terminal::Failure;
 use crate::{
     bake::BakeError,
     config::{Diagnostics, Finding, Loaded, Origin, code},
-    node::{self, Refusal, Sources},
+    node::{Planner, Refusal, Sources},
     parallel,
 };
 use nodekiln_plan::NodeName;
@@ -21,8 +21,9 @@ use std::{
 pub fn check(loaded: &Loaded, sources: &Sources) -> Result<(), Failure> {
     let refused = Mutex::new(BTreeMap::new());
     let payloads: Vec<_> = loaded.cluster.payloads().collect();
+    let planner = Planner::new(&loaded.cluster, sources);
     parallel::each(payloads.len(), |index| {
-        if let Err(refusals) = node::plan(&loaded.cluster, payloads[index], sources) {
+        if let Err(refusals) = planner.plan(payloads[index]) {
             refused.lock().unwrap_or_else(PoisonError::into_inner).insert(index, refusals);
         }
         ControlFlow::Continue(())

@@ -1,7 +1,7 @@
 //! kube-apiserver.
 
 use super::{
-    Site, arg, bootstrap, comma, encryption, etcd_access, image,
+    ClassSite, Site, arg, bootstrap, comma, encryption, etcd_access, image,
     static_pod::{Probes, StaticPod, ca_folders, host_path, volumes},
 };
 use crate::config::{Arg, Volume};
@@ -15,7 +15,7 @@ pub(crate) const PORT: u16 = 6443;
 const AUTHORIZATION_MODES: [&str; 6] = ["Node", "RBAC", "ABAC", "AlwaysAllow", "AlwaysDeny", "Webhook"];
 
 /// The volumes that it has of itself.
-pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
+pub(crate) fn own_volumes(site: &ClassSite) -> Vec<Volume> {
     let mut ours = vec![host_path("k8s-certs", &site.cluster.certificates_dir, "DirectoryOrCreate", true)];
     ours.extend(ca_folders(site));
     ours.extend(etcd_access::volumes(site, &ours));

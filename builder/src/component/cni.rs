@@ -4,7 +4,7 @@
 //! masquerade rule are laid by a unit of our own: networkd, NetworkManager and netplan would each want them in another
 //! form, `ip` and `nft` are on all three families.
 
-use super::{Site, constant, containerd, systemd};
+use super::{ClassSite, Site, constant, containerd, systemd};
 use nodekiln_payload::{Unit, UnitState};
 use nodekiln_plan::{AbsPath, Cidr, Role};
 use serde_json::{Value, json};
@@ -45,8 +45,8 @@ pub(crate) fn conflist(site: &Site) -> String {
 }
 
 /// The plugins that have to be on the machine when they are not unpacked there later.
-pub(crate) fn programs(site: &Site) -> Vec<AbsPath> {
-    let folder = containerd::cni_bin_dir(site);
+pub(crate) fn programs(site: &ClassSite) -> Vec<AbsPath> {
+    let folder = containerd::cni_bin_dir(&site.class.binaries);
     PLUGINS.iter().filter_map(|plugin| folder.join(plugin).ok()).collect()
 }
 
@@ -80,13 +80,19 @@ fn routes(site: &Site) -> Vec<(Cidr, IpAddr)> {
         .collect()
 }
 
-/// The unit. A gateway is refused while the node's own address is not there yet, so it tries again until it succeeds.
-pub(crate) fn unit(site: &Site) -> Unit {
+/// The unit, but for its text.
+pub(crate) fn unit() -> Unit {
+    let name = UNIT.parse().expect("a unit name of ours");
+    Unit { name, state: UnitState::Enabled, contents: None, dropins: Vec::new() }
+}
+
+/// Its text. A gateway is refused while the node's own address is not there yet, so it tries again until it succeeds.
+pub(crate) fn unit_text(site: &Site) -> String {
     let commands = routes(site).into_iter().map(|(cidr, via)| {
         let family = if cidr.is_ipv6() { "-6" } else { "-4" };
         format!("ip {family} route replace {cidr} via {via}")
     });
-    let contents = systemd::UnitFile::default()
+    systemd::UnitFile::default()
         .section("Unit")
         .set("Description", "Routes between the nodes' pod networks")
         .set("Wants", "network-online.target")
@@ -103,13 +109,7 @@ pub(crate) fn unit(site: &Site) -> Unit {
         .set("RestartSec", "5")
         .section("Install")
         .set("WantedBy", "multi-user.target")
-        .render();
-    Unit {
-        name: UNIT.parse().expect("a unit name of ours"),
-        state: UnitState::Enabled,
-        contents: Some(contents),
-        dropins: Vec::new(),
-    }
+        .render()
 }
 
 /// Where its files lie.

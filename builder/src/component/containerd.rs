@@ -1,7 +1,7 @@
 //! containerd: its configuration, and how its unit is made to read it.
 
-use super::{Site, below, constant, image, sysext, systemd};
-use crate::config::Binary;
+use super::{ClassSite, below, constant, image, sysext, systemd};
+use crate::config::{Binaries, Binary};
 use nodekiln_payload::{ContainerdConfig, Dropin};
 use nodekiln_plan::AbsPath;
 use toml::{Table, Value};
@@ -18,8 +18,8 @@ pub(crate) const CNI_BIN_DIR: &str = "/opt/cni/bin";
 pub(crate) const CNI_CONF_DIR: &str = "/etc/cni/net.d";
 
 /// `config.toml`, in the version that 1.x and 2.x both read.
-pub(crate) fn config(site: &Site) -> String {
-    let profile = site.node.os.profile;
+pub(crate) fn config(site: &ClassSite) -> String {
+    let profile = site.class.os.profile;
     let table = |pairs: Vec<(&str, Value)>| {
         Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Table>())
     };
@@ -33,7 +33,13 @@ pub(crate) fn config(site: &Site) -> String {
     let cri = table(vec![
         ("sandbox_image", image::pause(site).into()),
         ("enable_selinux", profile.selinux.into()),
-        ("cni", table(vec![("bin_dir", cni_bin_dir(site).as_str().into()), ("conf_dir", CNI_CONF_DIR.into())])),
+        (
+            "cni",
+            table(vec![
+                ("bin_dir", cni_bin_dir(&site.class.binaries).as_str().into()),
+                ("conf_dir", CNI_CONF_DIR.into()),
+            ]),
+        ),
         (
             "containerd",
             table(vec![("default_runtime_name", "runc".into()), ("runtimes", table(vec![("runc", runtime)]))]),
@@ -51,32 +57,32 @@ const DEFAULT_RUNC: &str = "/usr/bin/runc";
 const DEFAULT_CONTAINERD: &str = "/usr/bin/containerd";
 
 /// Where a program ends up.
-pub(crate) fn place(site: &Site, binary: &Binary, name: &str) -> AbsPath {
+pub(crate) fn place(site: &ClassSite, binary: &Binary, name: &str) -> AbsPath {
     match binary {
         Binary::Path(path) => path.clone(),
-        Binary::File(_) | Binary::Url { .. } => below(&site.node.os.profile.bin_dir, name),
+        Binary::File(_) | Binary::Url { .. } => below(&site.class.os.profile.bin_dir, name),
         Binary::Sysext { .. } => below(&constant(sysext::PROGRAMS), name),
     }
 }
 
-fn runc(site: &Site) -> AbsPath {
-    place(site, &site.node.binaries.runc, "runc")
+fn runc(site: &ClassSite) -> AbsPath {
+    place(site, &site.class.binaries.runc, "runc")
 }
 
 /// The folder of the CNI plugins.
-pub(crate) fn cni_bin_dir(site: &Site) -> AbsPath {
-    match &site.node.binaries.cni_plugins {
+pub(crate) fn cni_bin_dir(binaries: &Binaries) -> AbsPath {
+    match &binaries.cni_plugins {
         Binary::Path(path) => path.clone(),
         Binary::File(_) | Binary::Url { .. } | Binary::Sysext { .. } => constant(CNI_BIN_DIR),
     }
 }
 
 /// What has to be changed in the image's unit.
-pub(crate) fn dropins(site: &Site) -> Vec<Dropin> {
-    let containerd = place(site, &site.node.binaries.containerd, "containerd");
+pub(crate) fn dropins(site: &ClassSite) -> Vec<Dropin> {
+    let containerd = place(site, &site.class.binaries.containerd, "containerd");
     let mut unit = systemd::UnitFile::default().section("Service");
     let mut changed = false;
-    if site.node.os.profile.containerd_config == ContainerdConfig::Environment {
+    if site.class.os.profile.containerd_config == ContainerdConfig::Environment {
         unit = unit.set("Environment", &format!("CONTAINERD_CONFIG={CONFIG}"));
         changed = true;
     }

@@ -1,7 +1,7 @@
 //! kube-controller-manager.
 
 use super::{
-    Site, arg, comma, constant, image,
+    ClassSite, arg, comma, constant, image,
     static_pod::{Probes, StaticPod, ca_folders, host_path, volumes},
 };
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) const PORT: u16 = 10257;
 const FLEXVOLUME_DIR: &str = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec";
 
 /// The volumes that it has of itself.
-pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
+pub(crate) fn own_volumes(site: &ClassSite) -> Vec<Volume> {
     let mut ours = vec![
         host_path("k8s-certs", &site.cluster.certificates_dir, "DirectoryOrCreate", true),
         host_path("kubeconfig", &constant(KUBECONFIG), "FileOrCreate", true),
@@ -35,7 +35,7 @@ pub(crate) fn own_volumes(site: &Site) -> Vec<Volume> {
 }
 
 /// `kube-controller-manager.yaml`.
-pub(crate) fn manifest(site: &Site) -> Value {
+pub(crate) fn manifest(site: &ClassSite) -> Value {
     let user = &site.cluster.controller_manager;
     let pod = StaticPod {
         name: "kube-controller-manager",
@@ -58,11 +58,11 @@ pub(crate) fn manifest(site: &Site) -> Value {
 }
 
 /// The folder for FlexVolume plugins on a machine that cannot hold kubeadm's: /usr is read-only there.
-fn flexvolume_dir(site: &Site) -> Option<nodekiln_plan::AbsPath> {
+fn flexvolume_dir(site: &ClassSite) -> Option<nodekiln_plan::AbsPath> {
     super::kubelet::volume_plugin_dir(site)
 }
 
-fn command(site: &Site) -> Vec<String> {
+fn command(site: &ClassSite) -> Vec<String> {
     let cluster = site.cluster;
     let pki = |tail: &str| site.pki(tail).to_string();
     // Empty where the CA signs elsewhere, as kubeadm has it: nobody in the cluster signs then.

@@ -1,11 +1,11 @@
 //! CoreDNS, as kubeadm deploys it.
 
-use super::{NAMESPACE, Site, image, kubelet, rbac};
+use super::{ClassSite, NAMESPACE, image, kubelet, rbac};
 use crate::release::Behaviour;
 use serde_json::{Value, json};
 
 /// Its objects in order.
-pub(crate) fn objects(site: &Site) -> Vec<Value> {
+pub(crate) fn objects(site: &ClassSite) -> Vec<Value> {
     let account = json!({"kind": "ServiceAccount", "name": "coredns", "namespace": NAMESPACE});
     vec![
         json!({
@@ -67,7 +67,7 @@ fn corefile(domain: &str) -> String {
     )
 }
 
-fn deployment(site: &Site) -> Value {
+fn deployment(site: &ClassSite) -> Value {
     let labels = json!({"k8s-app": "kube-dns"});
     json!({
         "apiVersion": "apps/v1",
@@ -108,7 +108,7 @@ fn deployment(site: &Site) -> Value {
     })
 }
 
-fn container(site: &Site) -> Value {
+fn container(site: &ClassSite) -> Value {
     let mut ports = vec![
         json!({"name": "dns", "containerPort": 53, "protocol": "UDP"}),
         json!({"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"}),
@@ -146,7 +146,7 @@ fn container(site: &Site) -> Value {
     })
 }
 
-fn service(site: &Site) -> Value {
+fn service(site: &ClassSite) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",

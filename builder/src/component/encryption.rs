@@ -1,6 +1,6 @@
 //! Encryption at rest: kube-apiserver's EncryptionConfiguration.
 
-use super::Site;
+use super::ClassSite;
 use crate::draft::{Part, Shared};
 use nodekiln_plan::AbsPath;
 use serde_json::json;
@@ -14,18 +14,18 @@ fn mark(index: u8) -> String {
 pub(crate) const FILE: &str = "encryption-config.json";
 
 /// Where it lies: below certificatesDir, which the pod mounts already.
-pub(crate) fn path(site: &Site) -> AbsPath {
+pub(crate) fn path(site: &ClassSite) -> AbsPath {
     site.pki(FILE)
 }
 
 /// Whether kube-apiserver reads our file: a user may bring one, or a KMS.
-pub(crate) fn wanted(site: &Site) -> bool {
+pub(crate) fn wanted(site: &ClassSite) -> bool {
     super::arg::last(&site.cluster.api_server.extra_args, "encryption-provider-config").is_none()
 }
 
 /// Secrets by XSalsa20 and Poly1305, which unlike AES-GCM bears random nonces without a rotation schedule. The first key
 /// encrypts, all decrypt. `identity` after them reads what an earlier cluster wrote in clear text.
-pub(crate) fn config(site: &Site) -> Vec<Part> {
+pub(crate) fn config(site: &ClassSite) -> Vec<Part> {
     let names: Vec<(u8, &String)> = (0..).zip(&site.shape.encryption_keys).collect();
     let keys: Vec<_> = names.iter().map(|(index, name)| json!({"name": name, "secret": mark(*index)})).collect();
     let text = super::pretty(&json!({
@@ -48,7 +48,7 @@ pub(crate) fn config(site: &Site) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{node::fixture, secrets::Shape};
+    use crate::{component::Site, node::fixture, secrets::Shape};
 
     /// All keys in one provider: the API server encrypts with the first, whatever order its providers are in.
     #[test]

@@ -1,7 +1,7 @@
 //! etcd: the static pod, a template that firstboot completes, and what firstboot knows of the members.
 
 use super::{
-    MANIFESTS_DIR, Site, apiserver, arg, constant, image, mount,
+    ClassSite, MANIFESTS_DIR, Site, apiserver, arg, constant, image, mount,
     static_pod::{Probes, StaticPod, host_path, volumes},
     url,
 };
@@ -98,7 +98,7 @@ fn metrics_url(urls: &str) -> Option<(&'static str, String, u16)> {
 }
 
 /// Where this cluster's API servers answer. A balancer of each node's own does not run yet when firstboot asks.
-fn api_servers(site: &Site) -> Vec<Endpoint> {
+fn api_servers(site: &ClassSite) -> Vec<Endpoint> {
     match site.cluster.load_balancer {
         LoadBalancer::Local => site
             .cluster

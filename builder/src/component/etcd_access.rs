@@ -1,6 +1,6 @@
 //! How API servers reach etcd: the member beside them, the `etcd` nodes, or one that somebody else runs.
 
-use super::{Site, arg, etcd, static_pod::host_path, url};
+use super::{ClassSite, Site, arg, etcd, static_pod::host_path, url};
 use crate::config::{ExternalEtcd, InputFile, NodeFile, Volume};
 use nodekiln_plan::{AbsPath, EtcdServer, ExternalEtcdPlan, Mode, Role};
 
@@ -39,7 +39,7 @@ pub(crate) fn access(site: &Site) -> Access {
 }
 
 /// Of all `etcd` nodes.
-fn node_urls(site: &Site) -> Vec<String> {
+fn node_urls(site: &ClassSite) -> Vec<String> {
     site.cluster.with_role(Role::Etcd).map(|node| url("https", node.address(), etcd::CLIENT_PORT)).collect()
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct ClientFile<'a> {
 
 /// CA, certificate and key of an etcd that somebody else runs. What the payload brings has the names that kubeadm's guide
 /// for external etcd gives: below certificatesDir, which the pod mounts.
-pub(crate) fn files<'a>(site: &Site, external: &'a ExternalEtcd) -> [Option<ClientFile<'a>>; 3] {
+pub(crate) fn files<'a>(site: &ClassSite, external: &'a ExternalEtcd) -> [Option<ClientFile<'a>>; 3] {
     [
         (&external.ca, "etcd/ca.crt", Mode::PUBLIC),
         (&external.cert, "apiserver-etcd-client.crt", Mode::PUBLIC),
@@ -70,13 +70,13 @@ pub(crate) fn files<'a>(site: &Site, external: &'a ExternalEtcd) -> [Option<Clie
 }
 
 /// The files of [`files`] that the machine image has to have.
-pub(crate) fn in_image(site: &Site) -> Vec<AbsPath> {
+pub(crate) fn in_image(site: &ClassSite) -> Vec<AbsPath> {
     let Some(external) = &site.cluster.external_etcd else { return Vec::new() };
     files(site, external).into_iter().flatten().filter(|file| file.input.is_none()).map(|file| file.path).collect()
 }
 
 /// What firstboot asks an etcd that somebody else runs by.
-pub(crate) fn external(site: &Site) -> Option<ExternalEtcdPlan> {
+pub(crate) fn external(site: &ClassSite) -> Option<ExternalEtcdPlan> {
     let external = site.cluster.external_etcd.as_ref()?;
     let server = |url: &String| {
         let (scheme, rest) = url.split_once("://")?;
@@ -88,7 +88,7 @@ pub(crate) fn external(site: &Site) -> Option<ExternalEtcdPlan> {
 
 /// Folders of those files, for kube-apiserver to see them: `etcd-certs-0` and so on, without those that lie in one that is
 /// mounted anyway (kubeadm's `getEtcdCertVolumes`).
-pub(crate) fn volumes(site: &Site, mounted: &[Volume]) -> Vec<Volume> {
+pub(crate) fn volumes(site: &ClassSite, mounted: &[Volume]) -> Vec<Volume> {
     let mut folders: Vec<AbsPath> = in_image(site).iter().filter_map(AbsPath::parent).collect();
     folders.retain(|folder| !mounted.iter().any(|volume| folder.is_within(&volume.mount_path)));
     folders.sort();

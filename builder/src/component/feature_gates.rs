@@ -3,7 +3,7 @@
 //! Which release knows a gate is data of the release; what a gate does to what nodekiln writes stands here. A gate that
 //! would change nothing but its name is refused, so that nobody waits for an effect.
 
-use super::Site;
+use super::ClassSite;
 use crate::{
     config::Algorithm,
     release::{Behaviour, Gate, Release},
@@ -46,7 +46,7 @@ pub fn judge(release: Release, name: &str, value: bool) -> Result<Effect, String
 }
 
 /// Whether the runtime's socket stands in instance-config.yaml rather than in the kubelet's arguments.
-pub(crate) fn instance_config(site: &Site) -> bool {
+pub(crate) fn instance_config(site: &ClassSite) -> bool {
     let given = site.cluster.feature_gates.get("NodeLocalCRISocket").copied();
     given.unwrap_or_else(|| site.release.has(Behaviour::InstanceConfig))
 }

@@ -1,7 +1,7 @@
 //! firstboot's own unit.
 
 use super::{
-    Site, cni,
+    ClassSite, cni,
     systemd::{UnitFile, command},
 };
 use nodekiln_payload::{Unit, UnitState};
@@ -13,8 +13,8 @@ pub(crate) const UNIT: &str = "nodekiln-firstboot.service";
 pub(crate) const PROGRAM: &str = "nodekiln-firstboot";
 
 /// `nodekiln-firstboot.service`. It runs at every boot: after the first it verifies and starts the kubelet.
-pub(crate) fn unit(site: &Site, program: &AbsPath) -> Unit {
-    let profile = site.node.os.profile;
+pub(crate) fn unit(site: &ClassSite, program: &AbsPath) -> Unit {
+    let profile = site.class.os.profile;
     let containerd = profile.containerd_unit.as_str();
     let mut wants = vec!["network-online.target", containerd];
     if site.has_bridge() {

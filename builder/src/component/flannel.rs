@@ -1,7 +1,7 @@
 //! `addons.cni: flannel`: an overlay between the nodes, as flannel's own manifest deploys it (flannel v0.28,
 //! `Documentation/kube-flannel.yml`), with this cluster's networks and one or two address families.
 
-use super::{Site, containerd, image};
+use super::{ClassSite, containerd, image};
 use crate::{config::Cluster, release::Addon};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const HEALTH_PORT: u16 = 8081;
 pub(crate) const MODULE: &str = "vxlan";
 
 /// Its objects in order.
-pub(crate) fn objects(site: &Site) -> Vec<Value> {
+pub(crate) fn objects(site: &ClassSite) -> Vec<Value> {
     const RBAC: &str = "rbac.authorization.k8s.io";
     let labels = json!({"k8s-app": NAME});
     vec![
@@ -97,11 +97,11 @@ fn network(cluster: &Cluster) -> Value {
     network
 }
 
-fn daemon_set(site: &Site) -> Value {
+fn daemon_set(site: &ClassSite) -> Value {
     let pod_labels = json!({"tier": "node", "app": NAME});
     let image = image::addon(site, Addon::Flannel);
     let security = security(site.cluster);
-    let plugin_dir = containerd::cni_bin_dir(site);
+    let plugin_dir = containerd::cni_bin_dir(&site.class.binaries);
     let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path});
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let mut init = [

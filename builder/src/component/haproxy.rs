@@ -3,7 +3,7 @@
 //! A static pod with a file of its own: it runs before there is an API server to ask for anything, and forwards the
 //! connection as it is, so that client and server authenticate each other through it.
 
-use super::{Site, apiserver, constant, image, static_pod, system};
+use super::{ClassSite, apiserver, constant, image, static_pod, system};
 use crate::release::Addon;
 use nodekiln_plan::{AbsPath, Endpoint, Role};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(crate) fn config_path() -> AbsPath {
 /// A server is taken while its `/readyz` answers 200, which anybody may ask. The check does not verify its certificate:
 /// whoever answers in its place gets a connection that its clients break off. Connections to a server that fails are
 /// ended, so that watches move on at once; those that live may be idle for as long as `kubectl exec` may.
-pub(crate) fn config(site: &Site) -> String {
+pub(crate) fn config(site: &ClassSite) -> String {
     let mut text = String::from(
         "global
     log stdout format raw daemon notice
@@ -54,7 +54,7 @@ frontend kubernetes
 ",
     );
     let mut binds = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT)];
-    if system::families(site).1 {
+    if system::families(site).ipv6 {
         binds.push(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), PORT));
     }
     for bind in binds {
@@ -78,7 +78,7 @@ backend api-servers
 }
 
 /// `haproxy.yaml`.
-pub(crate) fn manifest(site: &Site) -> Value {
+pub(crate) fn manifest(site: &ClassSite) -> Value {
     let container = json!({
         "name": NAME,
         "image": image::addon(site, Addon::Haproxy),

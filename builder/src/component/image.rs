@@ -1,6 +1,6 @@
 //! Names of container images, pinned where `images.digests` says so.
 
-use super::Site;
+use super::{ClassSite, Site};
 use crate::{
     config::{Cluster, Cni, LoadBalancer},
     release::{self, Addon},
@@ -13,29 +13,29 @@ use std::collections::BTreeSet;
 const DEFAULT_REPOSITORY: &str = "registry.k8s.io";
 
 /// A component of Kubernetes at the cluster's version.
-pub(crate) fn component(site: &Site, name: &str) -> String {
+pub(crate) fn component(site: &ClassSite, name: &str) -> String {
     pinned(site.cluster, format!("{}/{name}:{}", site.cluster.image_repository, site.cluster.version))
 }
 
 /// etcd.
-pub(crate) fn etcd(site: &Site) -> String {
+pub(crate) fn etcd(site: &ClassSite) -> String {
     let image = &site.cluster.etcd.image;
     let repository = image.repository.as_ref().unwrap_or(&site.cluster.image_repository);
     pinned(site.cluster, format!("{repository}/etcd:{}", etcd_tag(site)))
 }
 
 /// etcd's tag.
-pub(crate) fn etcd_tag<'a>(site: &Site<'a>) -> &'a str {
+pub(crate) fn etcd_tag<'a>(site: &ClassSite<'a>) -> &'a str {
     site.cluster.etcd.image.tag.as_deref().unwrap_or(site.release.etcd_tag())
 }
 
 /// The sandbox of every pod: of the kubelet's release.
-pub(crate) fn pause(site: &Site) -> String {
+pub(crate) fn pause(site: &ClassSite) -> String {
     pinned(site.cluster, format!("{}/pause:{}", site.cluster.image_repository, site.kubelet.pause_tag()))
 }
 
 /// CoreDNS. Only in the default registry is it one level deeper: kubeadm's `GetDNSImage`.
-pub(crate) fn coredns(site: &Site) -> String {
+pub(crate) fn coredns(site: &ClassSite) -> String {
     let over = site.cluster.dns.clone().unwrap_or_default();
     let tag = over.tag.as_deref().unwrap_or(site.release.coredns_tag());
     let image = match over.repository {
@@ -49,7 +49,7 @@ pub(crate) fn coredns(site: &Site) -> String {
 }
 
 /// An image that follows no Kubernetes release.
-pub(crate) fn addon(site: &Site, addon: Addon) -> String {
+pub(crate) fn addon(site: &ClassSite, addon: Addon) -> String {
     pinned(site.cluster, release::addon_image(addon).to_owned())
 }
 
@@ -69,7 +69,7 @@ pub fn all(cluster: &Cluster) -> BTreeSet<String> {
     for node in unpinned.payloads() {
         let Some(site) = Site::new(&unpinned, node, &shape) else { continue };
         images.insert(pause(&site));
-        if unpinned.etcd_members().any(|member| member.name == node.name) {
+        if unpinned.runs_member(node) {
             images.insert(etcd(&site));
         }
         if unpinned.load_balancer == LoadBalancer::Local && node.role != Role::Etcd {

@@ -1,12 +1,12 @@
 //! The kubelet: its configuration, kubeconfig, unit, and what firstboot knows of it.
 
 use super::{
-    MANIFESTS_DIR, NAMESPACE, Site, arg, bootstrap, comma, constant, containerd, feature_gates, image, merge,
-    standalone,
+    ClassSite, MANIFESTS_DIR, NAMESPACE, Site, arg, bootstrap, comma, constant, containerd, feature_gates, image,
+    merge, standalone,
     systemd::{UnitFile, command},
 };
 use crate::{
-    config::Fragment,
+    config::{Fragment, Node},
     draft::Part,
     pki::kubeconfig::{self, Credentials},
     release::Behaviour,
@@ -40,15 +40,15 @@ pub(crate) const OWNED_ARGS: [&str; 6] =
     ["bootstrap-kubeconfig", "cert-dir", "config", "config-dir", "hostname-override", "kubeconfig"];
 
 /// Where volume plugins go on a machine whose /usr is read-only: kubeadm#2031.
-pub(crate) fn volume_plugin_dir(site: &Site) -> Option<AbsPath> {
+pub(crate) fn volume_plugin_dir(site: &ClassSite) -> Option<AbsPath> {
     let usr = constant("/usr");
-    let sealed = site.node.os.profile.read_only.iter().any(|folder| usr.is_within(folder));
+    let sealed = site.class.os.profile.read_only.iter().any(|folder| usr.is_within(folder));
     sealed.then(|| constant("/var/lib/kubelet/volumeplugins"))
 }
 
 /// The KubeletConfiguration that is the same on all nodes: kubeadm's defaults, `fragment` over them, and over both what
 /// nodekiln owns.
-fn base(site: &Site, fragment: &Fragment) -> Value {
+fn base(site: &ClassSite, fragment: &Fragment) -> Value {
     let mut config = json!({
         "cgroupDriver": "systemd",
         "clusterDomain": site.cluster.networking.dns_domain,
@@ -78,24 +78,24 @@ fn base(site: &Site, fragment: &Fragment) -> Value {
 }
 
 /// The Service address of the cluster's DNS: host 10 of the first service network, in dual stack too.
-pub(crate) fn dns_address(site: &Site) -> Option<std::net::IpAddr> {
+pub(crate) fn dns_address(site: &ClassSite) -> Option<std::net::IpAddr> {
     site.cluster.networking.services.first().and_then(|network| network.host(10))
 }
 
 /// This node's KubeletConfiguration.
-pub(crate) fn config(site: &Site) -> Value {
-    let node = site.node;
+pub(crate) fn config(site: &ClassSite) -> Value {
+    let class = site.class;
     if !site.is_node() {
         return standalone::config(site);
     }
-    let mut fragment = json!({"resolvConf": node.os.profile.resolv_conf});
+    let mut fragment = json!({"resolvConf": class.os.profile.resolv_conf});
     if let Some(folder) = volume_plugin_dir(site) {
         fragment["volumePluginDir"] = json!(folder);
     }
-    if node.kernel.swap {
+    if class.kernel.swap {
         fragment["failSwapOn"] = json!(false);
     }
-    merge(&mut fragment, &Value::Object(node.kubelet.clone()));
+    merge(&mut fragment, &Value::Object(class.kubelet.clone()));
     let mut config = base(site, &fragment.as_object().cloned().unwrap_or_default());
     // Without these the kubelet signs a certificate of its own when it starts.
     if site.is_baked() {
@@ -105,7 +105,7 @@ pub(crate) fn config(site: &Site) -> Value {
         merge(&mut config, &instance_config());
     }
     // Also in the API steps: this way a Node that was deleted does not come back bare. An empty list, too, is a choice.
-    config["registerWithTaints"] = json!(node.taints);
+    config["registerWithTaints"] = json!(class.taints);
     config
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn instance_config() -> Value {
 }
 
 /// The ConfigMap `kubelet-config`, from which `kubeadm join` and `kubeadm upgrade` read: without what is a node's own.
-pub(crate) fn config_map(site: &Site) -> Value {
+pub(crate) fn config_map(site: &ClassSite) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -126,7 +126,7 @@ pub(crate) fn config_map(site: &Site) -> Value {
 
 /// The API server that this node's kubelet talks to: its own, or the one that all nodes are told.
 pub(crate) fn server(site: &Site) -> Endpoint {
-    match site.node.role {
+    match site.class.role {
         Role::ControlPlane => site.own_server(),
         Role::Worker | Role::Etcd => site.endpoint(),
     }
@@ -141,8 +141,8 @@ pub(crate) fn kubeconfig(site: &Site) -> Vec<Part> {
 }
 
 /// The program.
-pub(crate) fn binary(site: &Site) -> AbsPath {
-    containerd::place(site, &site.node.binaries.kubelet, "kubelet")
+pub(crate) fn binary(site: &ClassSite) -> AbsPath {
+    containerd::place(site, &site.class.binaries.kubelet, "kubelet")
 }
 
 fn arguments(site: &Site) -> Vec<String> {
@@ -208,11 +208,21 @@ pub(crate) fn label_is_free(key: &str) -> bool {
     KNOWN.contains(&key) || is_within("kubelet.kubernetes.io") || is_within("node.kubernetes.io")
 }
 
-/// `kubelet.service`, whole: where the image has one, ours in /etc wins. firstboot starts it, nothing else does.
-pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
-    let containerd = site.node.os.profile.containerd_unit.as_str();
+/// `kubelet.service`, whole but for its text: where the image has one, ours in /etc wins. firstboot starts it, nothing
+/// else does.
+pub(crate) fn unit() -> Unit {
+    // A drop-in below /usr/lib counts for our unit too. kubeadm's packages have one with a command line of its own; one of
+    // the same name in /etc takes its place.
+    let shadow = "# In place of the drop-in of kubeadm's packages: kubelet.service says all.\n[Service]\n".to_owned();
+    let dropins = vec![Dropin { name: "10-kubeadm.conf".to_owned(), contents: shadow }];
+    Unit { name: name(UNIT), state: UnitState::Disabled, contents: None, dropins }
+}
+
+/// Its text.
+pub(crate) fn unit_text(site: &Site, firstboot: &AbsPath) -> String {
+    let containerd = site.class.os.profile.containerd_unit.as_str();
     let resolver = resolver(site).map(|script| format!("-{}", command("/bin/sh", ["-c", &script])));
-    let contents = UnitFile::default()
+    UnitFile::default()
         .section("Unit")
         .set("Description", "Kubernetes kubelet")
         .set("Documentation", "https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/")
@@ -226,19 +236,14 @@ pub(crate) fn unit(site: &Site, firstboot: &AbsPath) -> Unit {
         .set("ExecStart", &command(binary(site).as_str(), arguments(site)))
         .set("Restart", "always")
         .set("RestartSec", "5")
-        .render();
-    // A drop-in below /usr/lib counts for our unit too. kubeadm's packages have one with a command line of its own; one of
-    // the same name in /etc takes its place.
-    let shadow = "# In place of the drop-in of kubeadm's packages: kubelet.service says all.\n[Service]\n".to_owned();
-    let dropins = vec![Dropin { name: "10-kubeadm.conf".to_owned(), contents: shadow }];
-    Unit { name: name(UNIT), state: UnitState::Disabled, contents: Some(contents), dropins }
+        .render()
 }
 
 /// Some of the systems under cloud-init run no systemd-resolved, and pods do not start without the file that it writes.
 /// kubeadm looks for the service on the machine; here the file leads to the system's own unless it is there.
-fn resolver(site: &Site) -> Option<String> {
-    let profile = site.node.os.profile;
-    if profile.format != Format::CloudInit || site.node.kubelet.contains_key("resolvConf") {
+fn resolver(site: &ClassSite) -> Option<String> {
+    let profile = site.class.os.profile;
+    if profile.format != Format::CloudInit || site.class.kubelet.contains_key("resolvConf") {
         return None;
     }
     let file = &profile.resolv_conf;
@@ -250,18 +255,18 @@ fn name(unit: &str) -> UnitName {
     unit.parse().expect("a unit name of ours")
 }
 
-/// What firstboot knows of it.
-pub(crate) fn plan(site: &Site, config: &Value) -> KubeletPlan {
+/// What firstboot knows of it, without the server that it talks to.
+pub(crate) fn plan(site: &ClassSite, config: &Value) -> KubeletPlan {
     KubeletPlan {
         unit: name(UNIT),
         binary: binary(site),
-        after: vec![site.node.os.profile.containerd_unit.clone()],
+        after: vec![site.class.os.profile.containerd_unit.clone()],
         healthz: healthz(config),
         root_dir: constant(ROOT_DIR),
         static_pods: constant(MANIFESTS_DIR),
         ca: site.pki("ca.crt"),
         client_certificate: constant(CLIENT_PEM),
-        server: site.is_node().then(|| server(site)),
+        server: None,
     }
 }
 
@@ -285,9 +290,9 @@ pub(crate) fn port(config: &Value) -> u16 {
 
 /// The labels and the role's labels that the API steps give this node: those it may not give itself, and the free ones
 /// too, since a kubelet labels only a Node that it makes itself.
-pub(crate) fn api_labels(site: &Site) -> BTreeMap<String, String> {
-    let mut labels = site.node.labels.clone();
-    if site.node.role == Role::ControlPlane {
+pub(crate) fn api_labels(node: &Node) -> BTreeMap<String, String> {
+    let mut labels = node.labels.clone();
+    if node.role == Role::ControlPlane {
         for key in ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers"]
         {
             labels.entry(key.to_owned()).or_default();

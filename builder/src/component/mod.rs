@@ -34,13 +34,16 @@ pub(crate) mod system;
 pub(crate) mod systemd;
 
 use crate::{
-    config::{Cluster, Cni, LoadBalancer, Node, NodeIdentity, NodeKind},
+    config::{Cluster, Cni, LoadBalancer, Node, NodeClass, NodeIdentity, NodeKind},
     release::Release,
     secrets::Shape,
 };
-use nodekiln_plan::{AbsPath, Endpoint, Role};
+use nodekiln_plan::{AbsPath, Cidr, Endpoint, Role};
 use serde_json::Value;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Deref,
+};
 
 /// Where kubeconfigs and static pods lie (kubeadm's `/etc/kubernetes`).
 pub(crate) const KUBERNETES_DIR: &str = "/etc/kubernetes";
@@ -51,33 +54,50 @@ pub(crate) const NAMESPACE: &str = "kube-system";
 /// Namespace and name of the Lease that serialises firstboots, and of the ConfigMap that says their steps are done.
 pub(crate) const STATE_OBJECT: &str = "nodekiln";
 
-/// A node in its cluster, with the releases that both run.
+/// A class of nodes in its cluster, with the releases that both run: all that a component sees that need not know which
+/// node it is. What is made of it alone is made once for all nodes of the class.
 #[derive(Clone, Copy)]
-pub(crate) struct Site<'a> {
+pub(crate) struct ClassSite<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
-    /// One of its nodes.
-    pub node: &'a Node,
+    /// What its nodes have in common.
+    pub class: &'a NodeClass,
     /// The cluster's release.
     pub release: Release,
-    /// The release of the node's kubelet.
+    /// The release of the nodes' kubelets.
     pub kubelet: Release,
     /// What secrets the cluster has.
     pub shape: &'a Shape,
+    /// The families of the nodes' addresses.
+    pub families: Families,
+    /// Whether the nodes have a static network.
+    pub has_network: bool,
+}
+
+/// A node in its cluster: its class's site, whose fields are read as its own, and who it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// What it shares with its class.
+    pub common: ClassSite<'a>,
+    /// The node.
+    pub node: &'a Node,
+}
+
+impl<'a> Deref for Site<'a> {
+    type Target = ClassSite<'a>;
+
+    fn deref(&self) -> &ClassSite<'a> {
+        &self.common
+    }
 }
 
 impl<'a> Site<'a> {
     /// A node in its cluster; `None` if one of the releases is not supported.
     pub fn new(cluster: &'a Cluster, node: &'a Node, shape: &'a Shape) -> Option<Self> {
         let (release, kubelet) = (Release::find(cluster.version)?, Release::find(node.version)?);
-        Some(Self { cluster, node, release, kubelet, shape })
-    }
-}
-
-impl Site<'_> {
-    /// A path below certificatesDir.
-    pub fn pki(&self, tail: &str) -> AbsPath {
-        below(&self.cluster.certificates_dir, tail)
+        let (families, has_network) = (Families::of(&node.addresses), node.network.is_some());
+        let common = ClassSite { cluster, class: &node.class, release, kubelet, shape, families, has_network };
+        Some(Self { common, node })
     }
 
     /// The loopback address of the advertise address's family.
@@ -86,6 +106,18 @@ impl Site<'_> {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         }
+    }
+
+    /// The node's own API server.
+    pub fn own_server(&self) -> Endpoint {
+        Endpoint::at(self.node.address(), apiserver::PORT)
+    }
+}
+
+impl ClassSite<'_> {
+    /// A path below certificatesDir.
+    pub fn pki(&self, tail: &str) -> AbsPath {
+        below(&self.cluster.certificates_dir, tail)
     }
 
     /// Where nodes reach an API server: controlPlaneEndpoint, or the balancer that each has of its own.
@@ -109,34 +141,55 @@ impl Site<'_> {
         }
     }
 
-    /// The node's own API server.
-    pub fn own_server(&self) -> Endpoint {
-        Endpoint::at(self.node.address(), apiserver::PORT)
-    }
-
-    /// Whether an API server knows this node: all but those that run etcd alone.
+    /// Whether an API server knows these nodes: all but those that run etcd alone.
     pub fn is_node(&self) -> bool {
-        self.node.role != Role::Etcd
+        self.class.role != Role::Etcd
     }
 
-    /// Whether this is one machine, known by name.
+    /// Whether each of these is one machine, known by name.
     pub fn is_machine(&self) -> bool {
-        self.node.kind == NodeKind::Machine
+        self.class.kind == NodeKind::Machine
     }
 
     /// Whether the payload holds the kubelet's certificates.
     pub fn is_baked(&self) -> bool {
-        self.is_node() && self.node.identity == NodeIdentity::Baked
+        self.is_node() && self.class.identity == NodeIdentity::Baked
     }
 
-    /// Whether this node runs an etcd member.
+    /// Whether these nodes run an etcd member each.
     pub fn is_member(&self) -> bool {
-        self.cluster.runs_member(self.node)
+        self.cluster.runs_member(self.class)
     }
 
-    /// Whether this node has pods with addresses of their own, for which `cni: bridge` is set up.
+    /// Whether these nodes have pods with addresses of their own, for which `cni: bridge` is set up.
     pub fn has_bridge(&self) -> bool {
         self.cluster.cni == Cni::Bridge && self.is_node()
+    }
+}
+
+/// Families of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Families {
+    /// IPv4 is among them.
+    pub ipv4: bool,
+    /// IPv6 is among them.
+    pub ipv6: bool,
+}
+
+impl Families {
+    /// None of them.
+    pub const NONE: Self = Self { ipv4: false, ipv6: false };
+
+    /// Those of `addresses`.
+    pub fn of(addresses: &[IpAddr]) -> Self {
+        Self { ipv4: addresses.iter().any(IpAddr::is_ipv4), ipv6: addresses.iter().any(IpAddr::is_ipv6) }
+    }
+
+    /// These, and those of `networks`.
+    #[must_use]
+    pub fn and(self, networks: &[Cidr]) -> Self {
+        let ipv6 = networks.iter().any(Cidr::is_ipv6);
+        Self { ipv4: self.ipv4 || !networks.iter().all(Cidr::is_ipv6), ipv6: self.ipv6 || ipv6 }
     }
 }
 

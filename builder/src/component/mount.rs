@@ -2,7 +2,7 @@
 //!
 //! What is meant to lie on a disk of its own must not be looked for below an empty mount point: firstboot is told of it.
 
-use super::Site;
+use super::ClassSite;
 use crate::config::InputFile;
 use nodekiln_payload::Snippet;
 use nodekiln_plan::AbsPath;
@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Where the file system that holds `folder` is mounted: the innermost, should several lie above each other. `None` if the
 /// payload mounts none.
-pub(crate) fn of(site: &Site, folder: &AbsPath) -> Option<AbsPath> {
-    let os = &site.node.os;
+pub(crate) fn of(site: &ClassSite, folder: &AbsPath) -> Option<AbsPath> {
+    let os = &site.class.os;
     let mut known = Mounts::default();
     known.units.extend(os.units.iter().map(|unit| unit.name.to_string()));
     // One that cannot be read is refused elsewhere.
@@ -62,6 +62,7 @@ fn unit(path: &AbsPath) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::Site;
     use crate::node::fixture::{cluster, input};
     use crate::secrets::Shape;
 

@@ -6,19 +6,26 @@ use nodekiln_payload::NetworkService;
 use nodekiln_plan::{AbsPath, Mode};
 use std::{fmt::Write as _, net::IpAddr};
 
-/// The file for the interface, or `None` where the payload's format has a place of its own for it.
-pub(crate) fn file(node: &Node, network: &StaticNetwork) -> Option<(AbsPath, Mode, String)> {
-    let mac = node.mac.as_deref();
-    match node.os.profile.network_service {
-        NetworkService::Networkd => {
-            Some((constant("/etc/systemd/network/10-nodekiln.network"), Mode::PUBLIC, networkd(network, mac)))
-        }
+/// Where the file for the interface lies, or `None` where the payload's format has a place of its own for it.
+pub(crate) fn place(service: NetworkService) -> Option<(AbsPath, Mode)> {
+    match service {
+        NetworkService::Networkd => Some((constant("/etc/systemd/network/10-nodekiln.network"), Mode::PUBLIC)),
         // NetworkManager ignores a keyfile that others can read.
         NetworkService::NetworkManager => {
-            let path = "/etc/NetworkManager/system-connections/nodekiln.nmconnection";
-            Some((constant(path), Mode::PRIVATE, keyfile(network, mac)))
+            Some((constant("/etc/NetworkManager/system-connections/nodekiln.nmconnection"), Mode::PRIVATE))
         }
         NetworkService::CloudInit => None,
+    }
+}
+
+/// What is in it: nothing on a node without static network, which has no such file.
+pub(crate) fn text(node: &Node) -> String {
+    let Some(network) = &node.network else { return String::new() };
+    let mac = node.mac.as_deref();
+    match node.os.profile.network_service {
+        NetworkService::Networkd => networkd(network, mac),
+        NetworkService::NetworkManager => keyfile(network, mac),
+        NetworkService::CloudInit => String::new(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! identity, and whoever an administrator makes one for, so `kubeadm token create` and `kubeadm join` work for a machine
 //! that somebody adds by hand.
 
-use super::{NAMESPACE, STATE_OBJECT, Site};
+use super::{ClassSite, NAMESPACE, STATE_OBJECT};
 use crate::{
     draft::{DraftStep, Part, Row, Shared},
     pki::table::{self, CommonName},
@@ -139,7 +139,7 @@ pub(crate) fn kube_proxy_readers() -> [Value; 2] {
 }
 
 /// The ConfigMap `cluster-info` that anybody may read: where the cluster is, and its CA.
-pub(crate) fn cluster_info(site: &Site) -> Vec<DraftStep> {
+pub(crate) fn cluster_info(site: &ClassSite) -> Vec<DraftStep> {
     const CA: &str = "@ca@";
     let kubeconfig = super::pretty(&json!({
         "apiVersion": "v1",

@@ -1,7 +1,7 @@
 //! kube-scheduler.
 
 use super::{
-    Site, arg, constant, image,
+    ClassSite, arg, constant, image,
     static_pod::{Probes, StaticPod, host_path, volumes},
 };
 use crate::config::Volume;
@@ -19,7 +19,7 @@ pub(crate) fn own_volumes() -> Vec<Volume> {
 }
 
 /// `kube-scheduler.yaml`.
-pub(crate) fn manifest(site: &Site) -> Value {
+pub(crate) fn manifest(site: &ClassSite) -> Value {
     let user = &site.cluster.scheduler;
     let defaults = [
         ("authentication-kubeconfig", KUBECONFIG.to_owned()),

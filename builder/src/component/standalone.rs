@@ -3,7 +3,7 @@
 //! Its configuration is the one of kubeadm's guide "Set up a High Availability etcd Cluster": no kubeconfig, and nobody
 //! may ask it anything.
 
-use super::{MANIFESTS_DIR, Site, containerd, merge};
+use super::{ClassSite, MANIFESTS_DIR, containerd, merge};
 use serde_json::{Value, json};
 
 /// Fields of the cluster's and the node's KubeletConfiguration that mean nothing without an API server, or that the
@@ -12,22 +12,22 @@ const MEANINGLESS: [&str; 6] =
     ["clusterDNS", "clusterDomain", "registerNode", "registerWithTaints", "rotateCertificates", "serverTLSBootstrap"];
 
 /// The KubeletConfiguration.
-pub(crate) fn config(site: &Site) -> Value {
-    let node = site.node;
+pub(crate) fn config(site: &ClassSite) -> Value {
+    let class = site.class;
     let mut config = json!({
         "address": "127.0.0.1",
         "cgroupDriver": "systemd",
         "healthzBindAddress": "127.0.0.1",
         "healthzPort": 10248,
-        "resolvConf": node.os.profile.resolv_conf,
+        "resolvConf": class.os.profile.resolv_conf,
     });
     if let Some(folder) = super::kubelet::volume_plugin_dir(site) {
         config["volumePluginDir"] = json!(folder);
     }
-    if node.kernel.swap {
+    if class.kernel.swap {
         config["failSwapOn"] = json!(false);
     }
-    let mut fragment = node.kubelet.clone();
+    let mut fragment = class.kubelet.clone();
     fragment.retain(|field, _| !MEANINGLESS.contains(&field.as_str()));
     // Its caches are of no use, and a webhook needs an API server.
     fragment.remove("authentication");

@@ -1,6 +1,6 @@
 //! The shape that all control-plane pods share: kubeadm's `staticpod.ComponentPod`.
 
-use super::Site;
+use super::ClassSite;
 use crate::{
     config::{Fragment, Volume},
     release::Behaviour,
@@ -58,9 +58,9 @@ pub(crate) fn host_path(name: &str, path: &AbsPath, path_type: &str, read_only: 
 
 /// The host's CA folders: what the machine trusts, kube-apiserver trusts for webhooks and OIDC. kubeadm looks for them
 /// on the host; the profile knows which there are.
-pub(crate) fn ca_folders(site: &Site) -> Vec<Volume> {
+pub(crate) fn ca_folders(site: &ClassSite) -> Vec<Volume> {
     let mut volumes = vec![host_path("ca-certs", &super::constant("/etc/ssl/certs"), "DirectoryOrCreate", true)];
-    for folder in &site.node.os.profile.ca_dirs {
+    for folder in &site.class.os.profile.ca_dirs {
         let name = folder.as_str().trim_start_matches('/').replace('/', "-");
         volumes.push(host_path(&name, folder, "DirectoryOrCreate", true));
     }
@@ -79,9 +79,9 @@ pub(crate) fn clash<'a>(ours: &[Volume], users: &'a [Volume]) -> Option<&'a AbsP
 }
 
 /// A static pod of one container in the host's network, which the node keeps before all others.
-pub(crate) fn pod(site: &Site, labels: Value, name: &str, container: &Value, volumes: &Value) -> Value {
+pub(crate) fn pod(site: &ClassSite, labels: Value, name: &str, container: &Value, volumes: &Value) -> Value {
     let mut security = json!({"seccompProfile": {"type": "RuntimeDefault"}});
-    if let Some(kind) = &site.node.os.profile.static_pod_selinux_type {
+    if let Some(kind) = &site.class.os.profile.static_pod_selinux_type {
         security["seLinuxOptions"] = json!({"type": kind});
     }
     json!({
@@ -102,7 +102,7 @@ pub(crate) fn pod(site: &Site, labels: Value, name: &str, container: &Value, vol
 
 impl StaticPod {
     /// The manifest.
-    pub fn render(&self, site: &Site) -> Value {
+    pub fn render(&self, site: &ClassSite) -> Value {
         let labels = json!({"component": self.name, "tier": "control-plane"});
         let volumes: Value = self.volumes.values().map(volume).collect();
         let mut pod = pod(site, labels, self.name, &self.container(site), &volumes);
@@ -112,7 +112,7 @@ impl StaticPod {
         pod
     }
 
-    fn container(&self, site: &Site) -> Value {
+    fn container(&self, site: &ClassSite) -> Value {
         let mut container = json!({
             "name": self.name,
             "image": self.image,

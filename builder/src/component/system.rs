@@ -1,6 +1,6 @@
 //! What the operating system is told: host name, modules, sysctls, time servers.
 
-use super::{Site, constant, flannel};
+use super::{ClassSite, Families, constant, flannel};
 use crate::config::Cni;
 use nodekiln_payload::TimeService;
 use nodekiln_plan::{AbsPath, KernelPlan, ModuleName, Sysctl};
@@ -12,8 +12,8 @@ pub(crate) const MODULES: &str = "/etc/modules-load.d/90-nodekiln.conf";
 pub(crate) const SYSCTLS: &str = "/etc/sysctl.d/90-nodekiln.conf";
 
 /// Modules, settings and swap: ours and the user's.
-pub(crate) fn kernel(site: &Site) -> KernelPlan {
-    let user = &site.node.kernel;
+pub(crate) fn kernel(site: &ClassSite) -> KernelPlan {
+    let user = &site.class.kernel;
     // overlay: containerd's snapshots. br_netfilter: Services of pods that share a bridge.
     let ours: &[&str] = if site.is_node() { &["overlay", "br_netfilter"] } else { &["overlay"] };
     let flannel = (site.cluster.cni == Cni::Flannel && site.is_node()).then_some(flannel::MODULE);
@@ -29,7 +29,7 @@ pub(crate) fn kernel(site: &Site) -> KernelPlan {
     KernelPlan { modules, sysctls: sysctls.into_values().collect(), swap: user.swap }
 }
 
-fn ours_sysctls(site: &Site) -> Vec<Sysctl> {
+fn ours_sysctls(site: &ClassSite) -> Vec<Sysctl> {
     let mut list = vec![
         // The kubelet writes these itself, unless protectKernelDefaults makes it refuse instead.
         ("kernel.keys.root_maxbytes", "25000000", false),
@@ -46,11 +46,11 @@ fn ours_sysctls(site: &Site) -> Vec<Sysctl> {
         list.push(("net.bridge.bridge-nf-call-ip6tables", "1", false));
         list.push(("net.bridge.bridge-nf-call-iptables", "1", false));
     }
-    let (ipv4, ipv6) = forwarding(site);
-    if ipv4 {
+    let forwarded = forwarding(site);
+    if forwarded.ipv4 {
         list.push(("net.ipv4.ip_forward", "1", false));
     }
-    if ipv6 {
+    if forwarded.ipv6 {
         list.push(("net.ipv6.conf.all.forwarding", "1", false));
         list.push(("net.ipv6.conf.default.forwarding", "1", false));
     }
@@ -63,18 +63,13 @@ fn ours_sysctls(site: &Site) -> Vec<Sysctl> {
 }
 
 /// Which families this node forwards, IPv4 and IPv6: all that are in use; none where no pod has an address of its own.
-pub(crate) fn forwarding(site: &Site) -> (bool, bool) {
-    if site.is_node() { families(site) } else { (false, false) }
+pub(crate) fn forwarding(site: &ClassSite) -> Families {
+    if site.is_node() { families(site) } else { Families::NONE }
 }
 
 /// Which families pods, services and the node use.
-pub(crate) fn families(site: &Site) -> (bool, bool) {
-    let networking = &site.cluster.networking;
-    let networks = || networking.pods.iter().chain(&networking.services).map(|network| network.is_ipv6());
-    let mut all = networks().chain(site.node.addresses.iter().map(|address| address.is_ipv6()));
-    let ipv4 = all.any(|is_v6| !is_v6);
-    let ipv6 = networks().chain(site.node.addresses.iter().map(|address| address.is_ipv6())).any(|is_v6| is_v6);
-    (ipv4, ipv6)
+pub(crate) fn families(site: &ClassSite) -> Families {
+    site.families.and(&site.cluster.networking.pods).and(&site.cluster.networking.services)
 }
 
 /// modules-load.d(5).
@@ -94,8 +89,8 @@ pub(crate) fn sysctls_file(kernel: &KernelPlan) -> String {
 }
 
 /// The time service's file, or `None` where there is nothing to say or the payload's format says it.
-pub(crate) fn time_file(site: &Site) -> Option<(AbsPath, String)> {
-    let os = &site.node.os;
+pub(crate) fn time_file(site: &ClassSite) -> Option<(AbsPath, String)> {
+    let os = &site.class.os;
     if os.time_servers.is_empty() {
         return None;
     }

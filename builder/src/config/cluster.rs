@@ -3,7 +3,7 @@
 //! Valid by construction: only `resolve` makes one. Each node carries its own `os`, `kubelet`, `kernel` and `binaries`,
 //! the cluster's merged with its own.
 
-use super::{InputFile, Node};
+use super::{InputFile, Node, NodeClass};
 use nodekiln_plan::{AbsPath, Cidr, ClusterName, DnsName, Endpoint, KubernetesVersion, Role, Timeouts};
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     /// Whether `node` runs an etcd member: it is among [`Cluster::etcd_members`].
-    pub fn runs_member(&self, node: &Node) -> bool {
+    pub fn runs_member(&self, node: &NodeClass) -> bool {
         self.external_etcd.is_none()
             && match node.role {
                 Role::Etcd => true,
@@ -117,7 +117,7 @@ pub struct Networking {
 }
 
 /// A command line argument: `--name=value`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Arg {
     /// Without leading dashes.
     pub name: String,

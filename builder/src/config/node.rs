@@ -7,10 +7,16 @@ use nodekiln_payload::Profile;
 use nodekiln_plan::{
     AbsPath, Cidr, KubernetesVersion, Mode, ModuleName, NodeName, Role, Sha256, Sysctl, Taint, UnitName,
 };
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    ops::Deref,
+    sync::Arc,
+};
 
 /// What a payload is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeKind {
     /// One machine, known by name.
     Machine,
@@ -19,7 +25,7 @@ pub enum NodeKind {
 }
 
 /// How a node proves who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeIdentity {
     /// By the certificates in its payload.
     Baked,
@@ -39,21 +45,11 @@ pub struct Replaces {
     pub address: Option<IpAddr>,
 }
 
-/// A machine, or a pool of machines.
+/// A machine, or a pool of machines: who it is, and its [`NodeClass`], whose fields are read as its own.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Whether this is one machine.
-    pub kind: NodeKind,
-    /// identity, ttl.
-    pub identity: NodeIdentity,
-    /// disk.
-    pub disk: Option<AbsPath>,
-    /// replaces.
-    pub replaces: Option<Replaces>,
     /// name.
     pub name: NodeName,
-    /// role.
-    pub role: Role,
     /// address, the advertise address first: the one of the service network's primary family.
     pub addresses: Vec<IpAddr>,
     /// mac, lower-case with colons.
@@ -62,12 +58,53 @@ pub struct Node {
     pub uuid: Option<String>,
     /// network; DHCP without it.
     pub network: Option<StaticNetwork>,
+    /// disk.
+    pub disk: Option<AbsPath>,
+    /// replaces.
+    pub replaces: Option<Replaces>,
     /// labels.
     pub labels: BTreeMap<String, String>,
-    /// taints, the role's default filled in.
-    pub taints: Vec<Taint>,
     /// podCIDR, one per pod network; empty without podSubnet.
     pub pod_cidrs: Vec<Cidr>,
+    /// What it shares with others.
+    pub class: Arc<NodeClass>,
+}
+
+impl Node {
+    /// The advertise address. Pools have none, and nothing that asks for it.
+    pub fn address(&self) -> IpAddr {
+        self.addresses[0]
+    }
+}
+
+impl Deref for Node {
+    type Target = NodeClass;
+
+    fn deref(&self) -> &NodeClass {
+        &self.class
+    }
+}
+
+/// In tests: what changes is this node's alone.
+#[cfg(test)]
+impl std::ops::DerefMut for Node {
+    fn deref_mut(&mut self) -> &mut NodeClass {
+        Arc::make_mut(&mut self.class)
+    }
+}
+
+/// What nodes have in common, whatever they are called: a thousand workers are of one class, or of a few. `resolve` makes
+/// equal ones one, so that they are kept and planned once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeClass {
+    /// Whether this is one machine.
+    pub kind: NodeKind,
+    /// identity, ttl.
+    pub identity: NodeIdentity,
+    /// role.
+    pub role: Role,
+    /// taints, the role's default filled in.
+    pub taints: Vec<Taint>,
     /// The kubelet's version.
     pub version: KubernetesVersion,
     /// KubeletConfiguration fragment: the cluster's with the node's over it.
@@ -84,13 +121,6 @@ pub struct Node {
     pub binaries: Binaries,
 }
 
-impl Node {
-    /// The advertise address. Pools have none, and nothing that asks for it.
-    pub fn address(&self) -> IpAddr {
-        self.addresses[0]
-    }
-}
-
 /// nodes[].network.
 #[derive(Debug, Clone)]
 pub struct StaticNetwork {
@@ -103,7 +133,7 @@ pub struct StaticNetwork {
 }
 
 /// kernel.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Kernel {
     /// modules beyond our own.
     pub modules: Vec<ModuleName>,
@@ -114,12 +144,19 @@ pub struct Kernel {
 }
 
 /// A file named in cluster.yaml, read once: a named input of the build.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InputFile {
     /// Relative to cluster.yaml.
     pub path: String,
     /// Its bytes.
     pub bytes: Arc<[u8]>,
+}
+
+impl Hash for InputFile {
+    /// Programs have many megabytes: their names and sizes tell them apart well enough.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.path, self.bytes.len()).hash(state);
+    }
 }
 
 impl std::fmt::Debug for InputFile {
@@ -129,7 +166,7 @@ impl std::fmt::Debug for InputFile {
 }
 
 /// os.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Os {
     /// profile.
     pub profile: &'static Profile,
@@ -154,7 +191,7 @@ pub struct Os {
 }
 
 /// os.platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Platform {
     /// No budget.
     Metal,
@@ -201,7 +238,7 @@ impl Platform {
 }
 
 /// os.arch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Arch {
     /// x86-64.
     Amd64,
@@ -210,7 +247,7 @@ pub enum Arch {
 }
 
 /// os.users[].
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// name.
     pub name: String,
@@ -222,6 +259,12 @@ pub struct User {
     pub groups: Vec<String>,
 }
 
+impl Hash for User {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.name, &self.ssh_authorized_keys, &self.groups).hash(state);
+    }
+}
+
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "User({:?})", self.name)
@@ -229,7 +272,7 @@ impl std::fmt::Debug for User {
 }
 
 /// os.files[]. Contents may be secret: they are not shown by `Debug`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OsFile {
     /// path.
     pub path: AbsPath,
@@ -240,7 +283,7 @@ pub struct OsFile {
 }
 
 /// os.units[]. Texts may be secret: they are not shown by `Debug`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OsUnit {
     /// name.
     pub name: UnitName,
@@ -259,7 +302,7 @@ impl std::fmt::Debug for OsUnit {
 }
 
 /// binaries.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Binaries {
     /// kubelet.
     pub kubelet: Binary,
@@ -274,7 +317,7 @@ pub struct Binaries {
 }
 
 /// Where a program comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Binary {
     /// In the machine image.
     Path(AbsPath),
@@ -297,7 +340,7 @@ pub enum Binary {
 }
 
 /// The hash of something that a machine fetches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FetchHash {
     /// 32 bytes.
     Sha256(Sha256),

@@ -6,7 +6,7 @@ use crate::{
     config::{Cluster, Node},
     draft::{Contents, DraftStep, NodeDraft, Part},
     inspect::material,
-    node::{self, Sources},
+    node::{Planner, Sources},
     output::{
         folder::{EntryKind, ReadError, Source},
         manifest::{FileRole, MANIFEST, Manifest, NodeRow},
@@ -212,15 +212,18 @@ impl Side for OutputSide<'_> {
 
 /// What cluster.yaml would make. Nodes are planned when they are asked for, and dropped again.
 pub struct DraftSide<'d> {
-    /// The cluster. All its nodes can be planned.
-    pub cluster: &'d Cluster,
-    /// What planning needs beside it.
-    pub sources: &'d Sources,
+    cluster: &'d Cluster,
+    planner: Planner<'d>,
 }
 
-impl DraftSide<'_> {
-    fn draft(&self, node: &Node) -> Result<NodeDraft, SideError> {
-        node::plan(self.cluster, node, self.sources).map_err(|refusals| {
+impl<'d> DraftSide<'d> {
+    /// Of `cluster`, all of whose nodes can be planned.
+    pub fn new(cluster: &'d Cluster, sources: &'d Sources) -> Self {
+        Self { cluster, planner: Planner::new(cluster, sources) }
+    }
+
+    fn draft(&self, node: &'d Node) -> Result<NodeDraft, SideError> {
+        self.planner.plan(node).map_err(|refusals| {
             let why: Vec<_> = refusals.into_iter().map(|refusal| refusal.message).collect();
             SideError::Refused(node.name.clone(), why.join("; "))
         })
@@ -241,7 +244,7 @@ impl Side for DraftSide<'_> {
         let draft = self.draft(self.cluster.payloads().find(|node| node.name == *name).ok_or_else(missing)?)?;
         let files = draft.files.into_iter().map(|file| {
             let body = match file.contents {
-                Contents::Text(text) => Body::Known(Secret::from(text)),
+                Contents::Text(text) => Body::Known(Secret::clone(&text.bytes)),
                 Contents::Bytes(blob) => Body::Known(Secret::new(blob.bytes.to_vec())),
                 Contents::Template(parts) => Body::Pattern(parts),
                 Contents::Shared(_) => Body::Key,

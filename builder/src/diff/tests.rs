@@ -12,7 +12,7 @@ fn compared(old: &Cluster, new: &Cluster) -> (Report, Report) {
     let side = OutputSide::open(&before).unwrap();
     let outputs = diff(&side, &OutputSide::open(&after).unwrap()).unwrap();
     let sources = fixture::sources();
-    let drafted = diff(&side, &DraftSide { cluster: new, sources: &sources }).unwrap();
+    let drafted = diff(&side, &DraftSide::new(new, &sources)).unwrap();
     (outputs, drafted)
 }
 
@@ -199,7 +199,7 @@ fn all_that_is_laid_has_a_known_reader() {
     let sources = fixture::sources();
     let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, cluster) in all_there_is() {
-        let side = DraftSide { cluster: &cluster, sources: &sources };
+        let side = DraftSide::new(&cluster, &sources);
         for node in cluster.payloads() {
             let view = side.node(&node.name).unwrap_or_else(|error| panic!("{name}: {error}"));
             let readers = Readers::of([&view, &view]);

@@ -40,7 +40,7 @@ pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
         parts.text(path.as_str());
         parts.debug(&(mode, kind));
         match contents {
-            Contents::Text(text) => parts.pair("text", text.as_bytes()),
+            Contents::Text(text) => parts.pair("text", text.sha256.as_bytes()),
             Contents::Bytes(Blob { sha256, bytes: _ }) => parts.pair("bytes", sha256.as_bytes()),
             Contents::Template(template) => parts.template(template),
             Contents::Shared(shared) => parts.debug(shared),

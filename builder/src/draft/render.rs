@@ -109,8 +109,8 @@ fn line(out: &mut String, text: &str) {
 
 fn contents(contents: &Contents) -> String {
     match contents {
-        Contents::Text(text) if text.len() <= LONG => text.clone(),
-        Contents::Text(text) => digest(text.as_bytes()),
+        Contents::Text(text) if text.as_str().len() <= LONG => text.as_str().to_owned(),
+        Contents::Text(text) => digested(text.as_str().len(), &text.sha256),
         Contents::Bytes(blob) => digested(blob.bytes.len(), &blob.sha256),
         Contents::Template(parts) => template(parts),
         Contents::Shared(shared) => format!("<{}>", value(*shared)),

@@ -1,10 +1,10 @@
 //! The API steps, in order: what kubeadm does once its API server answers, then nodekiln's own objects and the Nodes.
 
-use super::tree::Tree;
+use super::{own::patched, refusal::Fault};
 use crate::{
     component::{
-        Site, bootstrap, containerd, coredns, feature_gates, flannel, kube_proxy, kube_vip, kubeadm_config, kubelet,
-        rbac,
+        ClassSite, Site, bootstrap, containerd, coredns, feature_gates, flannel, kube_proxy, kube_vip, kubeadm_config,
+        kubelet, rbac,
     },
     config::{Cni, LoadBalancer, PatchTarget},
     draft::DraftStep,
@@ -14,7 +14,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// All steps. Every control plane has the same, so any of them may do them.
-pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
+pub(super) fn steps(site: &Site, faults: &mut Vec<Fault>) -> Vec<DraftStep> {
+    let mut lay = |target, object: Value| {
+        let patched = patched(site, target, object.clone());
+        apply(patched.unwrap_or_else(|fault| {
+            faults.push(fault);
+            object
+        }))
+    };
     let mut objects: Vec<Value> = rbac::identities();
     objects.extend(rbac::lease());
     if matches!(site.cluster.load_balancer, LoadBalancer::KubeVip(_)) {
@@ -29,13 +36,13 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
     steps.extend(rbac::cluster_info(site));
     if site.cluster.dns.is_some() {
         steps.extend(coredns::objects(site).into_iter().map(|object| match object["kind"] == "Deployment" {
-            true => apply(super::patched(site, tree, PatchTarget::CoreDnsDeployment, object)),
+            true => lay(PatchTarget::CoreDnsDeployment, object),
             false => apply(object),
         }));
     }
     if site.cluster.proxy {
         steps.extend(kube_proxy::objects(site).into_iter().map(|object| match object["kind"] == "DaemonSet" {
-            true => apply(super::patched(site, tree, PatchTarget::KubeProxyDaemonSet, object)),
+            true => lay(PatchTarget::KubeProxyDaemonSet, object),
             false => apply(object),
         }));
     }
@@ -46,11 +53,10 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
     steps.extend(site.cluster.manifests.iter().map(|object| apply(object.value.clone())));
     // What the machines of a pool are called is not known; what runs etcd alone is no Node.
     for node in site.cluster.nodes.iter().filter(|node| node.role != Role::Etcd) {
-        let site = Site { node, ..*site };
         steps.push(DraftStep::Step(ApiStep::Node(NodeStep {
             name: node.name.clone(),
-            labels: kubelet::api_labels(&site),
-            annotations: annotations(&site),
+            labels: kubelet::api_labels(node),
+            annotations: annotations(site),
             taints: node.taints.clone(),
             // Otherwise kube-controller-manager gives them out.
             pod_cidrs: if site.cluster.cni == Cni::Bridge { node.pod_cidrs.clone() } else { Vec::new() },
@@ -60,7 +66,7 @@ pub(super) fn steps(site: &Site, tree: &mut Tree) -> Vec<DraftStep> {
 }
 
 /// Without instance-config.yaml kubeadm's tools read the runtime's socket off the Node (kubeadm's `AnnotateCRISocket`).
-fn annotations(site: &Site) -> BTreeMap<String, String> {
+fn annotations(site: &ClassSite) -> BTreeMap<String, String> {
     const CRI_SOCKET: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
     match feature_gates::instance_config(site) {
         true => BTreeMap::new(),

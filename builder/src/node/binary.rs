@@ -1,8 +1,8 @@
 //! Programs: in the image, in the payload, or fetched.
 
-use super::{Refusal, Sources, tree::Tree};
+use super::{Sources, refusal::Fault, tree::Tree};
 use crate::{
-    component::{Site, below, constant, containerd, firstboot, sysext},
+    component::{ClassSite, below, constant, containerd, firstboot, sysext},
     config::{Arch, Binary, FetchHash},
 };
 use nodekiln_payload::{Format, Unit, UnitState, Verification};
@@ -10,22 +10,22 @@ use nodekiln_plan::{AbsPath, Archive, Mode, paths};
 use std::sync::Arc;
 
 /// Lays down or fetches every program, and says where firstboot is.
-pub(super) fn lay(site: &Site, sources: &Sources, tree: &mut Tree) -> AbsPath {
-    let binaries = &site.node.binaries;
+pub(super) fn lay(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPath {
+    let binaries = &site.class.binaries;
     extensions(site, tree);
     for (name, binary) in [("kubelet", &binaries.kubelet), ("runc", &binaries.runc)] {
         let field = format!("binaries.{name}");
         if is_archive(binary) {
             let message = "is an archive, this is one program";
-            tree.refusals.push(Refusal::new(site.node, field, message).hint("give the program itself"));
+            tree.faults.push(Fault::new(field, message).hint("give the program itself"));
         } else {
             program(site, tree, &field, name, binary);
         }
     }
     if is_archive(&binaries.containerd) {
         let message = "an archive of containerd is not supported yet: it has to run before firstboot unpacks archives";
-        let refusal = Refusal::new(site.node, "binaries.containerd", message);
-        tree.refusals.push(refusal.hint("use the containerd of the machine image"));
+        let fault = Fault::new("binaries.containerd", message);
+        tree.faults.push(fault.hint("use the containerd of the machine image"));
     } else {
         program(site, tree, "binaries.containerd", "containerd", &binaries.containerd);
     }
@@ -34,17 +34,17 @@ pub(super) fn lay(site: &Site, sources: &Sources, tree: &mut Tree) -> AbsPath {
 }
 
 /// Where a program ends up that the image does not hold.
-fn place(site: &Site, name: &str) -> AbsPath {
-    below(&site.node.os.profile.bin_dir, name)
+fn place(site: &ClassSite, name: &str) -> AbsPath {
+    below(&site.class.os.profile.bin_dir, name)
 }
 
-fn program(site: &Site, tree: &mut Tree, field: &str, name: &str, binary: &Binary) {
+fn program(site: &ClassSite, tree: &mut Tree, field: &str, name: &str, binary: &Binary) {
     if !matches!(binary, Binary::Path(_) | Binary::Sysext { .. }) {
         put(site, tree, field, place(site, name), Mode::EXECUTABLE, binary);
     }
 }
 
-fn put(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, binary: &Binary) {
+fn put(site: &ClassSite, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, binary: &Binary) {
     match binary {
         // Extensions are laid together.
         Binary::Path(_) | Binary::Sysext { .. } => {}
@@ -62,8 +62,8 @@ fn verification(hash: &FetchHash) -> Verification {
 }
 
 /// System extension images. One image may hold several programs.
-fn extensions(site: &Site, tree: &mut Tree) {
-    let binaries = &site.node.binaries;
+fn extensions(site: &ClassSite, tree: &mut Tree) {
+    let binaries = &site.class.binaries;
     let mut seen = Vec::new();
     for (name, binary) in [
         ("kubelet", Some(&binaries.kubelet)),
@@ -74,20 +74,20 @@ fn extensions(site: &Site, tree: &mut Tree) {
     ] {
         let Some(Binary::Sysext { url, hash }) = binary else { continue };
         let field = format!("binaries.{name}");
-        let refusal = |message: &str| Refusal::new(site.node, field.clone(), message);
-        if site.node.os.profile.format != Format::Ignition {
-            let refusal =
-                refusal("a system extension under cloud-init is not supported: it would come after systemd merges");
-            tree.refusals.push(refusal.hint("give a `url` or a `path`"));
+        let fault = |message: &str| Fault::new(field.clone(), message);
+        if site.class.os.profile.format != Format::Ignition {
+            let fault =
+                fault("a system extension under cloud-init is not supported: it would come after systemd merges");
+            tree.faults.push(fault.hint("give a `url` or a `path`"));
             continue;
         }
         if matches!(name, "cniPlugins" | "firstboot") {
-            let refusal = refusal("a system extension is not supported here");
-            tree.refusals.push(refusal.hint("give a `url`, a `file` or a `path`"));
+            let fault = fault("a system extension is not supported here");
+            tree.faults.push(fault.hint("give a `url`, a `file` or a `path`"));
             continue;
         }
-        match sysext::place(url, site.node.os.arch) {
-            Err(message) => tree.refusals.push(refusal(&message)),
+        match sysext::place(url, site.class.os.arch) {
+            Err(message) => tree.faults.push(fault(&message)),
             Ok(_) if seen.contains(&(url, hash)) => {}
             Ok(path) => {
                 tree.fetch(path, Mode::PUBLIC, url.clone(), verification(hash), &field);
@@ -109,7 +109,7 @@ fn extensions(site: &Site, tree: &mut Tree) {
 }
 
 /// Bytes of the build: by URL and hash where they are served, in the payload otherwise.
-fn bytes(site: &Site, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>) {
+fn bytes(site: &ClassSite, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>) {
     match &site.cluster.delivery.base_url {
         Some(base_url) => tree.publish(path, mode, base_url, bytes, field),
         _ => tree.bytes(path, mode, bytes, field),
@@ -129,15 +129,15 @@ fn is_archive(binary: &Binary) -> bool {
 }
 
 /// A folder of programs, so it comes as an archive.
-fn cni_plugins(site: &Site, tree: &mut Tree) {
+fn cni_plugins(site: &ClassSite, tree: &mut Tree) {
     const FIELD: &str = "binaries.cniPlugins";
-    let binary = &site.node.binaries.cni_plugins;
+    let binary = &site.class.binaries.cni_plugins;
     if matches!(binary, Binary::Path(_) | Binary::Sysext { .. }) {
         return;
     }
     if !is_archive(binary) {
-        let refusal = Refusal::new(site.node, FIELD, "is not a .tgz, .tar.gz or .tar, and the plugins are several");
-        tree.refusals.push(refusal);
+        let fault = Fault::new(FIELD, "is not a .tgz, .tar.gz or .tar, and the plugins are several");
+        tree.faults.push(fault);
         return;
     }
     let path = below(&constant(paths::STATE_DIR), "archives/cni-plugins.tgz");
@@ -145,21 +145,21 @@ fn cni_plugins(site: &Site, tree: &mut Tree) {
     tree.archives.push(Archive { path, into: constant(containerd::CNI_BIN_DIR), strip_components: 0 });
 }
 
-fn firstboot(site: &Site, sources: &Sources, tree: &mut Tree) -> AbsPath {
+fn firstboot(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPath {
     const FIELD: &str = "binaries.firstboot";
     let path = place(site, firstboot::PROGRAM);
-    match &site.node.binaries.firstboot {
+    match &site.class.binaries.firstboot {
         Some(Binary::Path(path)) => return path.clone(),
         Some(binary) => put(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, binary),
-        None => match sources.firstboot.get(&site.node.os.arch) {
+        None => match sources.firstboot.get(&site.class.os.arch) {
             Some(program) => bytes(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, program),
             None => {
-                let arch = match site.node.os.arch {
+                let arch = match site.class.os.arch {
                     Arch::Amd64 => "amd64",
                     Arch::Arm64 => "arm64",
                 };
-                let refusal = Refusal::new(site.node, FIELD, format!("this builder holds no firstboot for {arch}"));
-                tree.refusals.push(refusal.hint("give one with --firstboot or in binaries.firstboot"));
+                let fault = Fault::new(FIELD, format!("this builder holds no firstboot for {arch}"));
+                tree.faults.push(fault.hint("give one with --firstboot or in binaries.firstboot"));
             }
         },
     }

@@ -1,25 +1,21 @@
 //! Certificates, keys and kubeconfigs: which leaf of the table lies where.
 
-use super::{kubernetes, tree::Tree};
+use super::{class::kubernetes, own::OwnFile, tree::Tree};
 use crate::{
-    component::{Site, below, bootstrap, constant, controller_manager, etcd_access, kube_vip, kubelet, scheduler},
+    component::{ClassSite, below, bootstrap, constant, controller_manager, etcd_access, kube_vip, kubelet, scheduler},
     config::{LoadBalancer, NodeFile},
-    draft::{Contents, LeafForm, Part, Row, Shared},
-    pki::{
-        kubeconfig::{self, Credentials},
-        table::{self, CommonName},
-    },
+    draft::{Contents, LeafForm, Row, Shared},
 };
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role, paths};
 
 /// Lays down all that identifies this node.
-pub(super) fn lay(site: &Site, tree: &mut Tree) {
+pub(super) fn lay(site: &ClassSite, tree: &mut Tree) {
     // Where etcd runs alone, firstboot knows the cluster's API servers by it.
     shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);
     if site.is_node() {
-        if site.is_baked() { kubelet(site, tree) } else { token(tree, site) }
+        if site.is_baked() { kubelet(tree) } else { token(tree) }
     }
-    if site.node.role == Role::ControlPlane {
+    if site.class.role == Role::ControlPlane {
         control_plane(site, tree);
         etcd_client(site, tree);
     }
@@ -29,28 +25,26 @@ pub(super) fn lay(site: &Site, tree: &mut Tree) {
 }
 
 /// The kubelet's certificates, and a kubeconfig that names them.
-fn kubelet(site: &Site, tree: &mut Tree) {
-    let kubeconfig = Contents::Template(kubelet::kubeconfig(site));
-    tree.file(constant(kubelet::KUBECONFIG), Mode::PRIVATE, FileKind::Laid, kubeconfig);
+fn kubelet(tree: &mut Tree) {
+    tree.file(constant(kubelet::KUBECONFIG), Mode::PRIVATE, FileKind::Laid, OwnFile::KubeletConfig);
     for (path, mode, kind, row, form) in [
         (kubelet::CLIENT_PEM, Mode::PRIVATE, FileKind::Seed, Row::KubeletClient, LeafForm::Both),
         (kubelet::SERVING_CERT, Mode::PUBLIC, FileKind::Staged, Row::KubeletServer, LeafForm::Certificate),
         (kubelet::SERVING_KEY, Mode::PRIVATE, FileKind::Staged, Row::KubeletServer, LeafForm::Key),
     ] {
-        tree.file(constant(path), mode, kind, leaf(site, row, form));
+        tree.file(constant(path), mode, kind, OwnFile::Leaf(row, form));
     }
 }
 
 /// The token by which the kubelet asks for its certificate. It writes its kubeconfig itself.
-fn token(tree: &mut Tree, site: &Site) {
-    let kubeconfig = Contents::Template(bootstrap::kubeconfig(site));
-    tree.file(bootstrap::path(), Mode::PRIVATE, FileKind::Credential, kubeconfig);
+fn token(tree: &mut Tree) {
+    tree.file(bootstrap::path(), Mode::PRIVATE, FileKind::Credential, OwnFile::Bootstrap);
 }
 
 /// What an etcd member has. The CA's key is on no node.
-fn member(site: &Site, tree: &mut Tree) {
+fn member(site: &ClassSite, tree: &mut Tree) {
     // A control plane has it as a client already.
-    if site.node.role != Role::ControlPlane {
+    if site.class.role != Role::ControlPlane {
         shared(site, tree, "etcd/ca.crt", Mode::PUBLIC, Shared::EtcdCa);
     }
     pair(site, tree, "etcd/server", Row::EtcdServer);
@@ -59,7 +53,7 @@ fn member(site: &Site, tree: &mut Tree) {
 }
 
 /// What kube-apiserver needs to reach etcd: ours, or what the user gives for an etcd of theirs.
-fn etcd_client(site: &Site, tree: &mut Tree) {
+fn etcd_client(site: &ClassSite, tree: &mut Tree) {
     let Some(external) = &site.cluster.external_etcd else {
         shared(site, tree, "etcd/ca.crt", Mode::PUBLIC, Shared::EtcdCa);
         pair(site, tree, "apiserver-etcd-client", Row::ApiServerEtcdClient);
@@ -74,7 +68,7 @@ fn etcd_client(site: &Site, tree: &mut Tree) {
 
 /// kubeadm's names below certificatesDir. The keys of the etcd CA and of the front-proxy CA are on no node: every leaf of
 /// theirs is made by the builder.
-fn control_plane(site: &Site, tree: &mut Tree) {
+fn control_plane(site: &ClassSite, tree: &mut Tree) {
     for (name, mode, value) in [
         ("front-proxy-ca.crt", Mode::PUBLIC, Shared::FrontProxyCa),
         ("sa.key", Mode::PRIVATE, Shared::ServiceAccountKey),
@@ -103,37 +97,23 @@ fn control_plane(site: &Site, tree: &mut Tree) {
     .into_iter()
     .chain(kube_vip)
     {
-        tree.file(path, Mode::PRIVATE, kind, Contents::Template(embedded(site, row)));
+        tree.file(path, Mode::PRIVATE, kind, OwnFile::Kubeconfig(row));
     }
 }
 
-fn shared(site: &Site, tree: &mut Tree, name: &str, mode: Mode, value: Shared) {
+fn shared(site: &ClassSite, tree: &mut Tree, name: &str, mode: Mode, value: Shared) {
     tree.file(site.pki(name), mode, FileKind::Laid, Contents::Shared(value));
 }
 
 /// Certificate and key below certificatesDir.
-fn pair(site: &Site, tree: &mut Tree, name: &str, row: Row) {
-    let cert = leaf(site, row, LeafForm::Certificate);
-    tree.file(site.pki(&format!("{name}.crt")), Mode::PUBLIC, FileKind::Laid, cert);
-    tree.file(site.pki(&format!("{name}.key")), Mode::PRIVATE, FileKind::Laid, leaf(site, row, LeafForm::Key));
-}
-
-fn leaf(site: &Site, row: Row, form: LeafForm) -> Contents {
-    Contents::Leaf(table::leaf(row, site.cluster, Some(site.node)), form)
-}
-
-/// A kubeconfig for the node's own API server, with the row's certificate and key in it.
-fn embedded(site: &Site, row: Row) -> Vec<Part> {
-    let user = match table::spec(row).common_name {
-        CommonName::Fixed(name) => name.to_owned(),
-        CommonName::Node(prefix) => format!("{prefix}{}", site.node.name),
-    };
-    let credentials = Credentials::Embedded(table::leaf(row, site.cluster, Some(site.node)));
-    kubeconfig::template(&site.cluster.name, &user, &site.own_server(), credentials)
+fn pair(site: &ClassSite, tree: &mut Tree, name: &str, row: Row) {
+    let leaf = |form| OwnFile::Leaf(row, form);
+    tree.file(site.pki(&format!("{name}.crt")), Mode::PUBLIC, FileKind::Laid, leaf(LeafForm::Certificate));
+    tree.file(site.pki(&format!("{name}.key")), Mode::PRIVATE, FileKind::Laid, leaf(LeafForm::Key));
 }
 
 /// Every folder with a mode of its own.
-pub(super) fn folders(site: &Site) -> Vec<(AbsPath, Mode)> {
+pub(super) fn folders(site: &ClassSite) -> Vec<(AbsPath, Mode)> {
     let mut folders = vec![
         (kubernetes("manifests"), Mode::PRIVATE_DIR),
         (site.cluster.certificates_dir.clone(), Mode::EXECUTABLE),
@@ -146,7 +126,7 @@ pub(super) fn folders(site: &Site) -> Vec<(AbsPath, Mode)> {
     let certificates = below(&site.cluster.certificates_dir, "etcd");
     let external = site.cluster.external_etcd.as_ref();
     let is_baked = |file: &Option<NodeFile>| matches!(file, Some(NodeFile::Input(_)));
-    let is_client = site.node.role == Role::ControlPlane && external.is_none_or(|etcd| is_baked(&etcd.ca));
+    let is_client = site.class.role == Role::ControlPlane && external.is_none_or(|etcd| is_baked(&etcd.ca));
     if is_client || site.is_member() {
         folders.push((certificates, Mode::EXECUTABLE));
     }

@@ -2,9 +2,11 @@
 
 mod api;
 mod binary;
+mod class;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod identity;
+mod own;
 mod refusal;
 mod spec;
 mod tree;
@@ -12,24 +14,21 @@ mod tree;
 pub use refusal::Refusal;
 
 use crate::{
-    component::{
-        KUBERNETES_DIR, MANIFESTS_DIR, Site, apiserver, below, cni, constant, containerd, controller_manager,
-        encryption, etcd, feature_gates, firstboot, haproxy, kube_vip, kubelet, network, patches, pretty, scheduler,
-        system,
-    },
-    config::{Arch, Cluster, LoadBalancer, Node, PatchTarget},
-    draft::{Blob, Contents, NodeDraft},
+    component::{Families, Site},
+    config::{Arch, Cluster, Node, NodeClass},
+    draft::{Blob, DraftFile, NodeDraft},
     pki::table::Holder,
     secrets::Shape,
 };
-use nodekiln_payload::{Account, Fetch, Format, Network, NetworkService, Snippet, TimeService, Unit, UnitState};
-use nodekiln_plan::{AbsPath, FileKind, KernelPlan, Mode, Role};
-use serde_json::Value;
+use class::Class;
+use nodekiln_payload::{Fetch, Network, NetworkService, Unit};
+use nodekiln_plan::Role;
+use refusal::Fault;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
-use tree::{Snippets, Tree};
+use tree::ClassContents;
 
 /// What planning needs beside the cluster.
 #[derive(Clone, Default)]
@@ -71,76 +70,138 @@ impl std::fmt::Debug for Sources {
     }
 }
 
-/// All of `node` but its keys.
+/// All of `node` but its keys. For many nodes, a [`Planner`] does what they share once.
 ///
 /// # Errors
 /// Everything about this node that cannot be planned, at once.
 pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDraft, Vec<Refusal>> {
-    let site = refusal::check(cluster, node, &sources.shape)?;
-    let mut tree = Tree::new(node, sources);
-    let firstboot = binary::lay(&site, sources, &mut tree);
-    let kubelet_config = patched(&site, &mut tree, PatchTarget::KubeletConfiguration, kubelet::config(&site));
+    Planner::new(cluster, sources).plan(node)
+}
 
-    let kernel = lay_system(&site, &mut tree);
-    lay_runtime(&site, &mut tree);
-    lay_network(&site, &mut tree);
-    lay_balancer(&site, &mut tree);
-    identity::lay(&site, &mut tree);
-    if site.is_member() {
-        let path = below(&constant(MANIFESTS_DIR), "etcd.yaml");
-        let manifest = pretty(&patched(&site, &mut tree, PatchTarget::Etcd, etcd::manifest(&site)));
-        tree.file(path, Mode::PRIVATE, FileKind::Decided, Contents::Text(manifest));
-    }
-    if node.role == Role::ControlPlane {
-        lay_control_plane(&site, &mut tree);
-    }
-    tree.text(kubelet::CONFIG, Mode::PUBLIC, FileKind::Staged, pretty(&kubelet_config));
-    if site.is_node() && feature_gates::instance_config(&site) {
-        let text = pretty(&kubelet::instance_config());
-        tree.text(kubelet::INSTANCE_CONFIG, Mode::PUBLIC, FileKind::Staged, text);
-    }
-    tree.unit(kubelet::unit(&site, &firstboot));
-    tree.unit(firstboot::unit(&site, &firstboot));
-    lay_users_own(&site, &mut tree);
+/// Plans the nodes of a cluster. What the nodes of a class share is planned with the first of them and kept for the
+/// others: each node costs what is its own.
+pub struct Planner<'a> {
+    cluster: &'a Cluster,
+    sources: &'a Sources,
+    classes: Mutex<VecDeque<(Key<'a>, Planned)>>,
+}
 
-    let api = if node.role == Role::ControlPlane { api::steps(&site, &mut tree) } else { Vec::new() };
+/// A class, or why it cannot be planned.
+type Planned = Arc<Result<Class, Vec<Fault>>>;
 
-    let spec = spec::spec(&site, kernel, &kubelet_config, std::mem::take(&mut tree.archives));
-    for directory in &spec.directories {
-        tree.check_directory(&directory.path);
+/// What a class's plan is made from, beside the cluster: that, and what else decides which files there are.
+struct Key<'a> {
+    class: &'a NodeClass,
+    families: Families,
+    has_network: bool,
+}
+
+impl PartialEq for Key<'_> {
+    /// Classes by their place: comparing them takes as long as planning.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.class, other.class)
+            && self.families == other.families
+            && self.has_network == other.has_network
     }
-    let snippets = snippets(node, &mut tree);
-    let accounts = accounts(node);
-    let parts = tree.finish(&Snippets { laid: &snippets, directories: &spec.directories, accounts: &accounts })?;
-    let is_cloud_init = |network| network == NetworkService::CloudInit;
+}
+
+impl<'a> Planner<'a> {
+    /// So many classes are kept. Where each node has one of its own, keeping them is of no use.
+    const MOST: usize = 64;
+
+    /// For the nodes of `cluster`.
+    pub fn new(cluster: &'a Cluster, sources: &'a Sources) -> Self {
+        Self { cluster, sources, classes: Mutex::default() }
+    }
+
+    /// All of `node` but its keys.
+    ///
+    /// # Errors
+    /// Everything about this node that cannot be planned, at once.
+    pub fn plan(&self, node: &'a Node) -> Result<NodeDraft, Vec<Refusal>> {
+        let refuse = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.of(node)).collect::<Vec<_>>();
+        let mut faults = refusal::check(self.cluster, &node.class);
+        faults.extend(refusal::own(node));
+        let site = Site::new(self.cluster, node, &self.sources.shape);
+        if site.is_none() {
+            faults.push(refusal::release(self.cluster, &node.class));
+        }
+        let Some(site) = site.filter(|_| faults.is_empty()) else { return Err(refuse(faults)) };
+        match &*self.class(&site) {
+            Ok(class) => draft(&site, class).map_err(refuse),
+            Err(faults) => Err(refuse(faults.clone())),
+        }
+    }
+
+    /// What is known of the site's class.
+    fn class(&self, site: &Site<'a>) -> Planned {
+        let key = Key { class: site.class, families: site.families, has_network: site.has_network };
+        let known = |classes: &VecDeque<(Key<'a>, Planned)>| {
+            classes.iter().find(|(other, _)| *other == key).map(|(_, class)| Arc::clone(class))
+        };
+        if let Some(class) = known(&self.classes.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return class;
+        }
+        // Two threads may do this at once, and get the same: waiting would hold up the others' classes.
+        let class = Arc::new(class::plan(site, self.sources));
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        if classes.len() == Self::MOST {
+            classes.pop_front();
+        }
+        classes.push_back((key, Arc::clone(&class)));
+        class
+    }
+}
+
+/// A node of this class.
+fn draft(site: &Site, class: &Class) -> Result<NodeDraft, Vec<Fault>> {
+    let (cluster, node) = (site.cluster, site.node);
+    let mut faults = class.faults.clone();
+    let mut files = Vec::with_capacity(class.files.len());
+    for file in &class.files {
+        let contents = match &file.contents {
+            ClassContents::Common(contents) => Ok(contents.clone()),
+            ClassContents::Own(own) => own.contents(site),
+        };
+        match contents {
+            Ok(contents) => {
+                files.push(DraftFile { path: file.path.clone(), mode: file.mode, kind: file.kind, contents });
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let api = match node.role {
+        Role::ControlPlane => api::steps(site, &mut faults),
+        Role::Worker | Role::Etcd => Vec::new(),
+    };
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let unit = |unit: &tree::ClassUnit| match unit.own {
+        Some(own) => Unit { contents: Some(own.text(site, &class.firstboot)), ..unit.unit.clone() },
+        None => unit.unit.clone(),
+    };
+    let network = node.network.as_ref().filter(|_| node.os.profile.network_service == NetworkService::CloudInit);
     Ok(NodeDraft {
-        spec,
+        spec: spec::spec(site, &class.spec),
         holder: Holder::of(cluster, node),
         profile: node.os.profile,
-        files: parts.files,
-        users_own: parts.users_own,
+        files,
+        users_own: class.users_own.clone(),
         links: Vec::new(),
-        units: parts.units,
-        accounts,
-        fetch_ca: cluster.delivery.ca.as_ref().filter(|_| is_https(&parts.fetches)).map(|ca| ca.bytes.clone()),
-        fetches: parts.fetches,
-        network: node.network.as_ref().filter(|_| is_cloud_init(node.os.profile.network_service)).map(|network| {
-            Network {
-                mac: node.mac.clone(),
-                addresses: network.addresses.clone(),
-                gateways: network.gateways.clone(),
-                nameservers: network.nameservers.clone(),
-            }
+        units: class.units.iter().map(unit).collect(),
+        accounts: class.accounts.clone(),
+        fetch_ca: cluster.delivery.ca.as_ref().filter(|_| is_https(&class.fetches)).map(|ca| ca.bytes.clone()),
+        fetches: class.fetches.clone(),
+        network: network.map(|network| Network {
+            mac: node.mac.clone(),
+            addresses: network.addresses.clone(),
+            gateways: network.gateways.clone(),
+            nameservers: network.nameservers.clone(),
         }),
-        time_servers: match node.os.profile.time_service {
-            TimeService::CloudInit => node.os.time_servers.clone(),
-            TimeService::Timesyncd | TimeService::Chrony => Vec::new(),
-        },
-        snippets: match node.os.profile.format {
-            Format::Ignition => snippets,
-            Format::CloudInit => Snippet::merged(&snippets).into_iter().collect(),
-        },
-        blobs: parts.blobs,
+        time_servers: class.time_servers.clone(),
+        snippets: class.snippets.clone(),
+        blobs: class.blobs.clone(),
         api,
     })
 }
@@ -148,152 +209,6 @@ pub fn plan(cluster: &Cluster, node: &Node, sources: &Sources) -> Result<NodeDra
 /// Whether a server's certificate has to be verified for any of these.
 fn is_https(fetches: &[Fetch]) -> bool {
     fetches.iter().any(|fetch| fetch.url.starts_with("https://"))
-}
-
-/// Host name, kernel settings, which it gives back, clock, and what the profile brings.
-fn lay_system(site: &Site, tree: &mut Tree) -> KernelPlan {
-    let profile = site.node.os.profile;
-    let kernel = system::kernel(site);
-    if site.is_machine() {
-        tree.text("/etc/hostname", Mode::PUBLIC, FileKind::Laid, format!("{}\n", site.node.name));
-    }
-    tree.text(system::MODULES, Mode::PUBLIC, FileKind::Laid, system::modules_file(&kernel));
-    tree.text(system::SYSCTLS, Mode::PUBLIC, FileKind::Laid, system::sysctls_file(&kernel));
-    if let Some((path, text)) = system::time_file(site) {
-        tree.file(path, Mode::PUBLIC, FileKind::Laid, Contents::Text(text));
-    }
-    let mut files: Vec<_> = profile.files.iter().collect();
-    let mut masked: Vec<_> = profile.mask.iter().collect();
-    if !site.node.os.updates {
-        files.extend(&profile.updates_off_files);
-        masked.extend(&profile.updates_off_mask);
-    }
-    for file in files {
-        tree.file(file.path.clone(), file.mode, FileKind::Laid, Contents::Text(file.content.clone()));
-    }
-    for (names, state) in [(masked, UnitState::Masked), (profile.enable.iter().collect(), UnitState::Enabled)] {
-        for name in names {
-            tree.unit(Unit { name: name.clone(), state, contents: None, dropins: Vec::new() });
-        }
-    }
-    kernel
-}
-
-/// containerd.
-fn lay_runtime(site: &Site, tree: &mut Tree) {
-    tree.text(containerd::CONFIG, Mode::PUBLIC, FileKind::Laid, containerd::config(site));
-    let dropins = containerd::dropins(site);
-    if !dropins.is_empty() {
-        let name = site.node.os.profile.containerd_unit.clone();
-        tree.unit(Unit { name, state: UnitState::Unchanged, contents: None, dropins });
-    }
-}
-
-/// The node's own interface and the pods' network.
-fn lay_network(site: &Site, tree: &mut Tree) {
-    if let Some(network) = &site.node.network
-        && let Some((path, mode, text)) = network::file(site.node, network)
-    {
-        tree.file(path, mode, FileKind::Laid, Contents::Text(text));
-    }
-    if site.has_bridge() {
-        let [conflist, masquerade] = cni::paths();
-        tree.file(conflist, Mode::PUBLIC, FileKind::Laid, Contents::Text(cni::conflist(site)));
-        tree.file(masquerade, Mode::PUBLIC, FileKind::Laid, Contents::Text(cni::masquerade(site)));
-        tree.unit(cni::unit(site));
-    }
-}
-
-/// What leads to the API servers, where nodekiln brings it.
-fn lay_balancer(site: &Site, tree: &mut Tree) {
-    let (name, manifest) = match site.cluster.load_balancer {
-        LoadBalancer::External | LoadBalancer::None => return,
-        LoadBalancer::Local if site.node.role == Role::Etcd => return,
-        LoadBalancer::KubeVip(_) if site.node.role != Role::ControlPlane => return,
-        LoadBalancer::Local => {
-            let config = Contents::Text(haproxy::config(site));
-            // Its image runs as a user of its own.
-            tree.file(haproxy::config_path(), Mode::PUBLIC, FileKind::Laid, config);
-            (haproxy::NAME, haproxy::manifest(site))
-        }
-        LoadBalancer::KubeVip(vip) => (kube_vip::NAME, kube_vip::manifest(site, vip)),
-    };
-    let path = below(&constant(MANIFESTS_DIR), &format!("{name}.yaml"));
-    tree.file(path, Mode::PRIVATE, FileKind::Staged, Contents::Text(pretty(&manifest)));
-}
-
-/// Static pods, in kubeadm's file names.
-fn lay_control_plane(site: &Site, tree: &mut Tree) {
-    if encryption::wanted(site) {
-        let config = Contents::Template(encryption::config(site));
-        tree.file(encryption::path(site), Mode::PRIVATE, FileKind::Laid, config);
-    }
-    for (name, target, manifest) in [
-        ("kube-apiserver.yaml", PatchTarget::ApiServer, apiserver::manifest(site)),
-        ("kube-controller-manager.yaml", PatchTarget::ControllerManager, controller_manager::manifest(site)),
-        ("kube-scheduler.yaml", PatchTarget::Scheduler, scheduler::manifest(site)),
-    ] {
-        let path = below(&constant(MANIFESTS_DIR), name);
-        let manifest = pretty(&patched(site, tree, target, manifest));
-        tree.file(path, Mode::PRIVATE, FileKind::Staged, Contents::Text(manifest));
-    }
-}
-
-/// `value` with the user's patches over it.
-fn patched(site: &Site, tree: &mut Tree, target: PatchTarget, value: Value) -> Value {
-    match patches::apply(site.cluster, target, site.kubelet, value.clone()) {
-        Ok(value) => value,
-        Err(fault) => {
-            let message = format!("{}: {}", fault.path, fault.message);
-            tree.refusals.push(Refusal::new(site.node, "patches", message));
-            value
-        }
-    }
-}
-
-/// `os.files` and `os.units`.
-fn lay_users_own(site: &Site, tree: &mut Tree) {
-    for file in &site.node.os.files {
-        tree.users_file(file);
-    }
-    for unit in &site.node.os.units {
-        tree.users_unit(unit);
-    }
-}
-
-/// `os.snippets`, read.
-fn snippets(node: &Node, tree: &mut Tree) -> Vec<Snippet> {
-    let mut snippets = Vec::new();
-    for file in &node.os.snippets {
-        match Snippet::parse(&file.bytes, node.os.profile.format, node.os.ignition_version) {
-            Ok(snippet) => snippets.push(snippet),
-            Err(fault) => {
-                tree.refusals.push(Refusal::new(node, "os.snippets", format!("{}: {fault}", file.path)));
-            }
-        }
-    }
-    snippets
-}
-
-fn accounts(node: &Node) -> Vec<Account> {
-    let mut accounts: Vec<_> = node
-        .os
-        .users
-        .iter()
-        .map(|user| Account {
-            name: user.name.clone(),
-            ssh_authorized_keys: user.ssh_authorized_keys.clone(),
-            password_hash: user.password_hash.clone(),
-            groups: user.groups.clone(),
-        })
-        .collect();
-    accounts.sort_by(|a, b| a.name.cmp(&b.name));
-    accounts
-}
-
-/// The folder of kubeconfigs.
-fn kubernetes(name: &str) -> AbsPath {
-    below(&constant(KUBERNETES_DIR), name)
 }
 
 #[cfg(test)]

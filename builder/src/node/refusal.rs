@@ -2,13 +2,12 @@
 
 use crate::{
     component::{
-        Site, apiserver, containerd, controller_manager, etcd, etcd_access,
+        ClassSite, apiserver, containerd, controller_manager, etcd, etcd_access,
         feature_gates::{self, Effect},
         kubelet, scheduler, static_pod,
     },
-    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeIdentity, NodeKind, Patch, PatchTarget},
+    config::{Algorithm, Cluster, Cni, LoadBalancer, Node, NodeClass, NodeIdentity, NodeKind, Patch, PatchTarget},
     release::{self, Behaviour},
-    secrets::Shape,
 };
 use nodekiln_plan::{AbsPath, NodeName, Role};
 
@@ -27,10 +26,19 @@ pub struct Refusal {
     pub hint: Option<String>,
 }
 
-impl Refusal {
-    /// A refusal without a hint.
-    pub fn new(node: &Node, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { node: node.name.clone(), field: field.into(), message: message.into(), hint: None }
+/// Something that a class of nodes brings and that cannot be planned: a [`Refusal`] of each of them.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// See [`Refusal::field`].
+    field: String,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    /// One without a hint.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), hint: None }
     }
 
     /// With a hint.
@@ -39,161 +47,161 @@ impl Refusal {
         self.hint = Some(hint.into());
         self
     }
+
+    /// The same, said of `node`.
+    pub fn of(self, node: &Node) -> Refusal {
+        let Self { field, message, hint } = self;
+        Refusal { node: node.name.clone(), field, message, hint }
+    }
 }
 
 /// No folder of the user's may be longer: names below it still have to fit into a path (4095 bytes).
 const LONGEST_FOLDER: usize = 3500;
 
-/// The site, if everything holds that the components build on.
-pub(super) fn check<'a>(cluster: &'a Cluster, node: &'a Node, shape: &'a Shape) -> Result<Site<'a>, Vec<Refusal>> {
-    let mut refusals = Vec::new();
-    let mut refuse = |refusal| refusals.push(refusal);
+/// What of `class` does not hold that the components build on, whatever else is found: without it there is nothing to plan.
+pub(super) fn check(cluster: &Cluster, class: &NodeClass) -> Vec<Fault> {
+    let mut faults = Vec::new();
     for (field, folder) in
         [("certificatesDir", &cluster.certificates_dir), ("etcd.local.dataDir", &cluster.etcd.data_dir)]
     {
         if folder.as_str().len() > LONGEST_FOLDER {
-            refuse(Refusal::new(node, field, format!("is longer than {LONGEST_FOLDER} bytes")));
+            faults.push(Fault::new(field, format!("is longer than {LONGEST_FOLDER} bytes")));
         }
     }
     for arg in &cluster.etcd.extra_args {
         if etcd::DECIDED.contains(&arg.name.as_str()) {
             let message = format!("`{}` is decided by firstboot, when the members have met", arg.name);
-            refuse(Refusal::new(node, "etcd.local.extraArgs", message));
+            faults.push(Fault::new("etcd.local.extraArgs", message));
         }
     }
-    for arg in &node.kubelet_extra_args {
+    for arg in &class.kubelet_extra_args {
         if kubelet::OWNED_ARGS.contains(&arg.name.as_str()) {
             let message = format!("`{}` is set by nodekiln: firstboot and the certificates rely on it", arg.name);
-            refuse(Refusal::new(node, "kubeletExtraArgs", message));
+            faults.push(Fault::new("kubeletExtraArgs", message));
         }
     }
-    if node.kubelet.get("healthzPort").and_then(serde_json::Value::as_u64) == Some(0) {
-        let refusal = Refusal::new(node, "kubelet.healthzPort", "0 turns off the endpoint that firstboot waits for");
-        refuse(refusal.hint("leave it out, or give a port on the loopback address"));
+    if class.kubelet.get("healthzPort").and_then(serde_json::Value::as_u64) == Some(0) {
+        let fault = Fault::new("kubelet.healthzPort", "0 turns off the endpoint that firstboot waits for");
+        faults.push(fault.hint("leave it out, or give a port on the loopback address"));
     }
-    if node.kind == NodeKind::Pool {
-        pool(cluster, node).into_iter().for_each(&mut refuse);
+    if class.kind == NodeKind::Pool && cluster.cni == Cni::Bridge {
+        let message = "`bridge` lays a route to every node, and the machines of a pool are not known";
+        faults.push(Fault::new("addons.cni", message).hint("take `none` with a network add-on, or `flannel`"));
     }
-    let site = Site::new(cluster, node, shape);
-    if site.is_none() {
-        let known = crate::release::Release::minors().join(", ");
-        let message = format!("{} or {} is not supported", cluster.version, node.version);
-        refuse(Refusal::new(node, "kubernetesVersion", message).hint(format!("supported are {known}")));
+    faults
+}
+
+/// What a node says itself that cannot be planned.
+pub(super) fn own(node: &Node) -> Option<Fault> {
+    let restricted: Vec<_> = node.labels.keys().filter(|key| !kubelet::label_is_free(key)).cloned().collect();
+    if node.kind != NodeKind::Pool || restricted.is_empty() {
+        return None;
     }
-    match site {
-        Some(site) if refusals.is_empty() => {
-            let mut refusals = volumes(&site);
-            refusals.extend(etcd_files(&site));
-            refusals.extend(of_release(&site));
-            refusals.extend(addons(&site));
-            refusals.extend(gates(&site));
-            refusals.extend(signer(&site));
-            if refusals.is_empty() { Ok(site) } else { Err(refusals) }
-        }
-        _ => Err(refusals),
-    }
+    let fault = Fault::new("labels", format!("a kubelet may not give itself {}", restricted.join(", ")));
+    Some(fault.hint("the Nodes of a pool are made by their kubelets: label them through the API"))
+}
+
+/// A release that is not known.
+pub(super) fn release(cluster: &Cluster, class: &NodeClass) -> Fault {
+    let known = crate::release::Release::minors().join(", ");
+    let message = format!("{} or {} is not supported", cluster.version, class.version);
+    Fault::new("kubernetesVersion", message).hint(format!("supported are {known}"))
+}
+
+/// What the components know to be wrong before anything is rendered.
+pub(super) fn of_components(site: &ClassSite) -> Vec<Fault> {
+    let mut faults = volumes(site);
+    faults.extend(etcd_files(site));
+    faults.extend(of_release(site));
+    faults.extend(addons(site));
+    faults.extend(gates(site));
+    faults.extend(signer(site));
+    faults
 }
 
 /// What a load balancer or a network of ours cannot do.
-fn addons(site: &Site) -> Vec<Refusal> {
+fn addons(site: &ClassSite) -> Vec<Fault> {
     let cluster = site.cluster;
-    let mut refusals = Vec::new();
+    let mut faults = Vec::new();
     if matches!(cluster.load_balancer, LoadBalancer::KubeVip(_)) && cluster.endpoint.port != apiserver::PORT {
         let message = format!("kube-vip holds an address and forwards nothing: the port has to be {}", apiserver::PORT);
-        refusals.push(Refusal::new(site.node, "controlPlaneEndpoint", message));
+        faults.push(Fault::new("controlPlaneEndpoint", message));
     }
     if cluster.cni == Cni::Flannel {
         // Against the first alone: each with each would take minutes for many nodes.
-        let first = cluster.payloads().next().map(|node| containerd::cni_bin_dir(&Site { node, ..*site }));
-        if first.is_some_and(|first| first != containerd::cni_bin_dir(site)) {
+        let first = cluster.payloads().next().map(|node| containerd::cni_bin_dir(&node.binaries));
+        if first.is_some_and(|first| first != containerd::cni_bin_dir(&site.class.binaries)) {
             let message = "flannel installs its plugin in one folder on all nodes, and theirs differ";
-            refusals.push(Refusal::new(site.node, "binaries.cniPlugins", message));
+            faults.push(Fault::new("binaries.cniPlugins", message));
         }
     }
-    refusals
-}
-
-/// What machines that nobody knows by name cannot have.
-fn pool(cluster: &Cluster, node: &Node) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    if cluster.cni == Cni::Bridge {
-        let message = "`bridge` lays a route to every node, and the machines of a pool are not known";
-        let refusal = Refusal::new(node, "addons.cni", message);
-        refusals.push(refusal.hint("take `none` with a network add-on, or `flannel`"));
-    }
-    let restricted: Vec<_> = node.labels.keys().filter(|key| !kubelet::label_is_free(key)).cloned().collect();
-    if !restricted.is_empty() {
-        let message = format!("a kubelet may not give itself {}", restricted.join(", "));
-        let refusal = Refusal::new(node, "labels", message);
-        refusals.push(refusal.hint("the Nodes of a pool are made by their kubelets: label them through the API"));
-    }
-    refusals
+    faults
 }
 
 /// Machines that ask for their certificate where nobody signs it.
-fn signer(site: &Site) -> Option<Refusal> {
-    if !site.shape.external_ca || site.node.identity == NodeIdentity::Baked {
+fn signer(site: &ClassSite) -> Option<Fault> {
+    if !site.shape.external_ca || site.class.identity == NodeIdentity::Baked {
         return None;
     }
     // A pool says nothing of its identity: it is the whole of it.
-    let field = if site.node.kind == NodeKind::Pool { "name" } else { "identity" };
+    let field = if site.class.kind == NodeKind::Pool { "name" } else { "identity" };
     let message = "it asks the cluster for a certificate by bootstrap token, and nothing in the cluster signs one: the \
         cluster CA's key is not in the secrets";
-    let refusal = Refusal::new(site.node, field, message);
-    Some(refusal.hint("list the machines under `nodes` with `identity: baked`, or import the CA with its key"))
+    let fault = Fault::new(field, message);
+    Some(fault.hint("list the machines under `nodes` with `identity: baked`, or import the CA with its key"))
 }
 
 /// kubeadm's feature gates: those that mean nothing here, and one that contradicts what is built.
-fn gates(site: &Site) -> Vec<Refusal> {
-    let refusal = |message| Refusal::new(site.node, "featureGates", message);
+fn gates(site: &ClassSite) -> Vec<Fault> {
+    let fault = |message| Fault::new("featureGates", message);
     let judge = |(name, value): (&String, &bool)| match feature_gates::judge(site.release, name, *value) {
-        Err(message) => Some(refusal(message).hint(format!("it knows {}", site.release.gates().join(", ")))),
-        Ok(Effect::Algorithm(algorithm)) if algorithm != site.cluster.algorithm => Some(
-            refusal(format!("`{name}` and `encryptionAlgorithm` contradict each other")).hint("leave the gate out"),
-        ),
+        Err(message) => Some(fault(message).hint(format!("it knows {}", site.release.gates().join(", ")))),
+        Ok(Effect::Algorithm(algorithm)) if algorithm != site.cluster.algorithm => {
+            Some(fault(format!("`{name}` and `encryptionAlgorithm` contradict each other")).hint("leave the gate out"))
+        }
         Ok(_) => None,
     };
     site.cluster.feature_gates.iter().filter_map(judge).collect()
 }
 
 /// What the releases of the cluster and of the node's kubelet do not have.
-fn of_release(site: &Site) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
+fn of_release(site: &ClassSite) -> Vec<Fault> {
+    let mut faults = Vec::new();
     if site.cluster.algorithm == Algorithm::EcdsaP384 && !site.release.has(Behaviour::EcdsaP384) {
         let message = format!("kubeadm's tools of {} do not know ECDSA-P384", site.cluster.version);
-        refusals.push(Refusal::new(site.node, "encryptionAlgorithm", message).hint("ECDSA-P256 is as good here"));
+        faults.push(Fault::new("encryptionAlgorithm", message).hint("ECDSA-P256 is as good here"));
     }
     let over_proxy = |patch: &&Patch| patch.target == PatchTarget::KubeProxyDaemonSet;
     if let Some(patch) = site.cluster.patches.iter().find(over_proxy)
         && !site.release.has(Behaviour::PatchKubeProxy)
     {
         let message = format!("{}: kubeadm of {} has no such target", patch.path, site.cluster.version);
-        refusals.push(Refusal::new(site.node, "patches", message).hint("`kubeProxy` says what kube-proxy does"));
+        faults.push(Fault::new("patches", message).hint("`kubeProxy` says what kube-proxy does"));
     }
-    let config = serde_json::Value::Object(site.node.kubelet.clone());
+    let config = serde_json::Value::Object(site.class.kubelet.clone());
     if let Some(path) = release::KUBELET_FIELDS.unknown(&config, |path| site.kubelet.has_kubelet_field(path)) {
-        let message = format!("a kubelet of {} does not know `{path}`", site.node.version);
-        refusals.push(Refusal::new(site.node, "kubelet", message).hint("it would ignore the field: leave it out"));
+        let message = format!("a kubelet of {} does not know `{path}`", site.class.version);
+        faults.push(Fault::new("kubelet", message).hint("it would ignore the field: leave it out"));
     }
-    refusals
+    faults
 }
 
 /// Folders of an external etcd's files that cannot be mounted into kube-apiserver.
-fn etcd_files(site: &Site) -> Vec<Refusal> {
-    if site.node.role != Role::ControlPlane {
+fn etcd_files(site: &ClassSite) -> Vec<Fault> {
+    if site.class.role != Role::ControlPlane {
         return Vec::new();
     }
     let at_root = |path: &AbsPath| path.parent().is_none_or(|folder| folder.as_str() == "/");
-    let refusal = |path: AbsPath| {
+    let fault = |path: AbsPath| {
         let message = format!("the folder of `{path}` is mounted into kube-apiserver, and / cannot be");
-        Refusal::new(site.node, "etcd.external", message).hint("put the file into a folder of its own")
+        Fault::new("etcd.external", message).hint("put the file into a folder of its own")
     };
-    etcd_access::in_image(site).into_iter().filter(at_root).map(refusal).collect()
+    etcd_access::in_image(site).into_iter().filter(at_root).map(fault).collect()
 }
 
 /// extraVolumes that would keep a static pod from starting.
-fn volumes(site: &Site) -> Vec<Refusal> {
-    if site.node.role != Role::ControlPlane {
+fn volumes(site: &ClassSite) -> Vec<Fault> {
+    if site.class.role != Role::ControlPlane {
         return Vec::new();
     }
     let cluster = site.cluster;
@@ -206,8 +214,8 @@ fn volumes(site: &Site) -> Vec<Refusal> {
     .filter_map(|(name, ours, component)| {
         let path = static_pod::clash(&ours, &component.extra_volumes)?;
         let message = format!("`{path}` is mounted already");
-        let refusal = Refusal::new(site.node, format!("{name}.extraVolumes"), message);
-        Some(refusal.hint("a volume of the same name as kubeadm's takes its place"))
+        let fault = Fault::new(format!("{name}.extraVolumes"), message);
+        Some(fault.hint("a volume of the same name as kubeadm's takes its place"))
     })
     .collect()
 }

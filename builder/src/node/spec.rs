@@ -3,21 +3,53 @@
 use super::identity;
 use crate::{
     component::{
-        NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager, etcd, etcd_access,
-        haproxy, kubelet, scheduler, system,
+        ClassSite, Families, NAMESPACE, STATE_OBJECT, Site, apiserver, cni, constant, containerd, controller_manager,
+        etcd, etcd_access, haproxy, kubelet, scheduler, system,
     },
     config::{Binary, Cni, LoadBalancer},
 };
 use nodekiln_plan::{
-    AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, KernelPlan, Mode, NodeSpec, PreflightPlan, Role, paths,
+    AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, KernelPlan, KubeletPlan, Mode, NodeSpec, PreflightPlan,
+    Role, paths,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What firstboot is told.
-pub(super) fn spec(site: &Site, kernel: KernelPlan, kubelet_config: &Value, archives: Vec<Archive>) -> NodeSpec {
+/// What firstboot is told on all nodes of a class.
+pub(super) struct ClassSpec {
+    preflight: PreflightPlan,
+    kernel: KernelPlan,
+    pub directories: Vec<DirectoryEntry>,
+    archives: Vec<Archive>,
+    kubelet: KubeletPlan,
+    finalize: FinalizePlan,
+}
+
+/// What of it the class decides.
+pub(super) fn of_class(
+    site: &ClassSite,
+    kernel: KernelPlan,
+    kubelet_config: &Value,
+    archives: Vec<Archive>,
+) -> ClassSpec {
+    let profile = site.class.os.profile;
+    ClassSpec {
+        preflight: preflight(site, kubelet_config),
+        kernel,
+        directories: directories(site),
+        archives,
+        kubelet: kubelet::plan(site, kubelet_config),
+        finalize: FinalizePlan {
+            scrub: profile.scrub.clone(),
+            touch: profile.touch.clone(),
+            beyond_reach: profile.beyond_reach.clone(),
+        },
+    }
+}
+
+/// What firstboot is told on one.
+pub(super) fn spec(site: &Site, class: &ClassSpec) -> NodeSpec {
     let (cluster, node) = (site.cluster, site.node);
-    let control_plane = node.role == Role::ControlPlane;
     let state = format!("{NAMESPACE}/{STATE_OBJECT}");
     NodeSpec {
         cluster: cluster.name.clone(),
@@ -27,13 +59,13 @@ pub(super) fn spec(site: &Site, kernel: KernelPlan, kubelet_config: &Value, arch
         kubernetes_version: node.version,
         addresses: node.addresses.clone(),
         disk: node.disk.clone(),
-        preflight: preflight(site, kubelet_config),
-        kernel,
-        directories: directories(site),
-        archives,
+        preflight: class.preflight.clone(),
+        kernel: class.kernel.clone(),
+        directories: class.directories.clone(),
+        archives: class.archives.clone(),
         etcd: site.is_member().then(|| etcd::plan(site)),
-        kubelet: kubelet::plan(site, kubelet_config),
-        api: control_plane.then(|| ApiPlan {
+        kubelet: KubeletPlan { server: site.is_node().then(|| kubelet::server(site)), ..class.kubelet.clone() },
+        api: (node.role == Role::ControlPlane).then(|| ApiPlan {
             server: site.own_server(),
             credential: constant(paths::API_CREDENTIAL),
             lease_credential: constant(paths::LEASE_CREDENTIAL),
@@ -41,16 +73,12 @@ pub(super) fn spec(site: &Site, kernel: KernelPlan, kubelet_config: &Value, arch
             done: state,
         }),
         timeouts: cluster.timeouts,
-        finalize: FinalizePlan {
-            scrub: node.os.profile.scrub.clone(),
-            touch: node.os.profile.touch.clone(),
-            beyond_reach: node.os.profile.beyond_reach.clone(),
-        },
+        finalize: class.finalize.clone(),
     }
 }
 
 /// Parents come first: a path sorts before what lies below it.
-fn directories(site: &Site) -> Vec<DirectoryEntry> {
+fn directories(site: &ClassSite) -> Vec<DirectoryEntry> {
     // A folder that is named twice, such as certificatesDir = /etc/kubernetes, gets the narrower mode of both.
     let mut folders: BTreeMap<AbsPath, Mode> = BTreeMap::new();
     for (path, mode) in identity::folders(site) {
@@ -60,8 +88,8 @@ fn directories(site: &Site) -> Vec<DirectoryEntry> {
     folders.into_iter().map(|(path, mode)| DirectoryEntry { path, mode }).collect()
 }
 
-fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
-    let control_plane = site.node.role == Role::ControlPlane;
+fn preflight(site: &ClassSite, kubelet_config: &Value) -> PreflightPlan {
+    let control_plane = site.class.role == Role::ControlPlane;
     let mut ports = vec![kubelet::port(kubelet_config)];
     if control_plane {
         ports.extend([apiserver::PORT, controller_manager::PORT, scheduler::PORT]);
@@ -69,19 +97,19 @@ fn preflight(site: &Site, kubelet_config: &Value) -> PreflightPlan {
     if site.is_member() {
         ports.extend([etcd::CLIENT_PORT, etcd::PEER_PORT, etcd::STATEMENT_PORT]);
     }
-    if site.cluster.load_balancer == LoadBalancer::Local && site.node.role != Role::Etcd {
+    if site.cluster.load_balancer == LoadBalancer::Local && site.class.role != Role::Etcd {
         ports.push(haproxy::PORT);
     }
     ports.sort_unstable();
     ports.dedup();
     // Plugins that come in an archive are not there yet when preflight looks.
     let mut programs = vec![kubelet::binary(site)];
-    if site.is_node() && site.cluster.cni != Cni::None && matches!(site.node.binaries.cni_plugins, Binary::Path(_)) {
+    if site.is_node() && site.cluster.cni != Cni::None && matches!(site.class.binaries.cni_plugins, Binary::Path(_)) {
         programs.extend(cni::programs(site));
     }
-    let (ipv4, ipv6) = system::forwarding(site);
+    let Families { ipv4, ipv6 } = system::forwarding(site);
     PreflightPlan {
-        ignore: site.node.ignore_preflight_errors.clone(),
+        ignore: site.class.ignore_preflight_errors.clone(),
         ports,
         programs,
         etcd_client_files: if control_plane { etcd_access::in_image(site) } else { Vec::new() },

@@ -1,9 +1,13 @@
-//! [`Tree`]: collects a node's files and units, and refuses two things in one place.
+//! [`Tree`]: collects the files and units of a class of nodes, and refuses two things in one place.
 
-use super::{Refusal, Sources};
+use super::{
+    Sources,
+    own::{OwnFile, OwnUnit},
+    refusal::Fault,
+};
 use crate::{
-    config::{Node, OsFile, OsUnit},
-    draft::{Blob, Contents, DraftFile},
+    config::{NodeClass, OsFile, OsUnit},
+    draft::{Blob, Contents},
 };
 use nodekiln_payload::{Account, Dropin, Fetch, FetchInto, Snippet, Touched, Unit, UnitState, Verification};
 use nodekiln_plan::{AbsPath, Archive, DirectoryEntry, FileKind, Mode, Sha256, UnitName, paths};
@@ -12,10 +16,45 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+/// A file that every node of a class has.
+pub(super) struct ClassFile {
+    pub path: AbsPath,
+    pub mode: Mode,
+    pub kind: FileKind,
+    pub contents: ClassContents,
+}
+
+/// What is in it.
+pub(super) enum ClassContents {
+    /// The same on all of them.
+    Common(Contents),
+    /// What is each node's own.
+    Own(OwnFile),
+}
+
+impl From<Contents> for ClassContents {
+    fn from(contents: Contents) -> Self {
+        Self::Common(contents)
+    }
+}
+
+impl From<OwnFile> for ClassContents {
+    fn from(own: OwnFile) -> Self {
+        Self::Own(own)
+    }
+}
+
+/// A unit that every node of a class has.
+pub(super) struct ClassUnit {
+    pub unit: Unit,
+    /// Where its text is each node's own.
+    pub own: Option<OwnUnit>,
+}
+
 /// The parts of a draft, sorted and checked.
 pub(super) struct Parts {
-    pub files: Vec<DraftFile>,
-    pub units: Vec<Unit>,
+    pub files: Vec<ClassFile>,
+    pub units: Vec<ClassUnit>,
     pub fetches: Vec<Fetch>,
     pub blobs: Vec<Blob>,
     pub users_own: Vec<AbsPath>,
@@ -31,13 +70,13 @@ pub(super) struct Snippets<'a> {
     pub accounts: &'a [Account],
 }
 
-/// A node's files and units while they are collected.
+/// Files and units while they are collected.
 pub(super) struct Tree<'a> {
-    node: &'a Node,
+    class: &'a NodeClass,
     sources: &'a Sources,
-    files: BTreeMap<AbsPath, DraftFile>,
+    files: BTreeMap<AbsPath, ClassFile>,
     fetches: BTreeMap<AbsPath, Fetch>,
-    units: BTreeMap<UnitName, Unit>,
+    units: BTreeMap<UnitName, ClassUnit>,
     blobs: BTreeMap<Sha256, Blob>,
     /// Files that hold keys of the user's.
     users_own: Vec<AbsPath>,
@@ -46,13 +85,13 @@ pub(super) struct Tree<'a> {
     /// Every path that is taken, links of the OS resolved, and the field that took it.
     taken: BTreeMap<AbsPath, String>,
     /// What was found on the way.
-    pub refusals: Vec<Refusal>,
+    pub faults: Vec<Fault>,
 }
 
 impl<'a> Tree<'a> {
-    pub fn new(node: &'a Node, sources: &'a Sources) -> Self {
+    pub fn new(class: &'a NodeClass, sources: &'a Sources) -> Self {
         Self {
-            node,
+            class,
             sources,
             files: BTreeMap::new(),
             fetches: BTreeMap::new(),
@@ -61,38 +100,38 @@ impl<'a> Tree<'a> {
             users_own: Vec::new(),
             archives: Vec::new(),
             taken: BTreeMap::new(),
-            refusals: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
     /// A file at a path of ours.
     pub fn text(&mut self, path: &str, mode: Mode, kind: FileKind, text: String) {
-        self.file(crate::component::constant(path), mode, kind, Contents::Text(text));
+        self.file(crate::component::constant(path), mode, kind, Contents::text(text));
     }
 
     /// A file of ours.
-    pub fn file(&mut self, path: AbsPath, mode: Mode, kind: FileKind, contents: Contents) {
-        self.put(path, mode, kind, contents, "nodekiln");
+    pub fn file(&mut self, path: AbsPath, mode: Mode, kind: FileKind, contents: impl Into<ClassContents>) {
+        self.put(path, mode, kind, contents.into(), "nodekiln");
     }
 
     /// A file of the user's.
     pub fn users_file(&mut self, file: &OsFile) {
         let contents = Contents::Bytes(self.sources.blob(&file.contents.bytes));
-        self.put(file.path.clone(), file.mode, FileKind::Laid, contents, "os.files");
+        self.put(file.path.clone(), file.mode, FileKind::Laid, contents.into(), "os.files");
     }
 
-    fn put(&mut self, path: AbsPath, mode: Mode, kind: FileKind, contents: Contents, field: &str) {
+    fn put(&mut self, path: AbsPath, mode: Mode, kind: FileKind, contents: ClassContents, field: &str) {
         if kind != FileKind::Laid && kind != FileKind::Credential {
             let stage = crate::component::constant(paths::STAGE_DIR);
             match stage.join(path.as_str().trim_start_matches('/')) {
                 Ok(staged) => {
                     self.take(&staged, field);
                 }
-                Err(fault) => self.refusals.push(Refusal::new(self.node, field, format!("{path}: {fault}"))),
+                Err(fault) => self.faults.push(Fault::new(field, format!("{path}: {fault}"))),
             }
         }
         if self.take(&path, field) {
-            self.files.insert(path.clone(), DraftFile { path, mode, kind, contents });
+            self.files.insert(path.clone(), ClassFile { path, mode, kind, contents });
         }
     }
 
@@ -113,7 +152,8 @@ impl<'a> Tree<'a> {
 
     /// A file of the build, in the payload itself.
     pub fn bytes(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
-        self.put(path, mode, FileKind::Laid, Contents::Bytes(self.sources.blob(bytes)), field);
+        let contents = Contents::Bytes(self.sources.blob(bytes));
+        self.put(path, mode, FileKind::Laid, contents.into(), field);
     }
 
     /// A file of the user's that may hold a key, at a path of ours.
@@ -127,10 +167,10 @@ impl<'a> Tree<'a> {
     pub fn unit(&mut self, unit: Unit) {
         match self.units.entry(unit.name.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert(unit);
+                entry.insert(ClassUnit { unit, own: None });
             }
             Entry::Occupied(mut entry) => {
-                let known = entry.get_mut();
+                let known = &mut entry.get_mut().unit;
                 if unit.state != UnitState::Unchanged {
                     known.state = unit.state;
                 }
@@ -140,6 +180,12 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// A unit of ours whose text is each node's own.
+    pub fn own_unit(&mut self, own: OwnUnit) {
+        let unit = own.frame();
+        self.units.insert(unit.name.clone(), ClassUnit { unit, own: Some(own) });
+    }
+
     /// A unit of the user's. To one that nodekiln has it may add drop-ins, no more.
     pub fn users_unit(&mut self, unit: &OsUnit) {
         let dropins: Vec<_> = unit
@@ -147,7 +193,7 @@ impl<'a> Tree<'a> {
             .iter()
             .map(|(name, contents)| Dropin { name: name.clone(), contents: contents.clone() })
             .collect();
-        let Some(ours) = self.units.get(&unit.name) else {
+        let Some(ClassUnit { unit: ours, .. }) = self.units.get(&unit.name) else {
             let state = match (unit.enabled, &unit.content) {
                 (true, _) => UnitState::Enabled,
                 (false, Some(_)) => UnitState::Disabled,
@@ -166,8 +212,7 @@ impl<'a> Tree<'a> {
             clash.map(|dropin| format!("nodekiln has a drop-in `{}` for `{}` itself", dropin.name, unit.name))
         };
         if let Some(message) = message {
-            let refusal = Refusal::new(self.node, "os.units", message);
-            self.refusals.push(refusal.hint("a drop-in of another name may add to it"));
+            self.faults.push(Fault::new("os.units", message).hint("a drop-in of another name may add to it"));
             return;
         }
         self.unit(Unit { name: unit.name.clone(), state: UnitState::Unchanged, contents: None, dropins });
@@ -186,11 +231,11 @@ impl<'a> Tree<'a> {
             return false;
         }
         if let Some(other) = self.taken.get(&real) {
-            let refusal = match (field, other.as_str()) {
-                ("os.files", "nodekiln") => Refusal::new(self.node, field, format!("{path} is written by nodekiln")),
-                _ => Refusal::new(self.node, field, format!("{path} is given twice, by {other} too")),
+            let fault = match (field, other.as_str()) {
+                ("os.files", "nodekiln") => Fault::new(field, format!("{path} is written by nodekiln")),
+                _ => Fault::new(field, format!("{path} is given twice, by {other} too")),
             };
-            self.refusals.push(refusal);
+            self.faults.push(fault);
             return false;
         }
         self.taken.insert(real, field.to_owned());
@@ -200,10 +245,10 @@ impl<'a> Tree<'a> {
     fn check_writable(&mut self, path: &AbsPath, real: &AbsPath, field: &str) -> bool {
         static NOWHERE: LazyLock<[AbsPath; 5]> =
             LazyLock::new(|| ["/proc", "/sys", "/dev", "/run", "/tmp"].map(crate::component::constant));
-        let sealed = self.node.os.profile.read_only.iter();
+        let sealed = self.class.os.profile.read_only.iter();
         let Some(folder) = sealed.chain(&*NOWHERE).find(|folder| real.is_within(folder)) else { return true };
-        let message = format!("{path}: {folder} cannot be written on {}", self.node.os.profile.name);
-        self.refusals.push(Refusal::new(self.node, field, message));
+        let message = format!("{path}: {folder} cannot be written on {}", self.class.os.profile.name);
+        self.faults.push(Fault::new(field, message));
         false
     }
 
@@ -212,7 +257,7 @@ impl<'a> Tree<'a> {
         let mut real = path.clone();
         // No profile has links in links; the bound keeps a wrong one from going round for ever.
         for _ in 0..4 {
-            let aliases = &self.node.os.profile.aliases;
+            let aliases = &self.class.os.profile.aliases;
             let Some((link, place)) = aliases.iter().find(|(link, _)| real.is_within(link)) else { break };
             let tail = real.as_str()[link.as_str().len()..].trim_start_matches('/');
             let next = if tail.is_empty() { Ok(place.clone()) } else { place.join(tail) };
@@ -224,23 +269,22 @@ impl<'a> Tree<'a> {
         real
     }
 
-    /// Units are files too, and no file lies below another.
-    pub fn finish(mut self, snippets: &Snippets<'_>) -> Result<Parts, Vec<Refusal>> {
+    /// Units are files too, and no file lies below another. With what was found on the way and here.
+    pub fn finish(mut self, snippets: &Snippets<'_>) -> (Parts, Vec<Fault>) {
         let folder = crate::component::constant("/etc/systemd/system");
-        let units: Vec<_> = self.units.values().cloned().collect();
-        for unit in &units {
-            let mut names = Vec::new();
-            if unit.contents.is_some() || unit.state == UnitState::Masked {
+        let mut names = Vec::new();
+        for ClassUnit { unit, own } in self.units.values() {
+            if unit.contents.is_some() || own.is_some() || unit.state == UnitState::Masked {
                 names.push(unit.name.to_string());
             }
             names.extend(unit.dropins.iter().map(|dropin| format!("{}.d/{}", unit.name, dropin.name)));
-            for name in names {
-                match folder.join(&name) {
-                    Ok(path) => {
-                        self.take(&path, "os.units");
-                    }
-                    Err(fault) => self.refusals.push(Refusal::new(self.node, "os.units", format!("{name}: {fault}"))),
+        }
+        for name in names {
+            match folder.join(&name) {
+                Ok(path) => {
+                    self.take(&path, "os.units");
                 }
+                Err(fault) => self.faults.push(Fault::new("os.units", format!("{name}: {fault}"))),
             }
         }
         for (path, field) in &self.taken {
@@ -248,29 +292,27 @@ impl<'a> Tree<'a> {
                 if let Some(other) = self.taken.get(folder) {
                     let field = if field == "nodekiln" { other } else { field };
                     let message = format!("{path} lies below {folder}, which is a file");
-                    self.refusals.push(Refusal::new(self.node, field.clone(), message));
+                    self.faults.push(Fault::new(field.clone(), message));
                 }
             }
         }
         for (index, snippet) in snippets.laid.iter().enumerate() {
             for touched in snippet.touched() {
                 if let Some(why) = self.clash(&touched, snippets) {
-                    let file = self.node.os.snippets.get(index).map_or("a snippet", |file| file.path.as_str());
-                    let refusal = Refusal::new(self.node, "os.snippets", format!("{file}: {touched} {why}"));
-                    self.refusals.push(refusal.hint("take it out of the snippet, or say it by `os` itself"));
+                    let file = self.class.os.snippets.get(index).map_or("a snippet", |file| file.path.as_str());
+                    let fault = Fault::new("os.snippets", format!("{file}: {touched} {why}"));
+                    self.faults.push(fault.hint("take it out of the snippet, or say it by `os` itself"));
                 }
             }
         }
-        if !self.refusals.is_empty() {
-            return Err(self.refusals);
-        }
-        Ok(Parts {
+        let parts = Parts {
             files: self.files.into_values().collect(),
-            units,
+            units: self.units.into_values().collect(),
             fetches: self.fetches.into_values().collect(),
             blobs: self.blobs.into_values().collect(),
             users_own: self.users_own,
-        })
+        };
+        (parts, self.faults)
     }
 
     /// Why a snippet may not set this: it would be set twice, or one of the two would be in the other's way.

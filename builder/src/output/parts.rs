@@ -11,7 +11,7 @@ use crate::{
     bake::{BakeError, Oven},
     config::Node,
     draft::{Blob, NodeDraft},
-    node::{self, Refusal},
+    node::{Planner, Refusal},
     parallel,
 };
 use nodekiln_fs::{StageError, StagedTree};
@@ -54,13 +54,14 @@ enum Made<'o> {
 
 /// Where parts are made.
 pub(super) struct Bakery<'a, 'o> {
+    pub(super) planner: &'a Planner<'a>,
     pub(super) oven: &'a Oven<'a>,
     pub(super) built: &'a Built<'a>,
     pub(super) older: Option<&'o Older>,
     pub(super) staged: &'a StagedTree,
 }
 
-impl<'o> Bakery<'_, 'o> {
+impl<'a, 'o> Bakery<'a, 'o> {
     /// Makes the parts of all nodes and pools, or finds them in the older output.
     pub(super) fn bake_all(&self) -> Result<Rows<'o>, WriteError> {
         let nodes: Vec<_> = self.built.cluster.payloads().collect();
@@ -131,7 +132,7 @@ impl<'o> Bakery<'_, 'o> {
     }
 
     /// Links a node's files. Where that cannot be, they are made: the file system may know no links.
-    fn link(&self, node: &Node, part: &Part) -> Result<(), Failure> {
+    fn link(&self, node: &'a Node, part: &Part) -> Result<(), Failure> {
         let linked = self.staged.link_all(part.files.iter().map(|row| row.path.as_str()));
         match linked {
             Err(_) if self.built.only.is_empty() => {
@@ -145,7 +146,7 @@ impl<'o> Bakery<'_, 'o> {
     /// The part of `node`; none once `refused` is set.
     fn part(
         &self,
-        node: &Node,
+        node: &'a Node,
         blobs: &Mutex<BTreeMap<Sha256, Blob>>,
         refused: &AtomicBool,
     ) -> Result<Made<'o>, Failure> {
@@ -171,8 +172,8 @@ impl<'o> Bakery<'_, 'o> {
         self.bake(node, &draft, key).map(Made::New)
     }
 
-    fn plan(&self, node: &Node) -> Result<NodeDraft, Failure> {
-        node::plan(self.built.cluster, node, self.built.sources).map_err(Failure::Plan)
+    fn plan(&self, node: &'a Node) -> Result<NodeDraft, Failure> {
+        self.planner.plan(node).map_err(Failure::Plan)
     }
 
     /// Makes the part of `node` and stages it.

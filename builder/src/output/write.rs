@@ -13,7 +13,7 @@ use crate::{
     config::{Cluster, NamedInput},
     draft::Blob,
     firstboot::Firstboot,
-    node::{Refusal, Sources},
+    node::{Planner, Refusal, Sources},
     pki::{Authority, Ca, KeyId},
 };
 use nodekiln_fs::{StageError, StagedTree};
@@ -120,7 +120,8 @@ pub fn write(
     let published = older.as_ref().filter(|_| !built.only.is_empty()).map(served::of).unwrap_or_default();
     let older = older.map(|manifest| Older::new(target, manifest));
     let oven = Oven::new(built.cluster, built.authority, built.secrets, built.tree);
-    let bakery = Bakery { oven: &oven, built, older: older.as_ref(), staged: &staged };
+    let planner = Planner::new(built.cluster, built.sources);
+    let bakery = Bakery { planner: &planner, oven: &oven, built, older: older.as_ref(), staged: &staged };
     let Rows { nodes, holdings, mut files, blobs, kept } = bakery.bake_all()?;
 
     let shared = shared(built, &firstboot, blobs)?;

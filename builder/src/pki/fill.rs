@@ -12,7 +12,10 @@ use nodekiln_plan::{
     AbsPath, ApiStep, DirectoryEntry, FileEntry, FileKind, Identity, Mode, NodeName, NodePlan, NodeSpec, PLAN_VERSION,
     PathError, PlanError, Secret, Sha256, paths,
 };
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 /// Where units are laid.
 const UNIT_DIR: &str = "/etc/systemd/system";
@@ -240,7 +243,7 @@ struct Filler<'a> {
 impl<'a> Filler<'a> {
     fn file(&mut self, file: &'a DraftFile) -> Result<Value, FillError> {
         Ok(match &file.contents {
-            Contents::Text(text) => Value::new(Secret::from(text.clone())),
+            Contents::Text(text) => Value { bytes: Arc::clone(&text.bytes), sha256: text.sha256 },
             Contents::Bytes(blob) => {
                 self.take_users(&blob.bytes, file)?;
                 self.authority.intern(blob)

@@ -13,7 +13,7 @@ use crate::{
 };
 use nodekiln_payload::Profile;
 use nodekiln_plan::*;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) const DAY: i64 = 24 * 60 * 60;
 pub(crate) const YEAR: i64 = 365 * DAY;
@@ -25,43 +25,45 @@ fn parse<T: std::str::FromStr>(text: &str) -> T {
 fn node(name: &str, role: Role, number: u8) -> Node {
     let binary = || Binary::Path(parse("/usr/bin/x"));
     Node {
-        kind: NodeKind::Machine,
-        identity: NodeIdentity::Baked,
         disk: None,
         replaces: None,
         name: parse(name),
-        role,
         addresses: vec![parse(&format!("10.0.0.{number}")), parse(&format!("2001:db8::{number}"))],
         mac: None,
         uuid: None,
         network: None,
         labels: BTreeMap::new(),
-        taints: vec![],
         pod_cidrs: vec![],
-        version: parse("v1.36.2"),
-        kubelet: Fragment::new(),
-        kubelet_extra_args: vec![],
-        ignore_preflight_errors: vec![],
-        kernel: Kernel::default(),
-        os: Os {
-            profile: Profile::find("flatcar").unwrap(),
-            platform: Platform::Metal,
-            arch: Arch::Amd64,
-            ignition_version: IgnitionVersion::V3_3,
-            users: vec![],
-            time_servers: vec![],
-            updates: false,
-            files: vec![],
-            units: vec![],
-            snippets: vec![],
-        },
-        binaries: Binaries {
-            kubelet: binary(),
-            containerd: binary(),
-            runc: binary(),
-            cni_plugins: binary(),
-            firstboot: None,
-        },
+        class: Arc::new(NodeClass {
+            kind: NodeKind::Machine,
+            identity: NodeIdentity::Baked,
+            role,
+            taints: vec![],
+            version: parse("v1.36.2"),
+            kubelet: Fragment::new(),
+            kubelet_extra_args: vec![],
+            ignore_preflight_errors: vec![],
+            kernel: Kernel::default(),
+            os: Os {
+                profile: Profile::find("flatcar").unwrap(),
+                platform: Platform::Metal,
+                arch: Arch::Amd64,
+                ignition_version: IgnitionVersion::V3_3,
+                users: vec![],
+                time_servers: vec![],
+                updates: false,
+                files: vec![],
+                units: vec![],
+                snippets: vec![],
+            },
+            binaries: Binaries {
+                kubelet: binary(),
+                containerd: binary(),
+                runc: binary(),
+                cni_plugins: binary(),
+                firstboot: None,
+            },
+        }),
     }
 }
 
@@ -178,7 +180,7 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
     let mut files = vec![
         file("/etc/kubernetes/kubelet.conf", private, FileKind::Laid, Contents::Template(kubeconfig)),
         file("/etc/kubernetes/pki/ca.crt", public, FileKind::Laid, Contents::Shared(Shared::Ca)),
-        file("/etc/motd", public, FileKind::Laid, Contents::Text("hello\n".into())),
+        file("/etc/motd", public, FileKind::Laid, Contents::text("hello\n")),
         file("/opt/big", public, FileKind::Laid, Contents::Bytes(crate::draft::Blob::of(big()))),
         file(pem, private, FileKind::Seed, Contents::Leaf(leaf(Row::KubeletClient), LeafForm::Both)),
         file("/var/lib/kubelet/pki/kubelet.crt", public, FileKind::Staged, {
@@ -212,7 +214,7 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
             file(paths::API_CREDENTIAL, private, FileKind::Credential, {
                 embedded(Row::SuperAdmin, "kubernetes-super-admin")
             }),
-            file("/etc/kubernetes/manifests/etcd.yaml", private, FileKind::Decided, Contents::Text("{}".into())),
+            file("/etc/kubernetes/manifests/etcd.yaml", private, FileKind::Decided, Contents::text("{}")),
         ]);
         for (stem, row) in [
             ("apiserver", Row::ApiServer),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 /// A version of Ignition's configuration specification.
 ///
 /// Nothing that nodekiln emits came after 3.3.0; 3.3.0 is what every current Flatcar, Fedora CoreOS and Debian reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IgnitionVersion {
     /// 3.3.0, the default: Ignition 2.11 and newer.
     #[default]

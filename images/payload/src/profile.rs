@@ -2,7 +2,10 @@
 
 use nodekiln_plan::{AbsPath, Mode, UnitName};
 use serde::Deserialize;
-use std::sync::LazyLock;
+use std::{
+    hash::{Hash, Hasher},
+    sync::LazyLock,
+};
 
 /// How a machine of this kind takes its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -118,6 +121,21 @@ pub struct Profile {
     pub touch: Vec<AbsPath>,
     /// Copies of the payload that nothing on the node can erase, in words.
     pub beyond_reach: Vec<String>,
+}
+
+/// By name, which no two profiles share.
+impl PartialEq for Profile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Profile {}
+
+impl Hash for Profile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {

@@ -53,7 +53,7 @@ pub struct NodeStep {
 }
 
 /// A taint's effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TaintEffect {
     /// New pods stay away.
     NoSchedule,
@@ -64,7 +64,7 @@ pub enum TaintEffect {
 }
 
 /// A Node taint. Its text form is `key[=value]:Effect`. Key and effect together are unique on a Node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Taint {
     /// Effect.

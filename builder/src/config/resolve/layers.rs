@@ -3,6 +3,7 @@
 use super::{
     Cx,
     binaries::BinariesLayer,
+    classes::Classes,
     component::{merge, merge_args, without_nulls},
     kernel::KernelLayer,
     nodes::Shared,
@@ -26,6 +27,8 @@ pub(super) struct Base {
     binaries: BinariesLayer,
     args: Vec<Arg>,
     pub(super) ignored: Vec<String>,
+    /// The classes of those that are laid over it.
+    pub(super) classes: Classes,
 }
 
 /// What a node or pool says itself.
@@ -72,6 +75,7 @@ impl Cx<'_, '_> {
             binaries: self.binaries_layer(&raw.binaries),
             args: self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS),
             ignored: self.ignored_checks(&raw.ignore_preflight_errors),
+            classes: Classes::default(),
         }
     }
 

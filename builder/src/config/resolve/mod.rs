@@ -3,6 +3,7 @@
 //! Every part reports what it finds and returns what is sound; only at the end is a cluster made, if nothing was wrong.
 
 mod binaries;
+mod classes;
 mod component;
 mod delivery;
 mod endpoint;

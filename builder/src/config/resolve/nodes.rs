@@ -1,9 +1,13 @@
 //! nodes[]: who they are, and the layers that each of them carries.
 
-use super::{Cx, layers::Own, networking::Networks};
+use super::{
+    Cx,
+    layers::{Base, Own},
+    networking::Networks,
+};
 use crate::config::{
-    Cni, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork, choices,
-    code,
+    Cni, ControlPlaneComponent, Fragment, Node, NodeClass, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork,
+    choices, code,
     diag::Finding,
     raw::{RawCluster, RawNode},
     read::{At, Place},
@@ -94,10 +98,10 @@ impl Cx<'_, '_> {
             self.bridge_pools(raw);
         }
         let cidrs = self.pod_cidrs(&facts, pools.len(), shared.networking, shared.controller_manager, shared.cni);
-        let base = self.base(raw, shared);
-        let (nodes, mut profiles) = self.assemble(raw, &list.value, &facts, cidrs, &base, shared);
+        let mut base = self.base(raw, shared);
+        let (nodes, mut profiles) = self.assemble(raw, &list.value, &facts, cidrs, &mut base, shared);
         let pool_places = pools.iter().map(|pool| pool.place.clone()).collect();
-        let (pools, others) = self.assemble_pools(raw, pools, &base, shared);
+        let (pools, others) = self.assemble_pools(raw, pools, &mut base, shared);
         profiles.extend(others);
         Nodes { facts, nodes, pool_places, pools, profiles }
     }
@@ -109,7 +113,7 @@ impl Cx<'_, '_> {
         list: &[At<RawNode>],
         facts: &[NodeFacts],
         cidrs: Option<Vec<Vec<Cidr>>>,
-        base: &super::layers::Base,
+        base: &mut Base,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
         let control_planes = facts.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
@@ -142,20 +146,11 @@ impl Cx<'_, '_> {
             else {
                 continue;
             };
-            nodes.push(Node {
+            let class = base.classes.one(NodeClass {
                 kind: NodeKind::Machine,
                 identity,
-                disk: facts.disk.clone(),
-                replaces: facts.replaces.as_ref().map(|at| at.value.clone()),
-                name: name.value.clone(),
                 role,
-                addresses: facts.addresses.iter().map(|at| at.value).collect(),
-                mac: facts.mac.as_ref().map(|at| at.value.clone()),
-                uuid: facts.uuid.as_ref().map(|at| at.value.clone()),
-                network: facts.network.as_ref().map(|at| at.value.clone()),
-                labels: facts.labels.clone(),
                 taints: facts.taints.clone(),
-                pod_cidrs: cidr,
                 version,
                 kubelet: layers.kubelet,
                 kubelet_extra_args: layers.args,
@@ -163,6 +158,18 @@ impl Cx<'_, '_> {
                 kernel: layers.kernel,
                 os: layers.os,
                 binaries: layers.binaries,
+            });
+            nodes.push(Node {
+                disk: facts.disk.clone(),
+                replaces: facts.replaces.as_ref().map(|at| at.value.clone()),
+                name: name.value.clone(),
+                addresses: facts.addresses.iter().map(|at| at.value).collect(),
+                mac: facts.mac.as_ref().map(|at| at.value.clone()),
+                uuid: facts.uuid.as_ref().map(|at| at.value.clone()),
+                network: facts.network.as_ref().map(|at| at.value.clone()),
+                labels: facts.labels.clone(),
+                pod_cidrs: cidr,
+                class,
             });
         }
         ((nodes.len() == list.len()).then_some(nodes), profiles)

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     component::kubelet::label_is_free,
     config::{
-        Node, NodeIdentity, NodeKind, code,
+        Node, NodeClass, NodeIdentity, NodeKind, code,
         diag::Finding,
         raw::{RawCluster, RawPool},
         read::{At, Place},
@@ -95,7 +95,7 @@ impl Cx<'_, '_> {
         &mut self,
         raw: &RawCluster,
         facts: Vec<PoolFacts<'_>>,
-        base: &Base,
+        base: &mut Base,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
         let mut profiles = Profiles::new();
@@ -111,20 +111,11 @@ impl Cx<'_, '_> {
             profiles.push((layers.os.profile, pool.place));
             let (Some(name), Some(ttl)) = (pool.name, pool.ttl) else { continue };
             let Some(version) = layers.version else { continue };
-            pools.push(Node {
+            let class = base.classes.one(NodeClass {
                 kind: NodeKind::Pool,
                 identity: NodeIdentity::BootstrapToken { ttl },
-                disk: None,
-                replaces: None,
-                name: name.value,
                 role: Role::Worker,
-                addresses: Vec::new(),
-                mac: None,
-                uuid: None,
-                network: None,
-                labels: pool.labels,
                 taints: pool.taints,
-                pod_cidrs: Vec::new(),
                 version,
                 kubelet: layers.kubelet,
                 kubelet_extra_args: layers.args,
@@ -132,6 +123,18 @@ impl Cx<'_, '_> {
                 kernel: layers.kernel,
                 os: layers.os,
                 binaries: layers.binaries,
+            });
+            pools.push(Node {
+                disk: None,
+                replaces: None,
+                name: name.value,
+                addresses: Vec::new(),
+                mac: None,
+                uuid: None,
+                network: None,
+                labels: pool.labels,
+                pod_cidrs: Vec::new(),
+                class,
             });
         }
         ((pools.len() == count).then_some(pools), profiles)

@@ -1,6 +1,7 @@
 //! Whole drafts: goldens, and rules that hold over all of a node.
 
 mod addons;
+mod classes;
 mod components;
 mod placement;
 mod refusals;
@@ -9,9 +10,10 @@ mod topology;
 use super::{fixture::*, *};
 use crate::{
     config::*,
-    draft::{DraftFile, DraftStep, render},
+    draft::{Contents, DraftStep, render},
 };
-use nodekiln_plan::{ApiStep, Mode};
+use nodekiln_payload::UnitState;
+use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode};
 use serde_json::{Value, json};
 
 fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
@@ -25,7 +27,7 @@ fn file<'a>(draft: &'a NodeDraft, path: &str) -> &'a DraftFile {
 
 fn text<'a>(draft: &'a NodeDraft, path: &str) -> &'a str {
     match &file(draft, path).contents {
-        Contents::Text(text) => text,
+        Contents::Text(text) => text.as_str(),
         other => panic!("{path}: {other:?}"),
     }
 }

@@ -306,12 +306,7 @@ fn units_are_in_the_plan_but_not_among_the_files() {
     assert!(!filled.tree.files.iter().any(|file| file.path.as_str().starts_with(UNIT_DIR)));
     assert_eq!(filled.tree.units, draft.units);
     // A file in a unit's place is two files in one place.
-    draft.files.push(file(
-        "/etc/systemd/system/kubelet.service",
-        Mode::PUBLIC,
-        FileKind::Laid,
-        Contents::Text("".into()),
-    ));
+    draft.files.push(file("/etc/systemd/system/kubelet.service", Mode::PUBLIC, FileKind::Laid, Contents::text("")));
     let error = fill(fixture::authority(), &draft).unwrap_err();
     assert_eq!(error.to_string(), "/etc/systemd/system/kubelet.service: two files of this node have this path");
 }

@@ -119,12 +119,12 @@ fn two_files_in_one_place() {
         ),
     ] {
         let mut draft = fixture::draft(&cluster, "w1");
-        draft.files.push(file(path, Mode::PRIVATE, kind, Contents::Text("x".into())));
+        draft.files.push(file(path, Mode::PRIVATE, kind, Contents::text("x")));
         let error = fill(fixture::authority(), &draft).unwrap_err();
         assert_eq!(error.to_string(), format!("{message}: two files of this node have this path"));
     }
     let mut draft = fixture::draft(&cluster, "w1");
     let long = format!("/{}", vec!["a".repeat(203); 20].join("/"));
-    draft.files.push(file(&long, Mode::PRIVATE, FileKind::Staged, Contents::Text("x".into())));
+    draft.files.push(file(&long, Mode::PRIVATE, FileKind::Staged, Contents::text("x")));
     assert!(matches!(fill(fixture::authority(), &draft), Err(FillError::Path(path, PathError::Long)) if path == long));
 }

@@ -1,0 +1,56 @@
+//! Classes of nodes: what comes out the same for many of them is kept once.
+
+use crate::config::NodeClass;
+use std::{collections::HashSet, sync::Arc};
+
+/// The classes that there are so far.
+#[derive(Default)]
+pub(super) struct Classes(HashSet<Arc<NodeClass>>);
+
+impl Classes {
+    /// `class`, or the one that equals it and was there before.
+    pub(super) fn one(&mut self, class: NodeClass) -> Arc<NodeClass> {
+        if let Some(known) = self.0.get(&class) {
+            return Arc::clone(known);
+        }
+        let class = Arc::new(class);
+        self.0.insert(Arc::clone(&class));
+        class
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load_str;
+    use std::{fmt::Write as _, sync::Arc};
+
+    #[test]
+    fn equal_nodes_are_of_one_class() {
+        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: cloud-init, users: [{name: a, passwordHash: $6$a$b}]}\nkubelet: {maxPods: 50}\nnodes:\n\
+            \x20 - {name: cp, role: control-plane, address: 192.0.2.1}\n"
+            .to_owned();
+        for (number, own) in [
+            "",
+            "labels: {a: b}, mac: '52:54:00:00:00:01'",
+            "kubelet: {maxPods: 50}",
+            "kubelet: {maxPods: 51}",
+            "kubelet: {maxPods: 51}, kubernetesVersion: v1.36.3",
+            "os: {files: [{path: /a, content: x}]}",
+            "os: {files: [{path: /a, content: y}]}",
+            "os: {files: [{path: /a, content: y}]}",
+            "os: {users: [{name: a, passwordHash: $6$a$c}]}",
+            "taints: ['a=b:NoSchedule']",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
+        }
+        let cluster = load_str("cluster.yaml", &text, None).unwrap().cluster;
+        let class = |index: usize| &cluster.nodes[index].class;
+        let first = |index: usize| (0..=index).find(|other| Arc::ptr_eq(class(*other), class(index))).unwrap();
+        let firsts: Vec<_> = (0..cluster.nodes.len()).map(first).collect();
+        assert_eq!(firsts, [0, 1, 1, 1, 4, 4, 6, 7, 7, 9, 10]);
+    }
+}
