@@ -30,8 +30,8 @@ pub(crate) const SERVING_CERT: &str = "/var/lib/kubelet/pki/kubelet.crt";
 pub(crate) const SERVING_KEY: &str = "/var/lib/kubelet/pki/kubelet.key";
 /// Its unit.
 pub(crate) const UNIT: &str = "kubelet.service";
-/// The user in `kubelet.conf`, as a kubelet's own bootstrap calls it.
-const USER: &str = "default-auth";
+/// The user in the `kubelet.conf` that a kubelet writes when it has joined.
+const JOINED_USER: &str = "default-auth";
 /// Its own folder.
 const ROOT_DIR: &str = "/var/lib/kubelet";
 
@@ -134,10 +134,14 @@ pub(crate) fn server(site: &Site) -> Endpoint {
 
 /// `kubelet.conf`. It names the certificate manager's file from the start, so the first rotation is no special case.
 ///
-/// Who the kubelet is stands in its certificate. The file calls the user as a kubelet does that has come by token, so that
-/// workers share it.
+/// Who the kubelet is stands in its certificate. The user is called as after kubeadm: by `init` on control planes, by the
+/// kubelet itself on workers, which therefore share the file.
 pub(crate) fn kubeconfig(site: &Site) -> Vec<Part> {
-    kubeconfig::template(&site.cluster.name, USER, &server(site), Credentials::File(constant(CLIENT_PEM)))
+    let user = match site.class.role {
+        Role::ControlPlane => format!("system:node:{}", site.node.name),
+        Role::Worker | Role::Etcd => JOINED_USER.to_owned(),
+    };
+    kubeconfig::template(&site.cluster.name, &user, &server(site), Credentials::File(constant(CLIENT_PEM)))
 }
 
 /// The program.
