@@ -13,7 +13,10 @@ impl Coverage {
     pub fn of(schema: &Value) -> Self {
         let mut counts = BTreeMap::new();
         for (name, shape) in schema["$defs"].as_object().into_iter().flatten() {
-            for (key, shape) in shape["properties"].as_object().into_iter().flatten() {
+            // What takes no value yet says nothing.
+            let keys =
+                shape["properties"].as_object().into_iter().flatten().filter(|(_, shape)| shape["type"] != "null");
+            for (key, shape) in keys {
                 counts.insert(format!("{name}.{key}"), 0);
                 for choice in choices(shape) {
                     counts.insert(format!("{name}.{key}={choice}"), 0);
