@@ -14,16 +14,19 @@ const GZIP_FROM: usize = 1024;
 /// What decompression may make of a payload, so that a few bytes cannot fill memory. Far above any payload's size.
 const GUNZIP_LIMIT: u64 = 1 << 30;
 
+/// The fastest level that takes Huffman codes of the contents' own: one less makes a plan a third larger.
+const LEVEL: Compression = Compression::new(2);
+
 /// The header of what we compress (RFC 1952): magic number, deflate, no flags, no time, fastest, unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
 thread_local! {
     // Their tables are larger than most of what goes through them.
-    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(1), false));
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(LEVEL, false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// gzip at level 1 without a time or name in its header (RFC 1952): the same bytes for the same input.
+/// gzip without a time or name in its header (RFC 1952): the same bytes for the same input.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
     out.extend_from_slice(&GZIP_HEADER);
@@ -74,7 +77,7 @@ fn gunzip_ours(bytes: &[u8]) -> Option<Vec<u8>> {
     (ended && found.sum() == crc && found.amount() == size).then_some(out)
 }
 
-/// The gzip'd form in base64, where it can be shorter than `limit`.
+/// The gzip'd form in base64, where it is shorter than `limit`.
 pub(crate) fn gzip_base64(bytes: &[u8], policy: Gzip, limit: usize) -> Option<String> {
     if policy == Gzip::Never || bytes.len() < GZIP_FROM {
         return None;
@@ -114,12 +117,16 @@ impl DataUrl {
         const BASE64: &str = "data:;base64,";
         // What `"compression":"gzip",` adds to the JSON.
         const GZIP_KEY: usize = 21;
-        let percent = PLAIN.len() + bytes.iter().map(|byte| if is_plain(*byte) { 1 } else { 3 }).sum::<usize>();
         let encoded = BASE64.len() + base64_len(bytes.len());
+        let packed = gzip_base64(bytes, policy, encoded.saturating_sub(BASE64.len() + GZIP_KEY));
+        let limit = packed.as_ref().map_or(usize::MAX, |text| BASE64.len() + text.len() + GZIP_KEY);
+        // No byte is less than one: mostly that says enough.
+        let percent = match PLAIN.len() + bytes.len() {
+            least if least > limit => least,
+            _ => PLAIN.len() + bytes.iter().map(|byte| if is_plain(*byte) { 1 } else { 3 }).sum::<usize>(),
+        };
         let shortest = percent.min(encoded);
-        if let Some(limit) = shortest.checked_sub(BASE64.len() + GZIP_KEY)
-            && let Some(text) = gzip_base64(bytes, policy, limit)
-        {
+        if let Some(text) = packed.filter(|_| limit < shortest) {
             return Self { source: format!("{BASE64}{text}"), gzip: true };
         }
         let mut source = String::with_capacity(shortest);
@@ -234,9 +241,20 @@ mod tests {
         let text: String = (0..400).map(|line| format!("line {line} of a payload: {}\n", line * line)).collect();
         let packed = gzip(text.as_bytes());
         assert_eq!(&packed[..10], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
-        assert_eq!(Sha256::of(&packed).to_string(), "0acb78b0a9043425891f506516b55fbc079c6e463103b81ca4f824c8b14a9f76");
+        assert_eq!(Sha256::of(&packed).to_string(), "d20610f2d46cca537a99920d82b5d319451131f6b09d09d939f50415bac50c07");
         assert_eq!(gunzip(&packed).as_deref(), Some(text.as_bytes()));
         assert_eq!(gunzip_ours(&packed).as_deref(), Some(text.as_bytes()));
+    }
+
+    /// What a thread has packed before leaves no trace.
+    #[test]
+    fn gzip_is_pure() {
+        let texts: Vec<_> =
+            [3000, 100_000, 20].map(|len| "some text, and some more".repeat(len / 24).into_bytes()).into();
+        let fresh = |text: &Vec<u8>| std::thread::scope(|scope| scope.spawn(|| gzip(text)).join().unwrap());
+        for text in texts.iter().chain(&texts) {
+            assert_eq!(gzip(text), fresh(text));
+        }
     }
 
     /// Ours is read in a shorter way: it takes nothing that the long one refuses, and leaves to it what others make.
