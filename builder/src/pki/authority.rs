@@ -1,137 +1,34 @@
 //! [`Authority`]: the secrets of a cluster, opened: it issues leaves and knows every key that is not a node's own.
 
+mod admin;
+mod error;
+mod value;
+
+pub use error::{IssueError, OpenError};
+use value::shared_values;
+pub(crate) use value::{Issued, OpenToken, SharedValue, Value};
+
 use crate::{
-    component::{apiserver, haproxy},
-    config::{Cluster, LoadBalancer},
-    draft::{Blob, Leaf, LeafForm, Part, Row, Shared, TokenForm},
+    config::Cluster,
+    draft::{Blob, Leaf, Part, Row, Shared, TokenForm},
     pki::{
-        certificate::{self, CaCertificate, CaError, CertificateError, Signer, Validity},
-        external::{ExternalEtcd, ExternalEtcdError},
-        key::KeyPair,
+        certificate::{self, CaCertificate, Signer, Validity},
+        external::ExternalEtcd,
         keyring::{self, Keyring},
-        kubeconfig::{self, Credentials},
-        outside::{Lacking, Outside, OutsideError},
+        outside::Outside,
         pem,
         scan::Needles,
-        table::{self, Ca, CommonName, KeyId, Scope, Spec, TABLE},
+        table::{self, Ca, KeyId, Scope, Spec, TABLE},
     },
-    secrets::{Secrets, Token},
+    secrets::Secrets,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nodekiln_plan::{Endpoint, NodeName, Role, Secret, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
-
-/// Why an authority was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A CA that [`Secrets::parse`] would have refused.
-    #[error("the {} CA's certificate {error}", .ca.name())]
-    Ca {
-        /// Which.
-        ca: Ca,
-        /// Why.
-        error: CaError,
-    },
-    /// certificateValidityPeriod leads past what a certificate can say, or not up to the CA.
-    #[error("certificateValidityPeriod: leaves would end past the year 9999, or before their CA begins")]
-    Validity,
-    /// Leaves that nobody would trust to their end.
-    #[error(
-        "certificateValidityPeriod: leaves would end {}, after the {} CA's certificate, which ends {}; set it to at most \
-         {}h, or make another CA (`nodekiln secrets rotate-ca`)",
-        date(*.leaf), .ca.name(), date(*.end), .end.saturating_sub(*.start).max(0) / 3600
-    )]
-    OutlivesCa {
-        /// Which CA.
-        ca: Ca,
-        /// The time that leaves count from.
-        start: i64,
-        /// notAfter of leaves.
-        leaf: i64,
-        /// notAfter of the CA.
-        end: i64,
-    },
-    /// CAs that sign elsewhere, and have not signed all that they have to. Displayed one to a line.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
-    External(Vec<Lacking>),
-    /// See [`OutsideError`].
-    #[error(transparent)]
-    Outside(#[from] OutsideError),
-    /// The user's own files for etcd.
-    #[error(transparent)]
-    ExternalEtcd(#[from] ExternalEtcdError),
-    /// A shared leaf could not be made.
-    #[error(transparent)]
-    Issue(#[from] IssueError),
-}
-
-/// Why a leaf was not issued.
-#[derive(Debug, thiserror::Error)]
-pub enum IssueError {
-    /// A leaf of a per-node row for no node, or the other way round.
-    #[error("the certificate `{0}` is made {1}")]
-    Scope(&'static str, &'static str),
-    /// See [`CertificateError`].
-    #[error("issuing the certificate `{0}`")]
-    Certificate(&'static str, #[source] CertificateError),
-    /// An RSA key that the secrets lack.
-    #[error("there is no key for the certificate `{0}`: it is RSA, and the secrets keep none for it")]
-    NoKey(&'static str),
-    /// A certificate of a CA that the cluster does not use.
-    #[error("the certificate `{0}` has no use in this cluster: its CA is somebody else's")]
-    Unused(&'static str),
-    /// A value that the secrets lack: the draft was planned for others.
-    #[error("the secrets have no {0:?}, which the draft asks for")]
-    NoValue(Shared),
-    /// A token that the secrets lack, or an end of one that never ends.
-    #[error("there is no bootstrap token for `{0}`, or it never ends where an end is asked for")]
-    Token(NodeName),
-}
-
-fn date(seconds: i64) -> String {
-    time::OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| seconds.to_string(), |at| at.date().to_string())
-}
-
-/// Bytes with their digest, shared between nodes.
-#[derive(Clone)]
-pub(crate) struct Value {
-    pub(crate) bytes: Arc<Secret>,
-    pub(crate) sha256: Sha256,
-}
-
-impl Value {
-    pub(crate) fn new(bytes: Secret) -> Self {
-        Self { sha256: Sha256::of(bytes.expose()), bytes: Arc::new(bytes) }
-    }
-}
-
-/// A leaf in its three forms.
-#[derive(Clone)]
-pub(crate) struct Issued {
-    certificate: Value,
-    key: Value,
-    /// Digest of the public half.
-    pub(crate) spki: Sha256,
-    /// Its span.
-    pub(crate) validity: Validity,
-}
-
-impl Issued {
-    pub(crate) fn form(&self, form: LeafForm) -> Value {
-        match form {
-            LeafForm::Certificate => self.certificate.clone(),
-            LeafForm::Key => self.key.clone(),
-            LeafForm::Both => {
-                let (certificate, key) = (self.certificate.bytes.expose(), self.key.bytes.expose());
-                Value::new(Secret::new([certificate, key].concat()))
-            }
-        }
-    }
-}
 
 /// The secrets of a cluster, opened. Made once, used by all threads. `Debug` shows nothing.
 pub struct Authority {
@@ -165,39 +62,6 @@ struct Interned {
     /// Keeps the address taken.
     _bytes: Arc<[u8]>,
     value: Value,
-}
-
-pub(crate) struct SharedValue {
-    pub(crate) value: Value,
-    pub(crate) base64: Secret,
-    /// Digest of the public half, for keys; of the key itself for the encryption key.
-    pub(crate) key: Option<Sha256>,
-}
-
-/// A bootstrap token with the end that cluster.yaml gives it.
-pub(crate) struct OpenToken {
-    token: Token,
-    /// Seconds since the Unix epoch.
-    pub(crate) end: Option<i64>,
-}
-
-impl OpenToken {
-    /// Digest of the secret half: how it is named in `placement.json`.
-    pub(crate) fn sha256(&self) -> Sha256 {
-        Sha256::of(self.token.secret.expose())
-    }
-
-    fn form(&self, form: TokenForm) -> Option<Secret> {
-        Some(match form {
-            TokenForm::Id => Secret::from(self.token.id.clone()),
-            TokenForm::Secret => self.token.secret.clone(),
-            TokenForm::Whole => self.token.whole(),
-            TokenForm::End => {
-                let end = time::OffsetDateTime::from_unix_timestamp(self.end?).ok()?;
-                Secret::from(end.format(&time::format_description::well_known::Rfc3339).ok()?)
-            }
-        })
-    }
 }
 
 /// From this size on, contents are copied once for all nodes.
@@ -430,26 +294,6 @@ impl Authority {
         ids
     }
 
-    /// `admin.conf` and `super-admin.conf`, for the output.
-    ///
-    /// # Errors
-    /// None in practice: their leaves were issued already.
-    pub fn admin_kubeconfigs(&self, cluster: &Cluster) -> Result<[(&'static str, Secret); 2], IssueError> {
-        let file = |row| {
-            let spec = table::spec(row);
-            let CommonName::Fixed(user) = spec.common_name else {
-                return Err(IssueError::Scope(spec.name, "for a node"));
-            };
-            let credentials = Credentials::Embedded(table::leaf(row, cluster, None));
-            let mut out = Vec::with_capacity(8192);
-            for part in kubeconfig::contexts(&admin_servers(cluster), user, credentials) {
-                self.append(&part, &mut out, &mut |leaf| self.issue(leaf))?;
-            }
-            Ok((spec.name, Secret::new(out)))
-        };
-        Ok([file(Row::Admin)?, file(Row::SuperAdmin)?])
-    }
-
     /// Appends a part of a template; `issue` makes leaves, so that a caller can keep what it made.
     pub(crate) fn append<E: From<IssueError>>(
         &self,
@@ -542,49 +386,4 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authority(generation {})", self.generation)
     }
-}
-
-fn shared_values(
-    secrets: &Secrets,
-    signers: &BTreeMap<Ca, Signer>,
-    bundles: &BTreeMap<Ca, Value>,
-) -> BTreeMap<Shared, SharedValue> {
-    let ca_key = signers.get(&Ca::Kubernetes).map(|signer| (Shared::CaKey, signer.key()));
-    let service_account = &secrets.service_account;
-    let encryption = (0..)
-        .map(Shared::EncryptionKey)
-        .zip(&secrets.encryption)
-        .map(|(shared, key)| (shared, (Value::new(key.key.clone()), Some(Sha256::of(key.key.expose())))));
-    let public = |key: &KeyPair| Value::new(key.public_pem());
-    let private = |key: &KeyPair| (Value::new(key.private_pem()), Some(key.spki_sha256()));
-    [
-        (Shared::Ca, (bundles[&Ca::Kubernetes].clone(), None)),
-        (Shared::FrontProxyCa, (bundles[&Ca::FrontProxy].clone(), None)),
-        (Shared::EtcdCa, (bundles[&Ca::Etcd].clone(), None)),
-        (Shared::ServiceAccountKey, private(service_account)),
-        (Shared::ServiceAccountPublicKey, (public(service_account), None)),
-    ]
-    .into_iter()
-    .chain(encryption)
-    .chain(ca_key.map(|(shared, key)| (shared, private(key))))
-    .map(|(shared, (value, key))| {
-        let base64 = Secret::from(STANDARD.encode(value.bytes.expose()));
-        (shared, SharedValue { value, base64, key })
-    })
-    .collect()
-}
-/// What the administrator's machine is told, (name of the cluster, server). Where every node has a balancer of its own,
-/// an administrator has none: each control plane gets a context.
-fn admin_servers(cluster: &Cluster) -> Vec<(String, Endpoint)> {
-    let name = cluster.name.to_string();
-    if cluster.load_balancer != LoadBalancer::Local {
-        return vec![(name, cluster.endpoint.clone())];
-    }
-    let own: Vec<_> = cluster
-        .with_role(Role::ControlPlane)
-        .map(|node| (format!("{name}-{}", node.name), Endpoint::at(node.address(), apiserver::PORT)))
-        .collect();
-    let is_another = |server: &Endpoint| *server != haproxy::endpoint() && own.iter().all(|(_, known)| known != server);
-    let given = Some((name, cluster.endpoint.clone())).filter(|(_, server)| is_another(server));
-    given.into_iter().chain(own.iter().cloned()).collect()
 }
