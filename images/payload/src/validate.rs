@@ -279,12 +279,14 @@ pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
 /// Whether `text` survives as a JSON string that is read as YAML 1.1: PyYAML refuses what its `NON_PRINTABLE` lists,
 /// folds the line breaks of Unicode inside double quotes, and does not put surrogate pairs of JSON together again.
 pub(crate) fn yaml_safe(text: &str) -> bool {
-    text.chars().all(|c| match c {
-        '\t' | '\n' | '\r' | ' '..='~' => true,
-        '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
-        '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => true,
-        _ => false,
-    })
+    let plain = |byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    text.bytes().all(plain)
+        || text.chars().all(|c| match c {
+            '\t' | '\n' | '\r' | ' '..='~' => true,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
+            '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => true,
+            _ => false,
+        })
 }
 
 fn units(faults: &mut Faults, units: &[Unit]) {

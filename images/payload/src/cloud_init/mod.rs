@@ -140,7 +140,7 @@ fn written(digest: &str) -> WriteFile {
 
 fn contains_mime_version(bytes: &[u8]) -> bool {
     const WORDS: &[u8] = b"mime-version:";
-    bytes.windows(WORDS.len()).any(|window| window.eq_ignore_ascii_case(WORDS))
+    bytes.windows(WORDS.len()).any(|window| window.ends_with(b":") && window.eq_ignore_ascii_case(WORDS))
 }
 
 /// A key a line, and an item of a list a line: the same value as any other JSON, and a diff of it can be read. Lists
@@ -309,11 +309,16 @@ pub(crate) struct Content {
 impl Content {
     /// The shortest form that cloud-init reads back unchanged; text as it is at a tie.
     pub(crate) fn of(bytes: &[u8], policy: Gzip) -> Self {
+        let packed = gzip_base64(bytes, policy, base64_len(bytes.len()));
+        let gzip = |text| Self { encoding: Some(Encoding::GzipBase64), text };
+        // No byte of a text is less than one in JSON: mostly that says enough.
+        let packed = match packed {
+            Some(packed) if packed.len() < bytes.len() => return gzip(packed),
+            packed => packed,
+        };
         let text = std::str::from_utf8(bytes).ok().filter(|text| yaml_safe(text) && !contains_mime_version(bytes));
-        let plain = text.map_or(usize::MAX, json_len);
-        let encoded = base64_len(bytes.len());
-        if let Some(text) = gzip_base64(bytes, policy, plain.min(encoded)) {
-            return Self { encoding: Some(Encoding::GzipBase64), text };
+        if let Some(packed) = packed.filter(|packed| packed.len() < text.map_or(usize::MAX, json_len)) {
+            return gzip(packed);
         }
         // Text is worth more than the bytes that base64 may save on it.
         match text {
