@@ -12,7 +12,7 @@ use crate::{
     release::Behaviour,
 };
 use nodekiln_payload::{Dropin, Format, Unit, UnitState};
-use nodekiln_plan::{AbsPath, Cidr, Endpoint, KubeletPlan, Role, UnitName};
+use nodekiln_plan::{AbsPath, Cidr, ClusterName, Endpoint, KubeletPlan, Role, UnitName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -132,16 +132,20 @@ pub(crate) fn server(site: &Site) -> Endpoint {
     }
 }
 
-/// `kubelet.conf`. It names the certificate manager's file from the start, so the first rotation is no special case.
-///
-/// Who the kubelet is stands in its certificate. The user is called as after kubeadm: by `init` on control planes, by the
-/// kubelet itself on workers, which therefore share the file.
-pub(crate) fn kubeconfig(site: &Site) -> Vec<Part> {
-    let user = match site.class.role {
-        Role::ControlPlane => format!("system:node:{}", site.node.name),
-        Role::Worker | Role::Etcd => JOINED_USER.to_owned(),
-    };
-    kubeconfig::template(&site.cluster.name, &user, &server(site), Credentials::File(constant(CLIENT_PEM)))
+/// `kubelet.conf` of a control plane, whose user is called as `kubeadm init` calls it.
+pub(crate) fn own_kubeconfig(site: &Site) -> Vec<Part> {
+    kubeconfig(&site.cluster.name, &format!("system:node:{}", site.node.name), &site.own_server())
+}
+
+/// `kubelet.conf` of workers, which they share: its user is called as the kubelet itself does after `kubeadm join`, and who
+/// the kubelet is stands in its certificate.
+pub(crate) fn joined_kubeconfig(site: &ClassSite) -> Vec<Part> {
+    kubeconfig(&site.cluster.name, JOINED_USER, &site.endpoint())
+}
+
+/// It names the certificate manager's file from the start, so the first rotation is no special case.
+fn kubeconfig(cluster: &ClusterName, user: &str, server: &Endpoint) -> Vec<Part> {
+    kubeconfig::template(cluster, user, server, Credentials::File(constant(CLIENT_PEM)))
 }
 
 /// The program.

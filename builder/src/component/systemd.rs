@@ -18,7 +18,7 @@ impl UnitFile {
 
     /// Adds an assignment. The value is taken as it is: texts that may hold anything go through [`word`].
     pub fn set(mut self, key: &str, value: &str) -> Self {
-        let _ = writeln!(self.0, "{key}={value}");
+        self.0.extend([key, "=", value, "\n"]);
         self
     }
 
@@ -29,10 +29,11 @@ impl UnitFile {
 
     /// Adds a list of units, without repeats and in this order.
     pub fn units<T: AsRef<str>>(self, key: &str, units: impl IntoIterator<Item = T>) -> Self {
-        let mut seen: Vec<String> = Vec::new();
-        for unit in units {
-            if !seen.iter().any(|known| known == unit.as_ref()) {
-                seen.push(unit.as_ref().to_owned());
+        let units: Vec<T> = units.into_iter().collect();
+        let mut seen: Vec<&str> = Vec::with_capacity(units.len());
+        for unit in &units {
+            if !seen.contains(&unit.as_ref()) {
+                seen.push(unit.as_ref());
             }
         }
         self.set(key, &seen.join(" "))
@@ -62,10 +63,12 @@ pub(crate) fn word(text: &str) -> String {
 }
 
 fn quoted(text: &str, variables: bool) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%$+*[]{}<>~^&|!?#()".contains(c);
-    let bare =
-        !text.is_empty() && text.chars().all(plain) && !text.starts_with(['#', '~', '@', '-', '!', ':', '+', '|'])
-            || text.starts_with("--") && text.chars().all(plain);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_=/.,:@%$+*[]{}<>~^&|!?#()".contains(&b);
+    let is_first = || !text.is_empty() && !text.starts_with(['#', '~', '@', '-', '!', ':', '+', '|']);
+    let bare = text.bytes().all(plain) && (is_first() || text.starts_with("--"));
+    if bare && !text.contains(['%', '$']) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len() + 2);
     for c in text.chars() {
         match c {

@@ -38,7 +38,8 @@ pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
     parts.count(files.len());
     for DraftFile { path, mode, kind, contents } in files {
         parts.text(path.as_str());
-        parts.debug(&(mode, kind));
+        parts.bytes(&mode.bits().to_be_bytes());
+        parts.bytes(&[*kind as u8]);
         match contents {
             Contents::Text(text) => parts.pair("text", text.sha256.as_bytes()),
             Contents::Bytes(Blob { sha256, bytes: _ }) => parts.pair("bytes", sha256.as_bytes()),

@@ -1,6 +1,10 @@
 //! Certificates, keys and kubeconfigs: which leaf of the table lies where.
 
-use super::{class::kubernetes, own::OwnFile, tree::Tree};
+use super::{
+    class::kubernetes,
+    own::OwnFile,
+    tree::{ClassContents, Tree},
+};
 use crate::{
     component::{ClassSite, below, bootstrap, constant, controller_manager, etcd_access, kube_vip, kubelet, scheduler},
     config::{LoadBalancer, NodeFile},
@@ -13,7 +17,7 @@ pub(super) fn lay(site: &ClassSite, tree: &mut Tree) {
     // Where etcd runs alone, firstboot knows the cluster's API servers by it.
     shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);
     if site.is_node() {
-        if site.is_baked() { kubelet(tree) } else { token(tree) }
+        if site.is_baked() { kubelet(site, tree) } else { token(tree) }
     }
     if site.class.role == Role::ControlPlane {
         control_plane(site, tree);
@@ -25,8 +29,12 @@ pub(super) fn lay(site: &ClassSite, tree: &mut Tree) {
 }
 
 /// The kubelet's certificates, and a kubeconfig that names them.
-fn kubelet(tree: &mut Tree) {
-    tree.file(constant(kubelet::KUBECONFIG), Mode::PRIVATE, FileKind::Laid, OwnFile::KubeletConfig);
+fn kubelet(site: &ClassSite, tree: &mut Tree) {
+    let kubeconfig: ClassContents = match site.class.role {
+        Role::ControlPlane => OwnFile::KubeletConfig.into(),
+        Role::Worker | Role::Etcd => Contents::Template(kubelet::joined_kubeconfig(site)).into(),
+    };
+    tree.file(constant(kubelet::KUBECONFIG), Mode::PRIVATE, FileKind::Laid, kubeconfig);
     for (path, mode, kind, row, form) in [
         (kubelet::CLIENT_PEM, Mode::PRIVATE, FileKind::Seed, Row::KubeletClient, LeafForm::Both),
         (kubelet::SERVING_CERT, Mode::PUBLIC, FileKind::Staged, Row::KubeletServer, LeafForm::Certificate),

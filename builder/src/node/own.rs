@@ -26,7 +26,7 @@ pub(super) enum OwnFile {
     Conflist,
     /// Networks of its pods, as they leave the node.
     Masquerade,
-    /// kubelet.conf.
+    /// A control plane's kubelet.conf: it leads to its own API server.
     KubeletConfig,
     /// The kubelet's kubeconfig with the token.
     Bootstrap,
@@ -53,7 +53,7 @@ impl OwnFile {
             Self::Network => Contents::text(network::text(site.node)),
             Self::Conflist => Contents::text(cni::conflist(site)),
             Self::Masquerade => Contents::text(cni::masquerade(site)),
-            Self::KubeletConfig => Contents::Template(kubelet::kubeconfig(site)),
+            Self::KubeletConfig => Contents::Template(kubelet::own_kubeconfig(site)),
             Self::Bootstrap => Contents::Template(bootstrap::kubeconfig(site)),
             Self::Kubeconfig(row) => Contents::Template(embedded(site, row)),
             Self::Leaf(row, form) => Contents::Leaf(table::leaf(row, site.cluster, Some(site.node)), form),

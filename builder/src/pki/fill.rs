@@ -14,7 +14,7 @@ use nodekiln_plan::{
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 /// Where units are laid.
@@ -90,7 +90,7 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
         starts: Vec::new(),
         ends: Vec::new(),
     };
-    let mut node = Laid { entries: BTreeMap::new(), files: BTreeMap::new() };
+    let mut node = Laid::new(draft);
     for file in &draft.files {
         let value = filler.file(file)?;
         node.add(file, value)?;
@@ -100,25 +100,19 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
     }
     if !draft.api.is_empty() {
         let lines = filler.api_lines()?;
-        node.add_laid(constant(paths::API_OBJECTS), Mode::PRIVATE, &Value::new(lines), true)?;
+        node.add_laid(constant(paths::API_OBJECTS), Mode::PRIVATE, Value::new(lines));
     }
-    let directories = directories(&draft.spec, &node.files)?;
-    let plan = NodePlan {
-        version: PLAN_VERSION,
-        spec: draft.spec.clone(),
-        identity: filler.identity(),
-        files: node.entries.into_values().collect(),
-    };
+    let entries = by_path(node.entries, |entry| &entry.path)?;
+    let directories = directories(&draft.spec, &node.files);
+    let plan =
+        NodePlan { version: PLAN_VERSION, spec: draft.spec.clone(), identity: filler.identity(), files: entries };
     let bytes = Value::new(Secret::new(plan.to_vec().map_err(FillError::Plan)?));
     let path = constant(paths::PLAN);
-    let file = TreeFile { path: path.clone(), mode: Mode::PRIVATE, sha256: bytes.sha256, contents: bytes.bytes };
-    if node.files.insert(path.clone(), file).is_some() {
-        return Err(FillError::Duplicate(path));
-    }
+    node.files.push(TreeFile { path, mode: Mode::PRIVATE, sha256: bytes.sha256, contents: bytes.bytes });
     let tree = NodeTree {
         node: (!draft.spec.pool).then(|| draft.spec.node.clone()),
         directories,
-        files: node.files.into_values().collect(),
+        files: by_path(node.files, |file| &file.path)?,
         links: draft.links.clone(),
         units: draft.units.clone(),
         accounts: draft.accounts.clone(),
@@ -135,60 +129,77 @@ fn constant(path: &str) -> AbsPath {
     path.parse().expect("the paths of nodekiln-plan are clean")
 }
 
+/// Where files are staged.
+static STAGE: LazyLock<AbsPath> = LazyLock::new(|| constant(paths::STAGE_DIR));
+
 /// Where the payload lays a file that is staged: below the stage folder under its final path. A path that lies there
 /// already, such as the API credential's, is its own.
 fn staged(path: &AbsPath) -> Result<AbsPath, FillError> {
-    if path.is_within(&constant(paths::STAGE_DIR)) {
+    if path.is_within(&STAGE) {
         return Ok(path.clone());
     }
     format!("{}{path}", paths::STAGE_DIR).parse().map_err(|error| FillError::Path(path.to_string(), error))
 }
 
+/// `list` in the order of its paths, each of them once.
+fn by_path<T>(mut list: Vec<T>, path: impl Fn(&T) -> &AbsPath) -> Result<Vec<T>, FillError> {
+    list.sort_by(|a, b| path(a).cmp(path(b)));
+    let twice = list.windows(2).find(|pair| path(&pair[0]) == path(&pair[1]));
+    match twice.map(|pair| path(&pair[0]).clone()) {
+        Some(path) => Err(FillError::Duplicate(path)),
+        None => Ok(list),
+    }
+}
+
 /// The folders of the tree: those of the plan, and all that staged files lie in.
-fn directories(spec: &NodeSpec, files: &BTreeMap<AbsPath, TreeFile>) -> Result<Vec<DirectoryEntry>, FillError> {
-    let stage = constant(paths::STAGE_DIR);
+fn directories(spec: &NodeSpec, files: &[TreeFile]) -> Vec<DirectoryEntry> {
     let mut all: BTreeMap<AbsPath, Mode> = BTreeMap::new();
     all.insert(constant(paths::STATE_DIR), Mode::PRIVATE_DIR);
-    for file in files.values().filter(|file| file.path.is_within(&stage)) {
+    for file in files.iter().filter(|file| file.path.is_within(&STAGE)) {
         let mut folder = file.path.parent();
-        while let Some(path) = folder.filter(|path| path.is_within(&stage)) {
+        while let Some(path) = folder.filter(|path| path.is_within(&STAGE) && !all.contains_key(path)) {
             folder = path.parent();
             all.insert(path, Mode::PRIVATE_DIR);
         }
     }
     all.extend(spec.directories.iter().map(|entry| (entry.path.clone(), entry.mode)));
-    Ok(all.into_iter().map(|(path, mode)| DirectoryEntry { path, mode }).collect())
+    all.into_iter().map(|(path, mode)| DirectoryEntry { path, mode }).collect()
 }
 
-/// What the payload lays: the plan's list and the files themselves, both by path.
+/// What the payload lays: the plan's list and the files themselves.
 struct Laid {
-    entries: BTreeMap<AbsPath, FileEntry>,
-    files: BTreeMap<AbsPath, TreeFile>,
+    entries: Vec<FileEntry>,
+    files: Vec<TreeFile>,
 }
 
 impl Laid {
+    /// Nothing yet, with room for all of `draft`, api.ndjson and plan.json.
+    fn new(draft: &NodeDraft) -> Self {
+        let units: usize = draft.units.iter().map(|unit| 1 + unit.dropins.len()).sum();
+        let count = draft.files.len() + 2;
+        Self { entries: Vec::with_capacity(count + units), files: Vec::with_capacity(count) }
+    }
+
     fn add(&mut self, file: &DraftFile, value: Value) -> Result<(), FillError> {
         if file.kind == FileKind::Laid {
-            return self.add_laid(file.path.clone(), file.mode, &value, true);
+            self.add_laid(file.path.clone(), file.mode, value);
+            return Ok(());
         }
         let staged = staged(&file.path)?;
-        self.entry(FileEntry {
+        self.entries.push(FileEntry {
             path: file.path.clone(),
             mode: file.mode,
             sha256: value.sha256,
             kind: file.kind,
             staged: Some(staged.clone()),
-        })?;
-        self.file(TreeFile { path: staged, mode: Mode::PRIVATE, sha256: value.sha256, contents: value.bytes })
+        });
+        self.file(staged, Mode::PRIVATE, value);
+        Ok(())
     }
 
-    fn add_laid(&mut self, path: AbsPath, mode: Mode, value: &Value, carried: bool) -> Result<(), FillError> {
-        let sha256 = value.sha256;
-        self.entry(FileEntry { path: path.clone(), mode, sha256, kind: FileKind::Laid, staged: None })?;
-        if carried {
-            self.file(TreeFile { path, mode, sha256, contents: value.bytes.clone() })?;
-        }
-        Ok(())
+    fn add_laid(&mut self, path: AbsPath, mode: Mode, value: Value) {
+        self.laid(path.clone(), mode, value.sha256);
+        self.file(path, mode, value);
     }
 
     /// Units are in the plan, so that `verify` sees them, but not among the tree's files: payloads have a place of
@@ -196,7 +207,8 @@ impl Laid {
     fn add_unit(&mut self, unit: &Unit) -> Result<(), FillError> {
         let mut add = |path: String, contents: &str| {
             let path = path.parse().map_err(|error| FillError::Path(path, error))?;
-            self.add_laid(path, Mode::PUBLIC, &Value::new(Secret::from(contents.to_owned())), false)
+            self.laid(path, Mode::PUBLIC, Sha256::of(contents.as_bytes()));
+            Ok::<_, FillError>(())
         };
         if let Some(contents) = &unit.contents {
             add(format!("{UNIT_DIR}/{}", unit.name), contents)?;
@@ -207,24 +219,12 @@ impl Laid {
         Ok(())
     }
 
-    fn entry(&mut self, entry: FileEntry) -> Result<(), FillError> {
-        match self.entries.entry(entry.path.clone()) {
-            Entry::Occupied(_) => Err(FillError::Duplicate(entry.path)),
-            Entry::Vacant(slot) => {
-                slot.insert(entry);
-                Ok(())
-            }
-        }
+    fn laid(&mut self, path: AbsPath, mode: Mode, sha256: Sha256) {
+        self.entries.push(FileEntry { path, mode, sha256, kind: FileKind::Laid, staged: None });
     }
 
-    fn file(&mut self, file: TreeFile) -> Result<(), FillError> {
-        match self.files.entry(file.path.clone()) {
-            Entry::Occupied(_) => Err(FillError::Duplicate(file.path)),
-            Entry::Vacant(slot) => {
-                slot.insert(file);
-                Ok(())
-            }
-        }
+    fn file(&mut self, path: AbsPath, mode: Mode, value: Value) {
+        self.files.push(TreeFile { path, mode, sha256: value.sha256, contents: value.bytes });
     }
 }
 
