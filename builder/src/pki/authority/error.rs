@@ -14,7 +14,7 @@ use nodekiln_plan::NodeName;
 /// Why an authority was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A CA that [`Secrets::parse`] would have refused.
+    /// A CA that [`crate::secrets::Secrets::parse`] would have refused.
     #[error("the {} CA's certificate {error}", .ca.name())]
     Ca {
         /// Which.
