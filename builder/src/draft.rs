@@ -93,7 +93,7 @@ impl From<String> for Text {
 
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.as_str())
+        write!(f, "Text({}, {} bytes)", self.sha256, self.bytes.expose().len())
     }
 }
 

@@ -33,15 +33,23 @@ fn many(label: &str) -> String {
 }
 
 fn start(at: &Path) -> Child {
+    let program = fs::canonicalize(assert_cmd::cargo::cargo_bin!("nodekiln")).unwrap();
     // Tests that a shell runs in the background have SIGINT ignored, and what is ignored stays so.
-    Command::new("env")
+    let child = Command::new("env")
         .current_dir(at)
         .arg("--default-signal=INT,TERM,HUP")
-        .arg(assert_cmd::cargo::cargo_bin!("nodekiln"))
+        .arg(&program)
         .args(["build", "--firstboot", "firstboot"])
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap()
+        .unwrap();
+    // Until env has made way it may ignore them too.
+    let (running, started) = (format!("/proc/{}/exe", child.id()), Instant::now());
+    while fs::read_link(&running).unwrap() != program {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not start");
+        thread::yield_now();
+    }
+    child
 }
 
 fn send(child: &Child, signal: Signal) {

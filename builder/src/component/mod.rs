@@ -1,4 +1,4 @@
-//! The parts of a node, one file each: cluster and node in, text or objects out. Pure, without keys.
+//! The parts of a node, one file each: cluster and node, or class of nodes, in, text or objects out. Pure, without keys.
 //!
 //! What a component writes follows kubeadm 1.36 unless a comment says otherwise; [`crate::node`] puts the pieces of a
 //! node together.

@@ -62,7 +62,7 @@ fn ours_sysctls(site: &ClassSite) -> Vec<Sysctl> {
     list.into_iter().map(sysctl).collect()
 }
 
-/// Which families this node forwards, IPv4 and IPv6: all that are in use; none where no pod has an address of its own.
+/// Which families these nodes forward, IPv4 and IPv6: all that are in use; none where no pod has an address of its own.
 pub(crate) fn forwarding(site: &ClassSite) -> Families {
     if site.is_node() { families(site) } else { Families::NONE }
 }

@@ -1,7 +1,7 @@
 //! [`Cluster`]: cluster.yaml with every default filled in and every rule checked.
 //!
 //! Valid by construction: only `resolve` makes one. Each node carries its own `os`, `kubelet`, `kernel` and `binaries`,
-//! the cluster's merged with its own.
+//! the cluster's merged with its own, in a class that it shares with its equals.
 
 use super::{InputFile, Node, NodeClass};
 use nodekiln_plan::{AbsPath, Cidr, ClusterName, DnsName, Endpoint, KubernetesVersion, Role, Timeouts};

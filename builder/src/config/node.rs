@@ -144,18 +144,29 @@ pub struct Kernel {
 }
 
 /// A file named in cluster.yaml, read once: a named input of the build.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub struct InputFile {
-    /// Relative to cluster.yaml.
+    /// Relative to cluster.yaml; of contents that stand in it, where they go.
     pub path: String,
     /// Its bytes.
     pub bytes: Arc<[u8]>,
 }
 
+impl PartialEq for InputFile {
+    /// A program is not read again for every node that has it.
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && (Arc::ptr_eq(&self.bytes, &other.bytes) || self.bytes == other.bytes)
+    }
+}
+
 impl Hash for InputFile {
-    /// Programs have many megabytes: their names and sizes tell them apart well enough.
+    /// Of programs, which have many megabytes, name and size tell enough.
     fn hash<H: Hasher>(&self, state: &mut H) {
+        const LARGE: usize = 1 << 16;
         (&self.path, self.bytes.len()).hash(state);
+        if self.bytes.len() < LARGE {
+            self.bytes.hash(state);
+        }
     }
 }
 
@@ -261,7 +272,8 @@ pub struct User {
 
 impl Hash for User {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.name, &self.ssh_authorized_keys, &self.groups).hash(state);
+        let Self { name, ssh_authorized_keys, password_hash, groups } = self;
+        (name, ssh_authorized_keys, password_hash.as_ref().map(nodekiln_plan::Secret::expose), groups).hash(state);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 use nodekiln_plan::{AbsPath, FileKind, Mode, Role, paths};
 
-/// Lays down all that identifies this node.
+/// Lays down all that identifies a node.
 pub(super) fn lay(site: &ClassSite, tree: &mut Tree) {
     // Where etcd runs alone, firstboot knows the cluster's API servers by it.
     shared(site, tree, "ca.crt", Mode::PUBLIC, Shared::Ca);

@@ -14,7 +14,7 @@ mod tree;
 pub use refusal::Refusal;
 
 use crate::{
-    component::{Families, Site},
+    component::{ClassSite, Families, Site},
     config::{Arch, Cluster, Node, NodeClass},
     draft::{Blob, DraftFile, NodeDraft},
     pki::table::Holder,
@@ -97,7 +97,7 @@ struct Key<'a> {
 }
 
 impl PartialEq for Key<'_> {
-    /// Classes by their place: comparing them takes as long as planning.
+    /// Classes by their place: `resolve` has made equal ones one.
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.class, other.class)
             && self.families == other.families
@@ -106,7 +106,7 @@ impl PartialEq for Key<'_> {
 }
 
 impl<'a> Planner<'a> {
-    /// So many classes are kept. Where each node has one of its own, keeping them is of no use.
+    /// So many classes are kept: those that were asked for last.
     const MOST: usize = 64;
 
     /// For the nodes of `cluster`.
@@ -135,16 +135,30 @@ impl<'a> Planner<'a> {
 
     /// What is known of the site's class.
     fn class(&self, site: &Site<'a>) -> Planned {
-        let key = Key { class: site.class, families: site.families, has_network: site.has_network };
-        let known = |classes: &VecDeque<(Key<'a>, Planned)>| {
-            classes.iter().find(|(other, _)| *other == key).map(|(_, class)| Arc::clone(class))
+        let planned = || Arc::new(class::plan(site, self.sources));
+        // Nobody will ask for it again.
+        if Arc::strong_count(&site.node.class) == 1 {
+            return planned();
+        }
+        // Named one by one: whatever a class's site gains has to tell classes apart, or to be the same for all.
+        let ClassSite { cluster: _, class, release: _, kubelet: _, shape: _, families, has_network } = site.common;
+        let key = Key { class, families, has_network };
+        let known = |classes: &mut VecDeque<(Key<'a>, Planned)>| {
+            let place = classes.iter().position(|(other, _)| *other == key)?;
+            let found = classes.remove(place)?;
+            let class = Arc::clone(&found.1);
+            classes.push_back(found);
+            Some(class)
         };
-        if let Some(class) = known(&self.classes.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(class) = known(&mut self.classes.lock().unwrap_or_else(PoisonError::into_inner)) {
             return class;
         }
         // Two threads may do this at once, and get the same: waiting would hold up the others' classes.
-        let class = Arc::new(class::plan(site, self.sources));
+        let class = planned();
         let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(class) = known(&mut classes) {
+            return class;
+        }
         if classes.len() == Self::MOST {
             classes.pop_front();
         }

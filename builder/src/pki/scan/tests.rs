@@ -21,9 +21,14 @@ fn wrapped(text: &str, width: usize, indent: &str) -> String {
     text.as_bytes().chunks(width).map(|line| format!("{indent}{}\n", std::str::from_utf8(line).unwrap())).collect()
 }
 
+/// In base64 a P-256 key needs padding, a P-384 key none.
 #[test]
 fn in_every_wrapping() {
-    let key = key(7);
+    wrapped_in_every_way(&key(7));
+    wrapped_in_every_way(&KeyPair::from_scalar(Algorithm::EcdsaP384, &[7; 48]).unwrap());
+}
+
+fn wrapped_in_every_way(key: &KeyPair) {
     let found = [Found::Key(key.spki_sha256())];
     let pem = pem(key.private_pem());
     let base64 = STANDARD.encode(&pem);
@@ -54,6 +59,8 @@ fn in_every_wrapping() {
         ("in a data URL", format!("{{\"source\":\"data:;base64,{base64}\"}}")),
         ("YAML list", format!("- {base64}\n- other\n")),
         ("kubeconfig", format!("users:\n- name: x\n  user:\n    client-key-data: {base64}\n")),
+        ("before another user", format!("    client-key-data: {base64}\n- name: b\n")),
+        ("before another key", format!("    client-key-data: {base64}\nusers: []\n")),
         ("wrapped at 64", format!("key: |\n{}x: 1\n", wrapped(&base64, 64, "  "))),
         ("wrapped at 76", format!("key: |\n{}", wrapped(&base64, 76, "    "))),
         ("wrapped, at the end", wrapped(&base64, 76, "").trim().to_owned()),
