@@ -9,12 +9,12 @@ use super::{
     InputFile, code,
     diag::{Diagnostics, Finding},
     read::{Place, Reader},
-    scalar::is_float,
+    scalar::{is_float, number_of},
     shown::short,
     source::Source,
     yaml::{self, NodeId, Tree, View},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 /// The largest file. An object may have 1.5 MiB (etcd's `--max-request-bytes`).
 const MAX_BYTES: usize = 16 << 20;
@@ -190,12 +190,7 @@ fn scalar(text: &str) -> Result<Value, &'static str> {
         return Ok(text.into());
     }
     let Ok(float) = plain.trim_start_matches('+').parse::<f64>() else { return Err(NONE) };
-    // Go prints a whole float without a point, and the API takes it for a whole number.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    if float.fract() == 0.0 && float.abs() <= EXACT {
-        return Ok(Value::from(float as i64));
-    }
-    Number::from_f64(float).map(Value::Number).ok_or(NONE)
+    number_of(float).map(Value::Number).ok_or(NONE)
 }
 
 /// A whole number as Go's `strconv.ParseInt` with base 0 has them: 0x, 0o, 0b, and octal after a plain 0.

@@ -4,7 +4,7 @@ use super::{
     code,
     diag::Finding,
     read::{Place, Read, Reader, place_of},
-    scalar::{Plain, ambiguous, hidden_ambiguity, kind_of},
+    scalar::{Plain, ambiguous, hidden_ambiguity, kind_of, number_of},
     schema::Shapes,
     types::Step,
     yaml::{NodeId, Tree, View},
@@ -94,7 +94,7 @@ fn json(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Valu
                 reader.found.error_at(place, Finding::new(code::VALUE, "a number beyond 64 bits"));
                 None
             }
-            Plain::Float => match text.parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
+            Plain::Float => match text.parse().ok().and_then(number_of) {
                 Some(number) => Some(Value::Number(number)),
                 None => {
                     reader.found.error_at(place, Finding::new(code::VALUE, "a number that JSON does not have"));

@@ -5,6 +5,7 @@ use super::{
     diag::Finding,
     shown::{quoted, short},
 };
+use serde_json::Number;
 
 /// What a plain scalar is, by the core schema.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +45,16 @@ pub(super) fn kind_of(text: &str) -> Plain {
         return Plain::Int(text.parse().ok());
     }
     if is_float(unsigned) { Plain::Float } else { Plain::Text }
+}
+
+/// A float as JSON: a whole one without a point, as Go prints it, for whoever reads whole numbers. `None` for what JSON does
+/// not have.
+pub(super) fn number_of(float: f64) -> Option<Number> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if float.fract() == 0.0 && float.abs() <= EXACT {
+        return Some(Number::from(float as i64));
+    }
+    Number::from_f64(float)
 }
 
 /// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`

@@ -110,8 +110,8 @@ impl Walk<'_> {
             }
             (Kind::Object, Value::Object(map)) => {
                 for (key, value) in map {
-                    let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
-                    if let Some(kind) = self.fields.kind(&path) {
+                    let above = if above.is_empty() { String::new() } else { format!("{above}.") };
+                    if let Some((path, kind)) = self.fields.below(&above, key) {
                         self.below(Step::Key(key.clone()), &path, kind, value);
                     }
                 }

@@ -259,6 +259,10 @@ fn ssh_key(line: &str) -> String {
 
 /// A URL without what may be a password or a token: user information and query.
 pub(super) fn without_secrets(url: &str) -> String {
+    // What is no place, such as `data:`, may be the thing itself.
+    if let Some((scheme, _)) = url.split_once(':').filter(|_| !url.contains("://")) {
+        return format!("{scheme}:...");
+    }
     let (place, query) = match url.split_once(['?', '#']) {
         Some((place, _)) => (place, "?..."),
         None => (url, ""),

@@ -324,7 +324,8 @@ fn addresses_are_told_without_what_they_hide() {
         ("https://u:hu@sh@a.example", "https://...@a.example"),
         ("https://u:hush@a.example?x#y", "https://...@a.example?..."),
         ("a.example#hush", "a.example?..."),
-        ("u:hush@a", "...@a"),
+        ("u:hush@a", "u:..."),
+        ("data:;base64,aHVzaA==", "data:..."),
     ] {
         assert_eq!(report::without_secrets(url), told);
     }

@@ -6,7 +6,7 @@ use super::{
     reuse::Part,
 };
 use crate::parallel;
-use nodekiln_payload::{Artifact, Format, Profile, Verification, decode};
+use nodekiln_payload::{Artifact, Codec, Format, Profile, Verification};
 use nodekiln_plan::Sha256;
 use std::{
     collections::BTreeSet,
@@ -27,9 +27,9 @@ pub(super) fn fetched(folder: &Path, kept: &[&Part], rows: Vec<FileRow>) -> Vec<
     if all.is_empty() {
         return rows;
     }
-    let found = Mutex::new(BTreeSet::new());
+    let (found, codec) = (Mutex::new(BTreeSet::new()), Codec::default());
     parallel::each(kept.len(), |index| {
-        let fetched = fetches(folder, kept[index]);
+        let fetched = fetches(folder, kept[index], &codec);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match fetched {
             Some(digests) => found.extend(digests.intersection(&all)),
@@ -43,7 +43,7 @@ pub(super) fn fetched(folder: &Path, kept: &[&Part], rows: Vec<FileRow>) -> Vec<
 }
 
 /// The digests of the published files that the payload of `part` fetches; `None` if it cannot be read.
-fn fetches(folder: &Path, part: &Part) -> Option<BTreeSet<Sha256>> {
+fn fetches(folder: &Path, part: &Part, codec: &Codec) -> Option<BTreeSet<Sha256>> {
     let profile = Profile::find(&part.row.profile)?;
     let names: &[&'static str] = match profile.format {
         Format::Ignition => &["config.ign"],
@@ -61,7 +61,7 @@ fn fetches(folder: &Path, part: &Part) -> Option<BTreeSet<Sha256>> {
             artifacts.push(Artifact { name, bytes: folder::read(&folder.join(&row.path)).ok()? });
         }
     }
-    let tree = decode(&artifacts, profile).ok()?;
+    let tree = codec.decode(&artifacts, profile).ok()?;
     let digests = tree.fetches.iter().filter_map(|fetch| match &fetch.verification {
         Verification::Sha256(digest) if fetch.url.ends_with(&format!("/blobs/{digest}")) => Some(*digest),
         _ => None,

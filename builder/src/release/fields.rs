@@ -79,6 +79,14 @@ impl Fields {
         self.0.get(path)
     }
 
+    /// What the field `key` right below `above`, which is empty or a path that ends in `.`, takes, and its path.
+    pub fn below(&self, above: &str, key: &str) -> Option<(String, &Kind)> {
+        // A key is no path, whatever it looks like.
+        let path = Some(format!("{above}{key}")).filter(|_| !key.contains(['.', '[', '{']))?;
+        let kind = self.kind(&path)?;
+        Some((path, kind))
+    }
+
     /// The names of the fields right below `above`, which is empty or a path that ends in `.`.
     pub fn names(&self, above: &str) -> impl Iterator<Item = &'static str> {
         let names = self.0.keys().filter_map(move |path| path.strip_prefix(above));
@@ -92,13 +100,10 @@ impl Fields {
 
     fn unknown_below(&self, above: &str, config: &Value, has: &dyn Fn(&str) -> bool) -> Option<String> {
         let Value::Object(map) = config else { return None };
-        map.iter().find_map(|(key, value)| {
-            let path = format!("{above}{key}");
-            match self.kind(&path).filter(|_| has(&path)) {
-                None => Some(path),
-                Some(Kind::Object) => self.unknown_below(&format!("{path}."), value, has),
-                Some(_) => None,
-            }
+        map.iter().find_map(|(key, value)| match self.below(above, key).filter(|(path, _)| has(path)) {
+            None => Some(format!("{above}{key}")),
+            Some((path, Kind::Object)) => self.unknown_below(&format!("{path}."), value, has),
+            Some(_) => None,
         })
     }
 }
@@ -144,6 +149,8 @@ mod tests {
             (json!({"maxPodz": 1}), Some("maxPodz")),
             (json!({"logging": {"options": {"jason": {}}}}), Some("logging.options.jason")),
             (json!({"tlsCurvePreferences": []}), Some("tlsCurvePreferences")),
+            (json!({"authentication.anonymous.enabled": true}), Some("authentication.anonymous.enabled")),
+            (json!({"logging": {"vmodule[].verbosity": 4}}), Some("logging.vmodule[].verbosity")),
         ] {
             let found = KUBELET_FIELDS.unknown(&config, |path| release("v1.35.0").has_kubelet_field(path));
             assert_eq!(found.as_deref(), want);

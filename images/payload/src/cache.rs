@@ -31,8 +31,8 @@ const MET: usize = 4096;
 ///
 /// Entries are found by fingerprint, so that a key of some length is hashed once, and are theirs whose key is the same.
 struct Generations<K, V> {
-    young: HashMap<u64, (K, V)>,
-    old: HashMap<u64, (K, V)>,
+    young: HashMap<u64, Entry<K, V>>,
+    old: HashMap<u64, Entry<K, V>>,
     weight: usize,
     limit: usize,
     /// Fingerprints of what came by once, each in its place: most of that belongs to one node and is not asked for again.
@@ -40,22 +40,28 @@ struct Generations<K, V> {
     met: Vec<u64>,
 }
 
+struct Entry<K, V> {
+    key: K,
+    value: V,
+    weight: usize,
+}
+
 impl<K, V: Clone> Generations<K, V> {
     fn new(limit: usize, met: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), weight: 0, limit, met: vec![0; met] }
     }
 
-    fn get<Q: Eq + ?Sized>(&mut self, print: u64, key: &Q, weight: usize) -> Option<V>
+    fn get<Q: Eq + ?Sized>(&mut self, print: u64, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        let is_theirs = |(own, _): &&(K, V)| own.borrow() == key;
-        if let Some((_, value)) = self.young.get(&print).filter(is_theirs) {
-            return Some(value.clone());
+        let is_theirs = |entry: &&Entry<K, V>| entry.key.borrow() == key;
+        if let Some(entry) = self.young.get(&print).filter(is_theirs) {
+            return Some(entry.value.clone());
         }
-        let value = self.old.get(&print).filter(is_theirs)?.1.clone();
+        let value = self.old.get(&print).filter(is_theirs)?.value.clone();
         let entry = self.old.remove(&print)?;
-        self.insert(print, entry, weight);
+        self.insert(print, entry);
         Some(value)
     }
 
@@ -67,15 +73,15 @@ impl<K, V: Clone> Generations<K, V> {
         let place = usize::try_from(print % MET as u64).unwrap_or(0);
         match self.met.get_mut(place) {
             Some(met) if *met != print => *met = print,
-            _ => self.insert(print, (K::from(key), value), weight),
+            _ => self.insert(print, Entry { key: K::from(key), value, weight }),
         }
     }
 
-    fn insert(&mut self, print: u64, entry: (K, V), weight: usize) {
-        self.weight += weight;
+    fn insert(&mut self, print: u64, entry: Entry<K, V>) {
+        self.weight += entry.weight;
         if self.weight > self.limit {
             self.old = mem::take(&mut self.young);
-            self.weight = weight;
+            self.weight = entry.weight;
         }
         self.young.insert(print, entry);
     }
@@ -90,6 +96,8 @@ pub struct Memory<K, V> {
     large: Mutex<Generations<K, V>>,
     /// With a key of its own: who makes a payload that is read here does not choose what meets in it.
     hasher: RandomState,
+    /// Bytes that are kept with a value, beside those that it was made of.
+    weigh: fn(&V) -> usize,
 }
 
 impl<K, V: Clone> Default for Memory<K, V> {
@@ -106,10 +114,15 @@ impl<K, V> std::fmt::Debug for Memory<K, V> {
 }
 
 impl<K, V: Clone> Memory<K, V> {
-    /// Empty.
+    /// Empty, for values that are no larger than what they are made of.
     pub fn new() -> Self {
+        Self::weighing(|_| 0)
+    }
+
+    /// Empty, for values of which `weigh` says how many bytes they hold: a few packed ones may hold much.
+    pub fn weighing(weigh: fn(&V) -> usize) -> Self {
         let [small, large] = [(LIMIT, MET), (FEW, 0)].map(|(limit, met)| Mutex::new(Generations::new(limit, met)));
-        Self { small, large, hasher: RandomState::new() }
+        Self { small, large, hasher: RandomState::new(), weigh }
     }
 
     /// What was made of `key`, or is made now. `size` is in bytes.
@@ -140,12 +153,17 @@ impl<K, V: Clone> Memory<K, V> {
         let (generations, weight) = if size < LARGE { (&self.small, size) } else { (&self.large, 1) };
         let print = self.hasher.hash_one(key);
         // Not held while it is made: two threads may make the same thing, once.
-        let known = generations.lock().unwrap_or_else(PoisonError::into_inner).get(print, key, weight);
+        let known = generations.lock().unwrap_or_else(PoisonError::into_inner).get(print, key);
         if let Some(value) = known {
             return Ok(value);
         }
         let value = make()?;
-        generations.lock().unwrap_or_else(PoisonError::into_inner).keep(print, key, value.clone(), weight);
+        let held = (self.weigh)(&value);
+        // What is small packed and large unpacked is neither.
+        if size >= LARGE || held < LARGE {
+            let weight = if size < LARGE { weight + held } else { weight };
+            generations.lock().unwrap_or_else(PoisonError::into_inner).keep(print, key, value.clone(), weight);
+        }
         Ok(value)
     }
 }
@@ -189,10 +207,23 @@ mod tests {
     fn another_key_of_the_same_fingerprint_is_another() {
         let mut held: Generations<Arc<str>, usize> = Generations::new(LIMIT, 0);
         held.keep(7, "a", 1, 1);
-        assert_eq!((held.get(7, "a", 1), held.get(7, "b", 1)), (Some(1), None));
+        assert_eq!((held.get(7, "a"), held.get(7, "b")), (Some(1), None));
         held.limit = 0;
-        held.insert(8, ("c".into(), 3), 1);
-        assert_eq!((held.get(7, "b", 1), held.get(7, "a", 1), held.get(7, "a", 1)), (None, Some(1), Some(1)));
+        held.insert(8, Entry { key: "c".into(), value: 3, weight: 1 });
+        assert_eq!((held.get(7, "b"), held.get(7, "a"), held.get(7, "a")), (None, Some(1), Some(1)));
+    }
+
+    /// A few small texts may unpack to much.
+    #[test]
+    fn what_is_unpacked_counts() {
+        let memory: Memory<Arc<str>, usize> = Memory::weighing(|value| *value);
+        for (key, held) in [("a", LARGE / 2), ("b", LARGE / 2), ("c", LARGE / 2), ("d", LARGE / 2), ("e", LARGE)] {
+            for _ in 0..2 {
+                memory.get_or(key, 300, || held);
+            }
+        }
+        let held = memory.small.lock().unwrap();
+        assert_eq!((held.young.len(), held.old.len()), (1, 3));
     }
 
     #[test]

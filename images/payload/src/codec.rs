@@ -32,12 +32,24 @@ impl Contents {
 /// Encodes and decodes payloads, and remembers what many of them share. One serves all threads of a build.
 ///
 /// Its memory holds contents, keys among them, in their encoded form: as for encoders' buffers, it is not wiped.
-#[derive(Default)]
 pub struct Codec {
     resources: Memory<Encoded, Arc<RawValue>>,
     texts: Memory<Encoded, Arc<Content>>,
     behind: Memory<Arc<str>, Behind>,
     packed: Memory<Arc<str>, Contents>,
+}
+
+impl Default for Codec {
+    /// With an empty memory.
+    fn default() -> Self {
+        let held = |contents: &Contents| contents.bytes.expose().len();
+        Self {
+            resources: Memory::new(),
+            texts: Memory::new(),
+            behind: Memory::weighing(Behind::held),
+            packed: Memory::weighing(held),
+        }
+    }
 }
 
 /// What an encoding depends on.

@@ -17,7 +17,7 @@ const GUNZIP_LIMIT: u64 = 1 << 30;
 /// The fastest level that takes Huffman codes of the contents' own: one less makes a plan a third larger.
 const LEVEL: Compression = Compression::new(2);
 
-/// The header of what we compress (RFC 1952): magic number, deflate, no flags, no time, fastest, unknown system.
+/// The header of what we compress (RFC 1952): magic number, deflate, no flags, no time, a fast level, unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
 thread_local! {

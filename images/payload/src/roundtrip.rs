@@ -1,7 +1,7 @@
 //! Tests over all formats: what goes in comes out.
 
 use crate::{
-    CheckError, EncodeOptions, Format, Gzip, IgnitionVersion, NodeTree, Profile, check, decode, encode,
+    Artifact, CheckError, EncodeOptions, Format, Gzip, IgnitionVersion, NodeTree, Profile, check, decode, encode,
     fixture::{directory, empty, file, full, full_cloud_init, link},
     tree_tar,
 };
@@ -265,6 +265,29 @@ proptest! {
             artifacts[0].bytes = nodekiln_plan::Secret::new(damaged);
             let _ = decode(&artifacts, profile);
         }
+    }
+}
+
+/// Ignition would lay down what such a resource holds, and nobody would have looked at it.
+#[test]
+fn nothing_hides_behind_a_resource() {
+    let profile = Profile::find("flatcar").unwrap();
+    let artifacts = encode(&full(), profile, &EncodeOptions::default()).unwrap();
+    let text = String::from_utf8(artifacts[0].bytes.expose().to_vec()).unwrap();
+    let fetch = &full().fetches[0];
+    let place = fetch.into.path.as_str();
+    let at = text.find(&format!("\"source\":\"{}\"", fetch.url)).unwrap();
+    let (before, rest) = text.split_at(at);
+    let start = before.rfind('{').unwrap();
+    let end = at + rest.find("}}").unwrap() + 2;
+    for (contents, what) in [
+        (text[start..end].replace(&fetch.url, "data:;base64,QQ=="), "source"),
+        (text[start..end].replace(&fetch.url, "file:///etc/shadow"), "source"),
+        (r#"[null,"data:,a",null]"#.to_owned(), "contents"),
+    ] {
+        let forged = [&text[..start], &contents, &text[end..]].concat();
+        let forged = [Artifact { name: "config.ign", bytes: nodekiln_plan::Secret::from(forged) }];
+        assert_eq!(decode(&forged, profile).unwrap_err(), crate::DecodeError::unexpected(place, what), "{contents}");
     }
 }
 

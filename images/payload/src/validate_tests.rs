@@ -106,6 +106,12 @@ fn places_that_are_another_or_none() {
         tree.files.push(file("/var/opt/x", "0644", b"a"));
         tree.files.push(file("/opt/x/y", "0644", b"a"));
     });
+    // In sorted order `/etc/x-y` stands between a file and what lies below it.
+    one("flatcar", "/etc/x/z", Why::Below(path("/etc/x"), "file"), |tree| {
+        for at in ["/etc/x", "/etc/x-y", "/etc/x/z"] {
+            tree.files.push(file(at, "0644", b"a"));
+        }
+    });
     one("flatcar", "/etc/l/y", Why::Below(path("/etc/l"), "link"), |tree| {
         tree.links.push(link("/etc/l", "m"));
         tree.directories.push(directory("/etc/l/y", "0755"));

@@ -22,7 +22,11 @@ impl Classes {
 #[cfg(test)]
 mod tests {
     use crate::config::load_str;
-    use std::{fmt::Write as _, sync::Arc};
+    use std::{
+        fmt::Write as _,
+        hash::{BuildHasher as _, RandomState},
+        sync::Arc,
+    };
 
     #[test]
     fn equal_nodes_are_of_one_class() {
@@ -52,5 +56,29 @@ mod tests {
         let first = |index: usize| (0..=index).find(|other| Arc::ptr_eq(class(*other), class(index))).unwrap();
         let firsts: Vec<_> = (0..cluster.nodes.len()).map(first).collect();
         assert_eq!(firsts, [0, 1, 1, 1, 4, 4, 6, 7, 7, 9, 10]);
+    }
+
+    /// Ten thousand machines with a file of their own each are looked up, not compared with one another.
+    #[test]
+    fn what_is_each_nodes_own_tells_classes_apart() {
+        let node = |own: &str| {
+            let text = format!(
+                "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\nos: {{profile: flatcar}}\n\
+                 nodes: [{{name: a, role: control-plane, address: 192.0.2.1, os: {own}}}]\n"
+            );
+            load_str("cluster.yaml", &text, None).unwrap().cluster.nodes.remove(0).class
+        };
+        let hasher = RandomState::new();
+        for pair in [
+            ["{files: [{path: /a, content: x1}]}", "{files: [{path: /a, content: x2}]}"],
+            ["{users: [{name: a, passwordHash: $6$a$b}]}", "{users: [{name: a, passwordHash: $6$a$c}]}"],
+            [
+                "{units: [{name: a.service, content: \"[Service]\\n\"}]}",
+                "{units: [{name: a.service, content: \"[Install]\\n\"}]}",
+            ],
+        ] {
+            let [a, b] = pair.map(|own| hasher.hash_one(&*node(own)));
+            assert_ne!(a, b, "{pair:?}");
+        }
     }
 }

@@ -378,12 +378,12 @@ impl Cx<'_, '_> {
             let key = entry.key.as_ref();
             let at = Place { span: entry.key_span, path: place.path.key(key) };
             self.found.show(entry.key_span, key);
-            match fields.kind(&format!("{above}{key}")).filter(|_| !key.contains('.')) {
+            match fields.below(above, key) {
                 None => self.found.unknown_key(key, &at, fields.names(above), || match above {
                     "" => format!("the fields are those of {kind}, case included"),
                     _ => format!("known here: {}", fields.names(above).collect::<Vec<_>>().join(", ")),
                 }),
-                Some(Kind::Object) => self.known_fields(entry.value, &at, &format!("{above}{key}."), fields, kind),
+                Some((path, Kind::Object)) => self.known_fields(entry.value, &at, &format!("{path}."), fields, kind),
                 Some(_) => {}
             }
         }

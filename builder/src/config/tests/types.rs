@@ -81,6 +81,9 @@ fn each_is_told_once() {
             &["NK0206 kubelet.tlsCurvePreferences[0] 10:33", "NK0202 kubelet.tlsCurvePreferences[1] 10:39"],
         ),
         ("", "kubelet: {maxPodz: '1'}\n", &["NK0201 kubelet.maxPodz 10:11"]),
+        ("", "kubelet: {logging.format: 5}\n", &["NK0201 kubelet[\"logging.format\"] 10:11"]),
+        // A whole number, however it is written.
+        ("", "kubelet: {maxPods: 60.0, kubeAPIBurst: 1e2}\n", &[]),
         // A null takes a value out.
         ("", "kubelet: {maxPods: null, syncFrequency: null, memorySwap: null, evictionHard: {a: null}}\n", &[]),
         (

@@ -20,7 +20,7 @@ use crate::{
     tree::{
         Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
     },
-    validate::is_hex,
+    validate::{is_hex, url_is_sound},
 };
 use nodekiln_plan::{AbsPath, DirectoryEntry, Secret, Sha256, UnitName};
 use serde::de::DeserializeOwned;
@@ -174,6 +174,9 @@ fn finished(commands: &[Vec<String>], profile: &Profile) -> Result<Finished, Dec
                     "sha512" if is_hex(hex, 128) => Verification::Sha512(hex.clone()),
                     _ => return Err(fault()),
                 };
+                if !url_is_sound(url) {
+                    return Err(fault());
+                }
                 let into = FetchInto { path: value(path)?, mode: value(mode)? };
                 finished.fetches.push(Fetch { url: url.clone(), verification, into });
                 rest

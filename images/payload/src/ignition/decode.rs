@@ -12,7 +12,7 @@ use crate::{
     profile::Format,
     snippet::Snippet,
     tree::{Account, Dropin, Fetch, FetchInto, Link, NodeTree, TreeFile, Unit, UnitState, Verification},
-    validate::is_hex,
+    validate::{is_hex, url_is_sound},
 };
 use ignition_config::{Config, v3_4 as spec};
 use model::Text;
@@ -153,9 +153,21 @@ pub(crate) enum Behind {
     Url(String, Verification),
 }
 
+impl Behind {
+    /// How many bytes it holds.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Bytes(contents) => contents.bytes.expose().len(),
+            Self::Url(url, _) => url.len(),
+        }
+    }
+}
+
 /// Reads the resource of the file at `place`.
 fn behind(place: &str, resource: &str) -> Result<Behind, DecodeError> {
-    let resource = serde_json::from_str(resource).map_err(|_| DecodeError::unexpected(place, "contents"))?;
+    // serde takes a list for a structure; Ignition does not.
+    let resource = Some(resource).filter(|text| text.starts_with('{')).map(serde_json::from_str);
+    let resource = resource.and_then(Result::ok).ok_or_else(|| DecodeError::unexpected(place, "contents"))?;
     let model::Resource { compression, source, verification } = resource;
     let compression = compression.as_deref();
     match verification {
@@ -165,6 +177,8 @@ fn behind(place: &str, resource: &str) -> Result<Behind, DecodeError> {
             Ok(Behind::Bytes(Contents::new(bytes)))
         }
         Some(_) if compression.is_some() => Err(DecodeError::unexpected(place, "compression")),
+        // A data URL that is verified holds bytes, which nobody would search for keys.
+        Some(_) if !url_is_sound(&source) => Err(DecodeError::unexpected(place, "source")),
         Some(model::Verification { hash }) => {
             let verification = self::verification(&hash).ok_or_else(|| DecodeError::unexpected(place, "hash"))?;
             Ok(Behind::Url(source.0.into_owned(), verification))
