@@ -17,8 +17,8 @@ nodekiln-firstboot: turns this machine into the Kubernetes node that its plan de
   verify           compare the node with its plan
   --version  --help
 
-Exit codes: 0 ok, 1 a stage failed and is tried again, 2 usage, 3 no plan, 4 damaged plan,
-5 refused by name, 6 not yet (gate), 7 the node is not as planned
+Exit codes: 0 ok, 1 a stage failed and is tried again, 2 usage, 3 no plan or a full stdout,
+4 damaged plan, 5 refused by name, 6 not yet (gate), 7 the node is not as planned
 ";
 
 /// What was asked for.

@@ -8,7 +8,7 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Wrong arguments.
 pub const USAGE: u8 = 2;
-/// No plan, or the machine does not let the program work at all.
+/// No plan, a stdout that cannot be written, or the machine does not let the program work at all.
 pub const ENVIRONMENT: u8 = 3;
 /// The plan is damaged or of another version.
 pub const PLAN: u8 = 4;
@@ -63,6 +63,11 @@ pub enum Unusable {
     Bad(&'static str, #[source] nodekiln_plan::PlanError),
 }
 
+/// stdout cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("writing to stdout")]
+pub struct Unwritten(#[from] std::io::Error);
+
 /// The exit code that tells of `error`.
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Unusable>() {
@@ -70,7 +75,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(Unusable::Bad(..)) => return PLAN,
         None => {}
     }
-    if error.downcast_ref::<Refused>().is_some() {
+    if error.downcast_ref::<Unwritten>().is_some() {
+        ENVIRONMENT
+    } else if error.downcast_ref::<Refused>().is_some() {
         REFUSED
     } else if error.downcast_ref::<Differs>().is_some() {
         DIFFERS
@@ -89,6 +96,8 @@ mod tests {
         let refused = Err::<(), _>(Refused::new("NumCPU", "1 CPU", "")).context("checking").unwrap_err();
         assert_eq!(code(&refused), REFUSED);
         assert_eq!(code(&anyhow::anyhow!("x")), FAILED);
+        let full = Unwritten(std::io::ErrorKind::StorageFull.into());
+        assert_eq!(code(&anyhow::Error::new(full).context("telling")), ENVIRONMENT);
         assert_eq!(code(&Differs("a".into()).into()), DIFFERS);
     }
 }

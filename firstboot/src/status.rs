@@ -240,7 +240,7 @@ impl<'a> Status<'a> {
 /// The subcommand `status`.
 ///
 /// # Errors
-/// Neither file can be read.
+/// Neither file can be read, or stdout cannot be written.
 pub fn show(host: &dyn Host, json: bool) -> anyhow::Result<u8> {
     let running = read_text(host, paths::STATUS).with_context(|| format!("reading {}", paths::STATUS))?;
     let result = read_text(host, paths::RESULT).with_context(|| format!("reading {}", paths::RESULT))?;

@@ -4,7 +4,7 @@ use crate::{
     etcd::{manifest, state},
     exit,
     files::digest_is,
-    host::{Host, Kind, print},
+    host::{Host, Kind, Level, print},
     run::load,
     stage::{STAGES, marker},
 };
@@ -124,7 +124,7 @@ fn decided_is_right(host: &dyn Host, plan: &NodePlan, etcd: &EtcdPlan, entry: &F
 /// The subcommand.
 ///
 /// # Errors
-/// No plan, or the file system's.
+/// No plan, the file system's, or a stdout that cannot be written where the node is as planned.
 pub fn verify(host: &dyn Host) -> anyhow::Result<u8> {
     let (plan, digest) = load(host)?;
     let mut found = Vec::new();
@@ -152,12 +152,13 @@ pub fn verify(host: &dyn Host) -> anyhow::Result<u8> {
     if host.stat(Path::new(paths::API_CREDENTIAL))?.is_some() {
         found.push(format!("{} is still there", paths::API_CREDENTIAL));
     }
-    for line in &found {
-        print(host, &format!("{line}\n"))?;
-    }
     if found.is_empty() {
         print(host, &format!("node {} is as planned: {} files\n", plan.spec.node, plan.files.len()))?;
         return Ok(exit::OK);
+    }
+    // The verdict stands even where its reasons cannot be told: the exit code is all that a script has then.
+    if let Err(error) = found.iter().try_for_each(|line| print(host, &format!("{line}\n"))) {
+        host.say(Level::Error, &format!("{:#}", anyhow::Error::from(error)));
     }
     Ok(exit::DIFFERS)
 }

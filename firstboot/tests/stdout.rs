@@ -7,22 +7,27 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-fn version(stdout: impl Into<Stdio>) -> (Option<i32>, String) {
+fn said(arguments: &[&str], stdout: impl Into<Stdio>) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nodekiln-firstboot"));
-    let Output { status, stderr, .. } = command.arg("--version").stdout(stdout).output().unwrap();
+    let Output { status, stderr, .. } = command.args(arguments).stdout(stdout).output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
 #[test]
 fn a_full_disk_is_told() {
-    let (code, said) = version(File::options().write(true).open("/dev/full").unwrap());
-    assert_eq!(code, Some(1));
-    assert!(said.contains("writing to stdout: No space left on device"), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let status = ["status", "--root", empty.path().to_str().unwrap()];
+    for arguments in [&["--version"][..], &["--help"], &status] {
+        let (code, said) = said(arguments, File::options().write(true).open("/dev/full").unwrap());
+        // Not 1: no stage failed, and nothing is tried again.
+        assert_eq!(code, Some(3), "{arguments:?}: {said}");
+        assert!(said.contains("writing to stdout: No space left on device"), "{arguments:?}: {said}");
+    }
 }
 
 #[test]
 fn a_reader_may_go() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    assert_eq!(version(writer), (Some(0), String::new()));
+    assert_eq!(said(&["--version"], writer), (Some(0), String::new()));
 }

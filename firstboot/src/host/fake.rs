@@ -43,6 +43,8 @@ pub struct Fake {
     pub seed: Cell<u8>,
     /// Written to standard output.
     pub printed: RefCell<String>,
+    /// Refuses to write to standard output.
+    pub is_full: Cell<bool>,
     /// Refuses to rename out of this folder: a mount point.
     pub mount: Option<PathBuf>,
     /// Refuses to remove what is in this folder: a read-only file system.
@@ -76,6 +78,7 @@ impl Fake {
             busy: Vec::new(),
             seed: Cell::new(1),
             printed: RefCell::default(),
+            is_full: Cell::new(false),
             mount: None,
             read_only: None,
             dir,
@@ -298,6 +301,9 @@ impl Host for Fake {
     }
 
     fn print(&self, text: &str) -> io::Result<()> {
+        if self.is_full.get() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.printed.borrow_mut().push_str(text);
         Ok(())
     }

@@ -14,7 +14,7 @@ pub use program::{Output, run};
 pub use real::Real;
 pub use serve::Answer;
 
-use anyhow::Context as _;
+use crate::exit::Unwritten;
 use nodekiln_plan::Sha256;
 use std::{
     io::{self, Read},
@@ -160,8 +160,8 @@ pub trait Host {
 ///
 /// # Errors
 /// stdout is full.
-pub fn print(host: &dyn Host, text: &str) -> anyhow::Result<()> {
-    host.print(text).context("writing to stdout")
+pub fn print(host: &dyn Host, text: &str) -> Result<(), Unwritten> {
+    Ok(host.print(text)?)
 }
 
 /// The content of a file as text, `None` where it is not there.

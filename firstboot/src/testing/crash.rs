@@ -34,6 +34,23 @@ fn a_node_comes_up() {
     assert_eq!(status::show(&fake, false).unwrap(), exit::OK);
 }
 
+/// A full stdout is no failed stage, and hides no difference.
+#[test]
+fn a_full_stdout_keeps_the_verdict() {
+    let (fake, _) = etcd_node();
+    run(&fake).unwrap();
+    fake.is_full.set(true);
+    assert_eq!(exit::code(&verify::verify(&fake).unwrap_err()), exit::ENVIRONMENT);
+    for json in [false, true] {
+        assert_eq!(exit::code(&status::show(&fake, json).unwrap_err()), exit::ENVIRONMENT, "json: {json}");
+    }
+    fake.put("/var/lib/kubelet/config.yaml", "kind: Other\n");
+    fake.said.borrow_mut().clear();
+    assert_eq!(verify::verify(&fake).unwrap(), exit::DIFFERS);
+    let said = fake.said.borrow();
+    assert!(matches!(&said[..], [line] if line.starts_with("writing to stdout: ")), "{said:?}");
+}
+
 /// Killed before its n-th effect, for every n, and started again: the same node.
 #[test]
 fn a_run_that_is_killed_anywhere_ends_the_same() {
