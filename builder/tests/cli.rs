@@ -90,14 +90,30 @@ fn validate_may_see_the_secrets() {
     let secrets = ["--secrets", "secrets.yaml"];
     assert_eq!(validated(&secrets, 0, "2 nodes, no errors"), "[]\n");
     assert_eq!(validated(&["--secrets", "missing"], 3, "reading missing"), "");
+    let kept = fs::read(at.join("secrets.yaml")).unwrap();
     // What the secrets lack is made by `build`, and no fault.
     let pools = "pools: [{name: p, ttl: 0}]\n";
     fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{pools}")).unwrap();
     validated(&secrets, 0, "2 nodes, 1 pool, no errors");
-    // The cluster's own CA for an etcd of somebody else's.
+    // The cluster's own CA for an etcd of somebody else's, and leaves that outlive their CA; with what they lack as well.
     let etcd = "etcd: {external: {endpoints: ['https://192.0.2.9:2379'], caFile: out/ca.crt}}\n";
-    fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{etcd}")).unwrap();
-    assert_eq!(validated(&secrets, 1, "etcd.external.caFile: holds a certificate that has the public key of"), "");
+    let long = "certificateValidityPeriod: 175200h\ncaCertificateValidityPeriod: 175200h\n";
+    for (wrong, path, column, says) in [
+        (etcd, "etcd.external.caFile", 66, "holds a certificate that has the public key of the kubernetes CA"),
+        (long, "certificateValidityPeriod", 28, "leaves would end "),
+    ] {
+        for more in ["", pools] {
+            fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{wrong}{more}")).unwrap();
+            let found: Value = serde_json::from_str(&validated(&secrets, 1, &format!("{path}: {says}"))).unwrap();
+            let found = found.as_array().unwrap();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!((found[0]["code"].as_str(), found[0]["path"].as_str()), (Some("NK0907"), Some(path)));
+            assert_eq!((found[0]["line"].as_u64(), found[0]["column"].as_u64()), (Some(8), Some(column)), "{found:?}");
+            assert_eq!(found[0]["file"], "cluster.yaml");
+        }
+    }
+    // What is made to look is not kept.
+    assert!(fs::read(at.join("secrets.yaml")).unwrap() == kept);
     // A CA whose key is elsewhere.
     let text = fs::read_to_string(at.join("secrets.yaml")).unwrap();
     let (before, after) = text.split_once("  kubernetes:\n").unwrap();
@@ -108,6 +124,47 @@ fn validate_may_see_the_secrets() {
     fs::write(at.join("cluster.yaml"), format!("{CLUSTER}{pools}")).unwrap();
     let found = validated(&["--secrets", "elsewhere.yaml"], 1, "nothing in the cluster signs one");
     assert!(found.contains("\"path\": \"pools[0].name\""), "{found}");
+    // It has to have signed what the nodes need: a fault of the secrets, at no line of theirs.
+    fs::write(at.join("cluster.yaml"), CLUSTER).unwrap();
+    let found = validated(&["--secrets", "elsewhere.yaml"], 1, "error: opening the keys of elsewhere.yaml: ");
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+    assert_eq!((found[0]["code"].as_str(), found[0]["file"].as_str()), (Some("NK0907"), Some("elsewhere.yaml")));
+    assert!(found[0].get("line").is_none() && found[0].get("span").is_none(), "{found}");
+}
+
+/// Faults in the secrets are findings like others, and beside others.
+#[test]
+fn validate_tells_faults_in_the_secrets() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("wrong.yaml"), "apiVersion: nodekiln/v1alpha1\nkind: Cluster\n").unwrap();
+    let unreadable = "error: reading missing: No such file";
+    let validated = |cluster: &str, secrets: &str, due: i32| {
+        fs::write(at.join("cluster.yaml"), cluster).unwrap();
+        let output = nodekiln(at, &["validate", "--json", "--secrets", secrets]);
+        assert_eq!(code(&output), due, "{}", words(&output));
+        (data(&output), words(&output))
+    };
+    let unproved = CLUSTER.replace("v1.36.3", "v1.37.0");
+    let invalid = CLUSTER.replace("192.0.2.2", "192.0.2.x");
+    for (cluster, beside) in [(CLUSTER, None), (&unproved, Some("warning")), (&invalid, Some("error"))] {
+        let (found, said) = validated(cluster, "wrong.yaml", 1);
+        let found: Value = serde_json::from_str(&found).unwrap();
+        let found = found.as_array().unwrap();
+        let of = |file: &str| found.iter().filter(|found| found["file"] == file).collect::<Vec<_>>();
+        assert_eq!(of("cluster.yaml").first().and_then(|found| found["severity"].as_str()), beside, "{said}");
+        assert!(beside.is_none_or(|beside| said.contains(&format!("{beside}[NK"))), "{said}");
+        let secrets = of("wrong.yaml");
+        assert!(!secrets.is_empty() && said.contains("error: wrong.yaml:"), "{said}");
+        for found in secrets {
+            assert_eq!((found["code"].as_str(), found["severity"].as_str()), (Some("NK0907"), Some("error")));
+            assert!(found["line"].is_u64() && found["column"].is_u64() && found.get("span").is_none(), "{found}");
+        }
+        // Nothing is checked without those that were to be checked too.
+        let (found, said) = validated(cluster, "missing", 3);
+        assert!(found.is_empty() && said.starts_with(unreadable), "{said}");
+    }
 }
 
 /// As `nodekiln schema | head -1` does it: a reader that has gone is no reason to panic, or to complain.

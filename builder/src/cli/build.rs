@@ -12,7 +12,7 @@ use crate::{
     firstboot::Firstboot,
     node::Sources,
     output::{self, Built, WriteError, Written, secrets_file},
-    pki::{Authority, Ca, certificate::BACKDATE},
+    pki::{Authority, Ca, OpenError, certificate::BACKDATE},
     secrets::Secrets,
 };
 use anyhow::{Context as _, anyhow};
@@ -176,9 +176,12 @@ impl Build {
 
 /// The keys of `secrets`, which `path` holds, as `cluster` needs them.
 pub(super) fn authority(secrets: &Secrets, path: &Path, cluster: &Cluster) -> Result<Authority, Failure> {
-    Authority::open(secrets, cluster)
-        .with_context(|| format!("opening the keys of {}", path.display()))
-        .map_err(Failure::Input)
+    Authority::open(secrets, cluster).map_err(|error| unopened(error, path))
+}
+
+/// Why the secrets that `path` holds were not opened.
+pub(super) fn unopened(error: OpenError, path: &Path) -> Failure {
+    Failure::Input(anyhow::Error::new(error).context(format!("opening the keys of {}", path.display())))
 }
 
 /// Takes a folder that has a name: `.`, `..` and `/` cannot be exchanged for another.

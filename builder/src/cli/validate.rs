@@ -5,11 +5,16 @@ use super::{
     terminal::{Failure, Terminal},
 };
 use crate::{
-    config::{self, Arch, Cluster},
+    config::{
+        self, Arch, Diagnostic, Finding, Loaded, Severity,
+        code::{self, Code},
+    },
     node::Sources,
     output::secrets_file,
+    pki::{Authority, OpenError},
     secrets::Secrets,
 };
+use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -41,35 +46,51 @@ impl Validate {
     /// Findings, or a file that cannot be read.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let mut sources = sources(&self.firstboot)?;
-        let opened = self.secrets.map(|path| (secrets_file::open(&path, terminal), path));
-        if let Some((Ok(secrets), _)) = &opened {
+        let opened = match self.secrets.as_deref().map(|path| secrets_file::open(path, terminal)).transpose() {
+            // What was asked for cannot be checked, as with a `--firstboot` that is not there.
+            Err(failure @ Failure::Environment(_)) => return Err(failure),
+            opened => opened,
+        };
+        let path = self.secrets.unwrap_or_default();
+        if let Ok(Some(secrets)) = &opened {
             sources.shape = secrets.shape();
         }
         let planned = config::load(&self.file)
             .map_err(Failure::from)
             .and_then(|loaded| plan::check(&loaded, &sources).map(|()| loaded));
-        // As in `build`, faults in the secrets come after those of the plans.
-        let fault = match (&planned, opened) {
-            (Ok(loaded), Some((opened, path))) => {
-                opened.and_then(|secrets| usable(&secrets, &path, &loaded.cluster)).err()
-            }
-            _ => None,
+        // As in `build`, whether the secrets fit comes after the plans.
+        let (planned, refused) = match (planned, opened) {
+            (Ok(loaded), Ok(Some(secrets))) => match fit(secrets, &path, &loaded) {
+                Ok(()) => (Ok(loaded), None),
+                Err(failure @ Failure::Input(_)) => (Ok(loaded), Some(failure)),
+                Err(failure) => (Err(failure), None),
+            },
+            (planned, opened) => (planned, opened.err()),
         };
-        if self.json && fault.is_none() {
+        if self.json {
             let findings = match &planned {
                 Ok(loaded) => Some(&loaded.warnings),
                 Err(Failure::Findings(findings)) => Some(&**findings),
                 Err(_) => None,
             };
             if let Some(findings) = findings {
-                terminal.json(findings)?;
+                let of_secrets = refused.iter().flat_map(|failure| told(failure, &path)).map(Told::Secrets);
+                terminal.json(&findings.iter().map(Told::Cluster).chain(of_secrets).collect::<Vec<_>>())?;
             }
         }
-        let loaded = planned?;
-        terminal.warnings(&loaded.warnings);
-        if let Some(fault) = fault {
-            return Err(fault);
+        if let Ok(loaded) = &planned {
+            terminal.warnings(&loaded.warnings);
         }
+        let loaded = match (planned, refused) {
+            (Ok(loaded), None) => loaded,
+            (Ok(_), Some(refused)) => return Err(refused),
+            (Err(failure), refused) => {
+                if let Some(refused) = refused {
+                    terminal.failure(&refused);
+                }
+                return Err(failure);
+            }
+        };
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let mut what = count(loaded.cluster.nodes.len(), "node");
         if !loaded.cluster.pools.is_empty() {
@@ -80,9 +101,63 @@ impl Validate {
     }
 }
 
-/// Whether the secrets, which `path` holds, do for the cluster. What they lack `build` makes: only then can they be opened.
-fn usable(secrets: &Secrets, path: &Path, cluster: &Cluster) -> Result<(), Failure> {
-    if secrets.lack(cluster) { Ok(()) } else { build::authority(secrets, path, cluster).map(drop) }
+/// Whether the secrets, which `path` holds, do for the cluster. What they lack is made as `build` makes it, and dropped:
+/// only whole ones can be opened.
+///
+/// # Errors
+/// A finding where a field of cluster.yaml is at fault, with its warnings.
+fn fit(mut secrets: Secrets, path: &Path, loaded: &Loaded) -> Result<(), Failure> {
+    build::complete(&mut secrets, &loaded.cluster)?;
+    let Err(error) = Authority::open(&secrets, &loaded.cluster) else { return Ok(()) };
+    let Some(field) = error.field() else { return Err(build::unopened(error, path)) };
+    let mut found = loaded.warnings.clone();
+    found.error(&loaded.places.clusters_own(field), Finding::new(code::SECRETS, error.to_string()));
+    found.sort();
+    Err(Failure::Findings(Box::new(found)))
+}
+
+/// An element of the list that `--json` prints.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Cluster(&'a Diagnostic),
+    Secrets(InSecrets),
+}
+
+/// A finding in the secrets: a [`Diagnostic`] without the text, which is nobody's to see.
+#[derive(Serialize)]
+struct InSecrets {
+    severity: Severity,
+    code: Code,
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u64>,
+    path: String,
+    message: String,
+}
+
+/// Why the secrets at `path` were refused, as findings.
+fn told(refused: &Failure, path: &Path) -> Vec<InSecrets> {
+    let finding = |place: Option<(u64, u64)>, path_in: &str, message: &str| InSecrets {
+        severity: Severity::Error,
+        code: code::SECRETS,
+        file: path.display().to_string(),
+        line: place.map(|(line, _)| line),
+        column: place.map(|(_, column)| column),
+        path: path_in.to_owned(),
+        message: message.to_owned(),
+    };
+    let (Failure::Input(error) | Failure::Environment(error)) = refused else { return Vec::new() };
+    if let Some(refused) = error.downcast_ref::<secrets_file::Refused>() {
+        let each = refused.findings.iter();
+        return each.map(|found| finding(Some((found.line, found.column)), &found.path, &found.message)).collect();
+    }
+    if let Some(OpenError::External(lacking)) = error.downcast_ref() {
+        return lacking.iter().map(|lacking| finding(None, "", &lacking.to_string())).collect();
+    }
+    vec![finding(None, "", &format!("{error:#}"))]
 }
 
 /// What `build` would have. A builder that holds no binary, as those for development do, does not ask for one: any
@@ -99,10 +174,7 @@ fn sources(given: &[PathBuf]) -> Result<Sources, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::code,
-        firstboot::{Firstboot, tests::elf},
-    };
+    use crate::firstboot::{Firstboot, tests::elf};
 
     /// What `build` refuses with the same arguments is refused here.
     #[test]

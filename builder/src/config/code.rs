@@ -149,6 +149,8 @@ codes! {
     MANIFEST = 905;
     /// A file of `os.snippets`.
     SNIPPET = 906;
+    /// Secrets that are wrong, or do not do for this cluster.
+    SECRETS = 907;
 }
 
 /// What helps against any finding of `code` that says nothing better itself. Why there is none for the others:
@@ -219,6 +221,7 @@ pub(super) const SELF_EXPLAINED: &[(Code, &str)] = &[
     (PLAN, "the message says what cannot be planned; the planner adds a hint where there is a way out"),
     (BUDGET, "each finding says what helps"),
     (SNIPPET, "the message says what the format lacks"),
+    (SECRETS, "the message says what is due"),
 ];
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub struct Places {
     pub payloads: Vec<Origin>,
     /// `delivery`, or the whole file without it.
     pub delivery: Origin,
-    /// Fields that planning may refuse, by path, where they are said.
+    /// Fields that planning may refuse, and those that the secrets may not fit, by path, where they are said.
     fields: BTreeMap<String, Span>,
 }
 
@@ -79,11 +79,16 @@ impl Places {
         };
         Some(Origin { span, path })
     }
+
+    /// Where the cluster's own `field` is said; its path alone where it has its default.
+    pub fn clusters_own(&self, field: &str) -> Origin {
+        Origin { span: self.fields.get(field).copied().unwrap_or_default(), path: field.to_owned() }
+    }
 }
 
 /// [`Places`]' `fields`.
 fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
-    const FIELDS: [&[&str]; 31] = [
+    const FIELDS: [&[&str]; 35] = [
         &["apiServer", "extraVolumes"],
         &["controllerManager", "extraVolumes"],
         &["scheduler", "extraVolumes"],
@@ -91,6 +96,10 @@ fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
         &["etcd", "local", "dataDir"],
         &["etcd", "local", "extraArgs"],
         &["etcd", "external"],
+        &["etcd", "external", "caFile"],
+        &["etcd", "external", "certFile"],
+        &["etcd", "external", "keyFile"],
+        &["certificateValidityPeriod"],
         &["labels"],
         &["kubernetesVersion"],
         &["controlPlaneEndpoint"],

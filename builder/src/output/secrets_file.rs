@@ -3,9 +3,9 @@
 use crate::{
     cli::{Failure, Terminal},
     config::Cluster,
-    secrets::{CaOptions, Secrets},
+    secrets::{CaOptions, Finding, Secrets},
 };
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use nodekiln_plan::{Mode, Secret, Sha256};
 use std::{
@@ -140,10 +140,18 @@ pub fn open(path: &Path, terminal: &Terminal) -> Result<Secrets, Failure> {
         terminal.warn(words);
     }
     let bytes = bytes.with_context(|| format!("reading {shown}")).map_err(Failure::Environment)?;
-    Secrets::parse(bytes.expose()).map_err(|findings| {
-        let lines: Vec<String> = findings.0.iter().map(|finding| format!("{shown}:{finding}")).collect();
-        Failure::Input(anyhow!("{}", lines.join("\nerror: ")))
-    })
+    Secrets::parse(bytes.expose())
+        .map_err(|findings| Failure::input(Refused { path: shown.to_string(), findings: findings.0 }))
+}
+
+/// Secrets that are wrong. Displayed one finding to a line.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .findings.iter().map(|finding| format!("{path}:{finding}")).collect::<Vec<_>>().join("\nerror: "))]
+pub struct Refused {
+    /// Their file, as it is shown.
+    pub path: String,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
 }
 
 #[cfg(test)]

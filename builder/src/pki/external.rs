@@ -42,6 +42,17 @@ pub enum ExternalEtcdError {
     },
 }
 
+impl ExternalEtcdError {
+    /// The field of cluster.yaml.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Key | Self::OtherKey => "etcd.external.keyFile",
+            Self::Certificate | Self::NotApart { field: "certFile", .. } => "etcd.external.certFile",
+            Self::NotApart { .. } => "etcd.external.caFile",
+        }
+    }
+}
+
 /// How a certificate is joined to that of a CA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bond {

@@ -55,6 +55,17 @@ pub enum OpenError {
     Issue(#[from] IssueError),
 }
 
+impl OpenError {
+    /// The field of cluster.yaml that is at fault, where one is: the message begins with it.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Validity | Self::OutlivesCa { .. } => Some("certificateValidityPeriod"),
+            Self::ExternalEtcd(error) => Some(error.field()),
+            Self::Ca { .. } | Self::External(_) | Self::Outside(_) | Self::Issue(_) => None,
+        }
+    }
+}
+
 /// Why a leaf was not issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
