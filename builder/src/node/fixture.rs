@@ -76,12 +76,6 @@ pub(crate) fn cluster(profile: &str, control_planes: &[&str]) -> Cluster {
 
 /// A node.
 pub(crate) fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> Node {
-    let taints = match role {
-        Role::ControlPlane => vec!["node-role.kubernetes.io/control-plane:NoSchedule".parse().unwrap()],
-        _ => vec![],
-    };
-    let profile = Profile::find(profile).unwrap();
-    let path = |path: &str| Binary::Path(path.parse().unwrap());
     Node {
         disk: None,
         replaces: None,
@@ -92,36 +86,47 @@ pub(crate) fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> No
         network: None,
         labels: BTreeMap::new(),
         pod_cidrs: vec![],
-        class: Arc::new(NodeClass {
-            kind: NodeKind::Machine,
-            identity: NodeIdentity::Baked,
-            role,
-            taints,
-            version: "v1.36.3".parse().unwrap(),
-            kubelet: Fragment::new(),
-            kubelet_extra_args: vec![],
-            ignore_preflight_errors: vec![],
-            kernel: Kernel::default(),
-            os: Os {
-                profile,
-                platform: Platform::Metal,
-                arch: Arch::Amd64,
-                ignition_version: IgnitionVersion::V3_3,
-                users: vec![],
-                time_servers: vec![],
-                updates: false,
-                files: vec![],
-                units: vec![],
-                snippets: vec![],
-            },
-            binaries: Binaries {
-                kubelet: path(&format!("{}/kubelet", profile.bin_dir)),
-                containerd: path("/usr/bin/containerd"),
-                runc: path("/usr/bin/runc"),
-                cni_plugins: path("/opt/cni/bin"),
-                firstboot: None,
-            },
-        }),
+        class: Arc::new(class(profile, role)),
+    }
+}
+
+/// What it shares with others.
+pub(crate) fn class(profile: &str, role: Role) -> NodeClass {
+    let taints = match role {
+        Role::ControlPlane => vec!["node-role.kubernetes.io/control-plane:NoSchedule".parse().unwrap()],
+        _ => vec![],
+    };
+    let profile = Profile::find(profile).unwrap();
+    let path = |path: &str| Binary::Path(path.parse().unwrap());
+    NodeClass {
+        kind: NodeKind::Machine,
+        identity: NodeIdentity::Baked,
+        role,
+        taints,
+        version: "v1.36.3".parse().unwrap(),
+        kubelet: Fragment::new(),
+        kubelet_extra_args: vec![],
+        ignore_preflight_errors: vec![],
+        kernel: Kernel::default(),
+        os: Os {
+            profile,
+            platform: Platform::Metal,
+            arch: Arch::Amd64,
+            ignition_version: IgnitionVersion::V3_3,
+            users: vec![],
+            time_servers: vec![],
+            updates: false,
+            files: vec![],
+            units: vec![],
+            snippets: vec![],
+        },
+        binaries: Binaries {
+            kubelet: path(&format!("{}/kubelet", profile.bin_dir)),
+            containerd: path("/usr/bin/containerd"),
+            runc: path("/usr/bin/runc"),
+            cni_plugins: path("/opt/cni/bin"),
+            firstboot: None,
+        },
     }
 }
 

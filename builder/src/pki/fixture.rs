@@ -11,7 +11,6 @@ use crate::{
     },
     secrets,
 };
-use nodekiln_payload::Profile;
 use nodekiln_plan::*;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,7 +22,6 @@ fn parse<T: std::str::FromStr>(text: &str) -> T {
 }
 
 fn node(name: &str, role: Role, number: u8) -> Node {
-    let binary = || Binary::Path(parse("/usr/bin/x"));
     Node {
         disk: None,
         replaces: None,
@@ -34,36 +32,7 @@ fn node(name: &str, role: Role, number: u8) -> Node {
         network: None,
         labels: BTreeMap::new(),
         pod_cidrs: vec![],
-        class: Arc::new(NodeClass {
-            kind: NodeKind::Machine,
-            identity: NodeIdentity::Baked,
-            role,
-            taints: vec![],
-            version: parse("v1.36.2"),
-            kubelet: Fragment::new(),
-            kubelet_extra_args: vec![],
-            ignore_preflight_errors: vec![],
-            kernel: Kernel::default(),
-            os: Os {
-                profile: Profile::find("flatcar").unwrap(),
-                platform: Platform::Metal,
-                arch: Arch::Amd64,
-                ignition_version: IgnitionVersion::V3_3,
-                users: vec![],
-                time_servers: vec![],
-                updates: false,
-                files: vec![],
-                units: vec![],
-                snippets: vec![],
-            },
-            binaries: Binaries {
-                kubelet: binary(),
-                containerd: binary(),
-                runc: binary(),
-                cni_plugins: binary(),
-                firstboot: None,
-            },
-        }),
+        class: Arc::new(NodeClass { version: parse("v1.36.2"), ..crate::node::fixture::class("flatcar", role) }),
     }
 }
 
