@@ -6,7 +6,7 @@ use super::{
     reuse::Part,
 };
 use crate::parallel;
-use nodekiln_payload::{Artifact, Codec, Format, Profile, Verification};
+use nodekiln_payload::{Artifact, Codec, Profile, Verification};
 use nodekiln_plan::Sha256;
 use std::{
     collections::BTreeSet,
@@ -45,10 +45,7 @@ pub(super) fn fetched(folder: &Path, kept: &[&Part], rows: Vec<FileRow>) -> Vec<
 /// The digests of the published files that the payload of `part` fetches; `None` if it cannot be read.
 fn fetches(folder: &Path, part: &Part, codec: &Codec) -> Option<BTreeSet<Sha256>> {
     let profile = Profile::find(&part.row.profile)?;
-    let names: &[&'static str] = match profile.format {
-        Format::Ignition => &["config.ign"],
-        Format::CloudInit => &["user-data", "meta-data", "network-config"],
-    };
+    let names = profile.format.artifacts();
     let mut artifacts = Vec::new();
     for row in &part.files {
         let name = match row.role {

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use nodekiln_payload::{
-    Artifact, EncodeOptions, Format, Gzip, IgnitionVersion, NodeTree, Pointer, Profile, decode, encode, tree_tar,
+    Artifact, EncodeOptions, Gzip, IgnitionVersion, NodeTree, Pointer, Profile, decode, encode, tree_tar,
 };
 use nodekiln_plan::{NodeName, NodePlan, Secret, Sha256, paths};
 use std::{
@@ -125,11 +125,7 @@ pub(crate) fn forge(output: &Memory, node: &str, change: impl Fn(&mut NodeTree, 
         Some(pointer) => format!("serve/{}", pointer.source.rsplit('/').next().unwrap()),
         None => format!("nodes/{node}/{name}"),
     };
-    let names: &[&str] = match profile.format {
-        Format::Ignition => &["config.ign"],
-        Format::CloudInit => &["user-data", "meta-data", "network-config"],
-    };
-    let there = names.iter().filter(|name| output.files.contains_key(&place(name)));
+    let there = profile.format.artifacts().iter().filter(|name| output.files.contains_key(&place(name)));
     let artifacts: Vec<_> = there.map(|name| Artifact { name, bytes: output.read(&place(name)).unwrap() }).collect();
     let mut tree = decode(&artifacts, profile).unwrap();
     let own = |tree: &NodeTree| tree.files.iter().position(|file| file.path.as_str() == paths::PLAN).unwrap();

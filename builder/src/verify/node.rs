@@ -12,7 +12,7 @@ use crate::{
     },
     pki::{Ca, KeyId},
 };
-use nodekiln_payload::{Artifact, Format, NodeTree, Pointer, Profile, TarKind, decode, read_tar, tree_tar};
+use nodekiln_payload::{Artifact, NodeTree, Pointer, Profile, TarKind, decode, read_tar, tree_tar};
 use nodekiln_plan::{AbsPath, FileKind, Mode, NodePlan, Sha256, paths};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,10 +40,7 @@ pub(super) fn read(
         found.add(&folder, format!("the profile `{}` is unknown", row.profile));
         return Ok(None);
     };
-    let names: &[&'static str] = match profile.format {
-        Format::Ignition => &["config.ign"],
-        Format::CloudInit => &["user-data", "meta-data", "network-config"],
-    };
+    let names = profile.format.artifacts();
     let mut file = format!("{folder}/{}", names[0]);
     let mut artifacts = Vec::new();
     let stub = format!("{folder}/pointer.ign");

@@ -1,5 +1,6 @@
 //! [`Profile`]: what nodekiln has to know of an operating system, as data.
 
+use crate::{cloud_init, ignition};
 use nodekiln_plan::{AbsPath, Mode, UnitName};
 use serde::Deserialize;
 use std::{
@@ -15,6 +16,16 @@ pub enum Format {
     Ignition,
     /// cloud-init user-data, meta-data and network-config.
     CloudInit,
+}
+
+impl Format {
+    /// The names of all files that a payload may have, the one that is always there first.
+    pub fn artifacts(self) -> &'static [&'static str] {
+        match self {
+            Format::Ignition => &[ignition::CONFIG],
+            Format::CloudInit => &[cloud_init::USER_DATA, cloud_init::META_DATA, cloud_init::NETWORK_CONFIG],
+        }
+    }
 }
 
 /// How containerd is made to read `/etc/containerd/config.toml`.
