@@ -108,7 +108,7 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
         NodePlan { version: PLAN_VERSION, spec: draft.spec.clone(), identity: filler.identity(), files: entries };
     let bytes = Value::new(Secret::new(plan.to_vec().map_err(FillError::Plan)?));
     let path = constant(paths::PLAN);
-    node.files.push(TreeFile { path, mode: Mode::PRIVATE, sha256: bytes.sha256, contents: bytes.bytes });
+    node.files.push(TreeFile { path, mode: Mode::PRIVATE, sha256: bytes.sha256, contents: bytes.bytes, shared: None });
     let tree = NodeTree {
         node: (!draft.spec.pool).then(|| draft.spec.node.clone()),
         directories,
@@ -224,7 +224,7 @@ impl Laid {
     }
 
     fn file(&mut self, path: AbsPath, mode: Mode, value: Value) {
-        self.files.push(TreeFile { path, mode, sha256: value.sha256, contents: value.bytes });
+        self.files.push(TreeFile { path, mode, sha256: value.sha256, contents: value.bytes, shared: None });
     }
 }
 

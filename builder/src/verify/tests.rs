@@ -188,7 +188,7 @@ fn put(tree: &mut NodeTree, plan: &mut NodePlan, path: &str, bytes: &[u8]) {
         return;
     }
     let path: nodekiln_plan::AbsPath = path.parse().unwrap();
-    tree.files.push(TreeFile { path: path.clone(), mode: Mode::PRIVATE, sha256, contents });
+    tree.files.push(TreeFile { path: path.clone(), mode: Mode::PRIVATE, sha256, contents, shared: None });
     let kind = nodekiln_plan::FileKind::Laid;
     plan.files.push(nodekiln_plan::FileEntry { path, mode: Mode::PRIVATE, sha256, kind, staged: None });
 }

@@ -12,6 +12,7 @@ pub(crate) fn file(path: &str, mode: &str, contents: &[u8]) -> TreeFile {
         mode: mode.parse().unwrap(),
         sha256: Sha256::of(contents),
         contents: Arc::new(Secret::new(contents.to_vec())),
+        shared: None,
     }
 }
 

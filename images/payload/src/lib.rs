@@ -4,8 +4,8 @@
 //! depends on the operating system is data: a [`Profile`], parsed from `profiles/*.toml`.
 //!
 //! [`validate`] finds what the consumers of a payload would refuse, [`encode`] refuses the same, [`decode`] reads a
-//! payload back and [`check`] compares the two; a [`Codec`] does all of it for many nodes that share contents. Encoders' buffers are not wiped: what they leave in freed memory is for
-//! the process that runs them to protect.
+//! payload back and [`check`] compares the two; a [`Codec`] does all of it for many nodes that share contents. Encoders'
+//! buffers are not wiped: what they leave in freed memory is for the process that runs them to protect.
 
 mod cache;
 mod check;
@@ -15,6 +15,9 @@ mod content;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod gzip;
+#[cfg(test)]
+mod gzip_tests;
 mod ignition;
 mod laid;
 mod options;
@@ -43,7 +46,8 @@ pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile
 pub use snippet::{Snippet, SnippetFault, Touched};
 pub use tar::{TarEntry, TarKind};
 pub use tree::{
-    Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, TreeFile, Unit, UnitState, Verification,
+    Account, Artifact, Dropin, Fetch, FetchInto, Link, Network, NodeTree, SharedPart, TreeFile, Unit, UnitState,
+    Verification,
 };
 pub use unit_text::UnitFault;
 pub use validate::{Fault, Why, unit_text as unit_fault, validate};

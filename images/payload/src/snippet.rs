@@ -6,7 +6,8 @@
 //! document: [`Snippet::merged`] lays snippets over each other, and the encoder puts their lists before ours.
 
 use crate::{
-    content::{DataUrl, gunzip, unbase64},
+    content::{DataUrl, unbase64},
+    gzip::gunzip,
     options::IgnitionVersion,
     profile::Format,
     validate::{Why, unit_text, yaml_safe},
@@ -361,10 +362,10 @@ fn unpacked(text: &str) -> Option<Vec<u8>> {
     let bytes = match text.strip_prefix("data:").and_then(|url| url.split_once(',')) {
         // A media type does not change the bytes.
         Some((media, data)) if media.ends_with(";base64") => unbase64(data)?,
-        Some((_, data)) => DataUrl::decode(&format!("data:,{data}"), None)?,
+        Some((_, data)) => DataUrl::decode(&format!("data:,{data}"), None, None)?,
         None => unbase64(&text.split_ascii_whitespace().collect::<String>())?,
     };
-    if bytes.starts_with(&[0x1f, 0x8b]) { gunzip(&bytes).or(Some(bytes)) } else { Some(bytes) }
+    if bytes.starts_with(&[0x1f, 0x8b]) { gunzip(&bytes, None).or(Some(bytes)) } else { Some(bytes) }
 }
 
 fn texts(place: &str, value: &Value, found: &mut Vec<(String, Vec<u8>)>) {

@@ -2,7 +2,7 @@
 
 use crate::snippet::Snippet;
 use nodekiln_plan::{AbsPath, DirectoryEntry, Mode, NodeName, Secret, Sha256, UnitName};
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::Range, sync::Arc};
 
 /// A complete node. Everything is owned by root.
 #[derive(Debug, Clone)]
@@ -57,6 +57,19 @@ pub struct TreeFile {
     pub sha256: Sha256,
     /// The contents. Shared between nodes where they are the same, so that they are encoded once.
     pub contents: Arc<Secret>,
+    /// The part of the contents that many nodes have too, if they are not the same as a whole.
+    pub shared: Option<SharedPart>,
+}
+
+/// The part of a file's contents that many nodes have too: packed apart, so that it is packed once.
+///
+/// A hint: it says nothing about what the file is. It is not read back, and one that is out of bounds is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPart {
+    /// Where in the contents.
+    pub range: Range<usize>,
+    /// Digest of the part.
+    pub sha256: Sha256,
 }
 
 /// A symbolic link.

@@ -93,6 +93,7 @@ pub fn file(path: &str, mode: &str, contents: &[u8]) -> TreeFile {
         mode: mode.parse().unwrap(),
         sha256: Sha256::of(contents),
         contents: Arc::new(Secret::new(contents.to_vec())),
+        shared: None,
     }
 }
 

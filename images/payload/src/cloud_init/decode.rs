@@ -210,7 +210,7 @@ fn file(codec: &Codec, entry: WriteFile) -> Result<TreeFile, DecodeError> {
     };
     let Contents { bytes, sha256 } = contents.ok_or_else(|| DecodeError::unexpected(&path, "content"))?;
     let mode = permissions.parse().map_err(|_| DecodeError::unexpected(&path, "permissions"))?;
-    Ok(TreeFile { path: value(&path)?, mode, sha256, contents: bytes })
+    Ok(TreeFile { path: value(&path)?, mode, sha256, contents: bytes, shared: None })
 }
 
 /// Makes units of the files and links that lie where units lie and belong to a unit that `finish.sh` is told of.

@@ -23,10 +23,10 @@ pub(crate) use decode::{decode, implied_meta_data};
 
 use crate::{
     codec::Codec,
-    content::{base64, base64_len, gzip_base64},
+    content::{base64, base64_len, packed},
     error::EncodeError,
     laid::{self, Laid},
-    options::{EncodeOptions, Gzip},
+    options::EncodeOptions,
     profile::{Format, Profile},
     tree::{Account, Artifact, Fetch, Network, NodeTree, Unit, UnitState, Verification},
     validate::yaml_safe,
@@ -280,13 +280,13 @@ fn word(state: UnitState) -> &'static str {
 /// Every file, by path.
 fn write_files(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) -> Vec<WriteFile> {
     let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
-    let digests: BTreeMap<_, _> = tree.files.iter().map(|file| (&file.path, file.sha256)).collect();
+    let carried: BTreeMap<_, _> = tree.files.iter().map(|file| (&file.path, file)).collect();
     let mut files = Vec::with_capacity(laid.len());
     for (path, what) in &laid {
         if let Laid::File(mode, bytes) = what {
-            let content = match digests.get(path) {
-                Some(digest) => codec.content(bytes, *digest, options.gzip),
-                None => Content::of(bytes, options.gzip).into(),
+            let content = match carried.get(path) {
+                Some(file) => codec.content(file, options.gzip),
+                None => Content::of(bytes, packed(bytes, options.gzip).as_deref()).into(),
             };
             files.push(WriteFile {
                 path: path.to_string(),
@@ -307,17 +307,18 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// The shortest form that cloud-init reads back unchanged; text as it is at a tie.
-    pub(crate) fn of(bytes: &[u8], policy: Gzip) -> Self {
-        let packed = gzip_base64(bytes, policy, base64_len(bytes.len()));
-        let gzip = |text| Self { encoding: Some(Encoding::GzipBase64), text };
+    /// The shortest form that cloud-init reads back unchanged, of `bytes` or of what they are packed; text as it is at a
+    /// tie.
+    pub(crate) fn of(bytes: &[u8], packed: Option<&[u8]>) -> Self {
+        let packed = packed.filter(|packed| base64_len(packed.len()) < base64_len(bytes.len()));
+        let gzip = |packed| Self { encoding: Some(Encoding::GzipBase64), text: base64(packed) };
         // No byte of a text is less than one in JSON: mostly that says enough.
         let packed = match packed {
-            Some(packed) if packed.len() < bytes.len() => return gzip(packed),
+            Some(packed) if base64_len(packed.len()) < bytes.len() => return gzip(packed),
             packed => packed,
         };
         let text = std::str::from_utf8(bytes).ok().filter(|text| yaml_safe(text) && !contains_mime_version(bytes));
-        if let Some(packed) = packed.filter(|packed| packed.len() < text.map_or(usize::MAX, json_len)) {
+        if let Some(packed) = packed.filter(|packed| base64_len(packed.len()) < text.map_or(usize::MAX, json_len)) {
             return gzip(packed);
         }
         // Text is worth more than the bytes that base64 may save on it.

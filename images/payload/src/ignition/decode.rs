@@ -7,6 +7,7 @@ use crate::{
     codec::{Codec, Contents},
     content::DataUrl,
     error::DecodeError,
+    gzip::Parts,
     laid,
     options::IgnitionVersion,
     profile::Format,
@@ -83,14 +84,14 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeErro
 fn snippet(child: &model::Resource<'_>, version: IgnitionVersion) -> Result<Snippet, DecodeError> {
     let fault = || DecodeError::unexpected("", "ignition.config.merge");
     let model::Resource { compression, source, verification: None } = child else { return Err(fault()) };
-    let bytes = DataUrl::decode(source, compression.as_deref()).ok_or_else(fault)?;
+    let bytes = DataUrl::decode(source, compression.as_deref(), None).ok_or_else(fault)?;
     Snippet::parse(&bytes, Format::Ignition, version).map_err(|_| fault())
 }
 
 /// The one bundle of authorities.
 fn bundle(security: &model::Security<'_>) -> Result<Vec<u8>, DecodeError> {
     let bytes = match security.tls.certificate_authorities.as_slice() {
-        [model::Resource { compression: None, source, verification: None }] => DataUrl::decode(source, None),
+        [model::Resource { compression: None, source, verification: None }] => DataUrl::decode(source, None, None),
         _ => None,
     };
     bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
@@ -100,7 +101,7 @@ fn bundle(security: &model::Security<'_>) -> Result<Vec<u8>, DecodeError> {
 pub(super) fn authority(security: spec::Security) -> Result<Vec<u8>, DecodeError> {
     let authorities = security.tls.and_then(|tls| tls.certificate_authorities);
     let one = authorities.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
-    let bytes = one.and_then(|resource| DataUrl::decode(&resource.source?, resource.compression.as_deref()));
+    let bytes = one.and_then(|resource| DataUrl::decode(&resource.source?, resource.compression.as_deref(), None));
     bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
 }
 
@@ -138,8 +139,10 @@ fn file(codec: &Codec, entry: model::File<'_>) -> Result<File, DecodeError> {
     }
     let (path, mode) = (path(place)?, mode(place, entry.mode)?);
     let resource = entry.contents.get();
-    Ok(match codec.behind(resource, || behind(place, resource))? {
-        Behind::Bytes(Contents { bytes, sha256 }) => File::Carried(TreeFile { path, mode, sha256, contents: bytes }),
+    Ok(match codec.behind(resource, |parts| behind(place, resource, parts))? {
+        Behind::Bytes(Contents { bytes, sha256 }) => {
+            File::Carried(TreeFile { path, mode, sha256, contents: bytes, shared: None })
+        }
         Behind::Url(url, verification) => File::Fetched(Fetch { url, verification, into: FetchInto { path, mode } }),
     })
 }
@@ -164,7 +167,7 @@ impl Behind {
 }
 
 /// Reads the resource of the file at `place`.
-fn behind(place: &str, resource: &str) -> Result<Behind, DecodeError> {
+fn behind(place: &str, resource: &str, parts: &Parts) -> Result<Behind, DecodeError> {
     // serde takes a list for a structure; Ignition does not.
     let resource = Some(resource).filter(|text| text.starts_with('{')).map(serde_json::from_str);
     let resource = resource.and_then(Result::ok).ok_or_else(|| DecodeError::unexpected(place, "contents"))?;
@@ -172,7 +175,7 @@ fn behind(place: &str, resource: &str) -> Result<Behind, DecodeError> {
     let compression = compression.as_deref();
     match verification {
         None => {
-            let bytes = DataUrl::decode(&source, compression);
+            let bytes = DataUrl::decode(&source, compression, Some(parts));
             let bytes = bytes.ok_or_else(|| DecodeError::unexpected(place, "source"))?;
             Ok(Behind::Bytes(Contents::new(bytes)))
         }

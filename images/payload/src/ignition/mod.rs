@@ -18,10 +18,10 @@ pub(crate) use decode::{Behind, decode};
 
 use crate::{
     codec::Codec,
-    content::{DataUrl, base64},
+    content::{DataUrl, base64, packed},
     error::EncodeError,
     laid,
-    options::{EncodeOptions, Gzip},
+    options::EncodeOptions,
     profile::Format,
     snippet::Snippet,
     tree::{Account, Artifact, Dropin, Fetch, Link, NodeTree, Unit, UnitState, Verification},
@@ -71,7 +71,7 @@ pub(crate) fn encode(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) ->
 /// A snippet as a resource.
 fn child(snippet: &Snippet, options: &EncodeOptions) -> Result<DataUrl, EncodeError> {
     let text = serde_json::to_vec(snippet.map()).map_err(|_| EncodeError::Internal("a snippet is no JSON"))?;
-    Ok(DataUrl::of(&text, options.gzip))
+    Ok(DataUrl::of(&text, packed(&text, options.gzip).as_deref()))
 }
 
 /// Trust in a PEM bundle, for Ignition's own fetches, beside what the initramfs trusts.
@@ -116,9 +116,9 @@ fn sorted<'a, T, K: Ord + ?Sized>(items: &'a [T], key: fn(&'a T) -> &'a K) -> im
     items.into_iter()
 }
 
-/// `bytes` as a resource, in JSON. No character of a data URL is escaped there.
-pub(crate) fn resource(bytes: &[u8], policy: Gzip) -> Result<Arc<RawValue>, EncodeError> {
-    let DataUrl { source, gzip } = DataUrl::of(bytes, policy);
+/// `bytes`, or what they are `packed`, as a resource in JSON. No character of a data URL is escaped there.
+pub(crate) fn resource(bytes: &[u8], packed: Option<&[u8]>) -> Result<Arc<RawValue>, EncodeError> {
+    let DataUrl { source, gzip } = DataUrl::of(bytes, packed);
     let compression = if gzip { r#""compression":"gzip","# } else { "" };
     let text = RawValue::from_string(format!(r#"{{{compression}"source":"{source}"}}"#));
     text.map(Arc::from).map_err(|_| EncodeError::Internal("a resource is no JSON"))
@@ -139,8 +139,9 @@ fn resources(
     implied: &[(AbsPath, String)],
     options: &EncodeOptions,
 ) -> Result<Vec<Arc<RawValue>>, EncodeError> {
-    let carried = tree.files.iter().map(|file| codec.resource(file.contents.expose(), file.sha256, options.gzip));
-    let implied = implied.iter().map(|(_, text)| resource(text.as_bytes(), options.gzip));
+    let carried = tree.files.iter().map(|file| codec.resource(file, options.gzip));
+    let implied =
+        implied.iter().map(|(_, text)| resource(text.as_bytes(), packed(text.as_bytes(), options.gzip).as_deref()));
     carried.chain(implied).chain(tree.fetches.iter().map(fetched)).collect()
 }
 
@@ -235,6 +236,7 @@ fn user(account: &Account) -> model::User<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Gzip;
     use proptest::prelude::*;
 
     proptest! {
@@ -243,10 +245,11 @@ mod tests {
         fn a_resource_is_the_models(bytes in prop::collection::vec(any::<u8>(), 0..400), times in 1usize..8) {
             for policy in [Gzip::WhereSmaller, Gzip::Never] {
                 let bytes = bytes.repeat(times);
-                let DataUrl { source, gzip } = DataUrl::of(&bytes, policy);
+                let packed = packed(&bytes, policy);
+                let DataUrl { source, gzip } = DataUrl::of(&bytes, packed.as_deref());
                 let compression = gzip.then(|| Text::new("gzip"));
                 let resource = model::Resource { compression, source: Text::new(&source), verification: None };
-                let text = super::resource(&bytes, policy).unwrap();
+                let text = super::resource(&bytes, packed.as_deref()).unwrap();
                 prop_assert_eq!(text.get(), serde_json::to_string(&resource).unwrap());
             }
         }
