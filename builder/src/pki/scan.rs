@@ -56,22 +56,60 @@ pub fn private_keys(bytes: &[u8]) -> Vec<Found> {
 /// All private keys in `bytes`, and those of `needles` that they hold as they are, in hexadecimal or in base64 of any
 /// layer. Both are sorted, each once.
 pub fn search(bytes: &[u8], needles: &Needles) -> (Vec<Found>, Vec<KeyId>) {
-    let (mut found, mut held) = (Vec::new(), Vec::new());
-    look(bytes, DEPTH, &mut |layer, pem_bodies| {
-        for body in pem_bodies {
-            found.push(body.found());
-        }
-        for der in pkcs8(layer) {
-            let whole = der.and_then(KeyPair::from_pkcs8);
-            found.push(whole.map_or(Found::Unreadable, |key| Found::Key(key.spki_sha256())));
-        }
-        needles.find(layer, &mut held);
-    });
+    let mut search = Search { needles, found: Vec::new(), held: Vec::new() };
+    search.look(bytes, DEPTH);
+    let Search { mut found, mut held, .. } = search;
     found.sort();
     found.dedup();
     held.sort();
     held.dedup();
     (found, held)
+}
+
+/// A search, and what it has come by so far.
+struct Search<'a> {
+    needles: &'a Needles,
+    found: Vec<Found>,
+    held: Vec<KeyId>,
+}
+
+impl Search<'_> {
+    /// Takes what stands in `bytes`, and what so many layers of base64 in it enclose.
+    fn look(&mut self, bytes: &[u8], depth: usize) {
+        for der in pkcs8(bytes) {
+            let whole = der.and_then(KeyPair::from_pkcs8);
+            self.found.push(whole.map_or(Found::Unreadable, |key| Found::Key(key.spki_sha256())));
+        }
+        self.needles.find(bytes, &mut self.held);
+        let mut rest = bytes;
+        // What lies between PEM blocks may be base64; what lies in them is, and is read here already.
+        while let Some(start) = BEGIN.find(rest) {
+            self.unwrap(&rest[..start], depth);
+            rest = &rest[start..];
+            let length = match block(rest) {
+                Some((private, length)) => {
+                    self.found.extend(private.map(|body| body.found()));
+                    length
+                }
+                None => BEGIN.needle().len(),
+            };
+            rest = &rest[length..];
+        }
+        self.unwrap(rest, depth);
+    }
+
+    /// Looks into the base64 in `text`.
+    fn unwrap(&mut self, mut text: &[u8], depth: usize) {
+        if depth == 0 {
+            return;
+        }
+        while let Some((run, after)) = next_run(text) {
+            text = after;
+            if let Ok(inner) = BASE64.decode(&*run).map(Zeroizing::new) {
+                self.look(&inner, depth - 1);
+            }
+        }
+    }
 }
 
 /// A PEM block that says it holds a private key.
@@ -125,63 +163,33 @@ fn pkcs8(bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
 /// What every PEM block begins with.
 static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("-----BEGIN "));
 
-/// Calls `visit` with `bytes` and the private PEM blocks in it, then with all that its base64 encloses.
-fn look(bytes: &[u8], depth: usize, visit: &mut dyn FnMut(&[u8], &[Body<'_>])) {
-    let mut bodies = Vec::new();
-    let mut rest = bytes;
-    // What lies between PEM blocks may be base64; what lies in them is, and was read already.
-    let mut between = Vec::new();
-    while let Some(start) = BEGIN.find(rest) {
-        let Some((block, length)) = block(&rest[start..]) else {
-            between.push(&rest[..start]);
-            rest = &rest[start + 11..];
-            continue;
-        };
-        bodies.extend(block);
-        between.push(&rest[..start]);
-        rest = &rest[start + length..];
-    }
-    between.push(rest);
-    visit(bytes, &bodies);
-    if depth == 0 {
-        return;
-    }
-    for text in between {
-        for run in runs(text) {
-            if let Ok(inner) = BASE64.decode(&*run).map(Zeroizing::new) {
-                look(&inner, depth - 1, visit);
-            }
-        }
-    }
-}
-
 /// The PEM block at the start of `bytes` if it is a private key's, and the length of any block. `None` where no block
 /// starts: the words alone, as programs have them in their strings.
 fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
-    let label = &bytes[b"-----BEGIN ".len()..];
+    let label = &bytes[BEGIN.needle().len()..];
     let label = &label[..memmem::find(&label[..label.len().min(LABEL + 5)], b"-----")?];
-    let start = b"-----BEGIN ".len() + label.len() + 5;
+    let start = BEGIN.needle().len() + label.len() + 5;
     let (mut base64, mut letters, mut end) = (Zeroizing::new(Vec::new()), 0, start);
     let private = label.ends_with(b"PRIVATE KEY");
     // Headers of encrypted keys of old (RFC 1421) are no base64.
     let headers = private && memmem::find(&bytes[start..bytes.len().min(start + 64)], b"Proc-Type:").is_some();
-    while let Some(&byte) = bytes.get(end) {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => {
-                letters += 1;
-                // Of what is no key only the end is asked for.
-                if private {
-                    base64.push(byte);
-                }
-            }
-            b'\\' => match escape(&bytes[end..]) {
-                Some(length) => end += length - 1,
+    loop {
+        let line = &bytes[end..];
+        let line = &line[..line.iter().position(|byte| !is_base64(*byte)).unwrap_or(line.len())];
+        letters += line.len();
+        end += line.len();
+        // Of what is no key only the end is asked for.
+        if private {
+            base64.extend_from_slice(line);
+        }
+        match bytes.get(end) {
+            Some(b'\\') => match escape(&bytes[end..]) {
+                Some(length) => end += length,
                 None => break,
             },
-            byte if byte.is_ascii_whitespace() => {}
+            Some(byte) if byte.is_ascii_whitespace() => end += 1,
             _ => break,
         }
-        end += 1;
     }
     if letters < SHORTEST && !headers {
         return None;
@@ -197,45 +205,41 @@ fn escape(bytes: &[u8]) -> Option<usize> {
     matches!(bytes.get(slashes), Some(b'n' | b'r' | b't')).then_some(slashes + 1)
 }
 
-/// Runs of base64 in `text`, in either alphabet; lines of one length that follow each other are one.
-fn runs(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut runs: Vec<Zeroizing<Vec<u8>>> = Vec::new();
-    let mut rest = text;
-    while let Some(start) = next_run(rest) {
-        rest = &rest[start..];
-        let mut run = Zeroizing::new(Vec::new());
-        // Lines of one length, and one that is shorter: the last.
-        let mut line = alphabet_length(rest);
-        loop {
-            run.extend(rest[..line].iter().map(|byte| LETTERS[usize::from(*byte)]));
-            rest = &rest[line..];
-            if !line.is_multiple_of(4) {
-                break;
-            }
-            let gap = line_break(rest);
-            let next = alphabet_length(&rest[gap..]);
-            if gap == 0 || next == 0 || next > line {
-                break;
-            }
-            rest = &rest[gap..];
-            if next < line {
-                // It may begin another run, too: then it is left where it is.
-                run.extend(rest[..next].iter().map(|byte| LETTERS[usize::from(*byte)]));
-                break;
-            }
-            line = next;
+/// The first run of base64 in `text`, in either alphabet, and what follows it; lines of one length that follow each other
+/// are one.
+fn next_run(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
+    let mut rest = &text[run_start(text)?..];
+    let mut run = Zeroizing::new(Vec::new());
+    // Lines of one length, and one that is shorter: the last.
+    let mut line = alphabet_length(rest);
+    loop {
+        run.extend(rest[..line].iter().map(|byte| LETTERS[usize::from(*byte)]));
+        rest = &rest[line..];
+        if !line.is_multiple_of(4) {
+            break;
         }
-        // The beginning of a word that is none of it, on the next line: without it the rest can be decoded.
-        if run.len() % 4 == 1 {
-            run.pop();
+        let gap = line_break(rest);
+        let next = alphabet_length(&rest[gap..]);
+        if gap == 0 || next == 0 || next > line {
+            break;
         }
-        runs.push(run);
+        rest = &rest[gap..];
+        if next < line {
+            // It may begin another run, too: then it is left where it is.
+            run.extend(rest[..next].iter().map(|byte| LETTERS[usize::from(*byte)]));
+            break;
+        }
+        line = next;
     }
-    runs
+    // The beginning of a word that is none of it, on the next line: without it the rest can be decoded.
+    if run.len() % 4 == 1 {
+        run.pop();
+    }
+    Some((run, rest))
 }
 
 /// Where the first run of [`SHORTEST`] letters or more begins.
-fn next_run(text: &[u8]) -> Option<usize> {
+fn run_start(text: &[u8]) -> Option<usize> {
     let mut start = 0;
     // No run that begins in a window goes past a byte at its end that is no letter: most text is passed over by that alone.
     while let Some(window) = text.get(start..start + SHORTEST) {
@@ -280,6 +284,11 @@ static LETTERS: [u8; 256] = {
 
 fn in_alphabet(byte: u8) -> bool {
     LETTERS[usize::from(byte)] != 0
+}
+
+/// Whether a byte is a letter of base64's standard alphabet, or its padding.
+fn is_base64(byte: u8) -> bool {
+    LETTERS[usize::from(byte)] == byte && byte != 0 || byte == b'='
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 
 /// Every needle has at least so many bytes: they find it, the rest is compared.
 const HEAD: usize = 8;
+/// Larger ones would pass over little more.
+const WINDOW: usize = 32;
 /// Secrets below this size are too short for `runs` to see their base64: it is a needle of its own then.
 const SHORT: usize = 32;
 
@@ -20,14 +22,25 @@ pub struct Needles {
     secrets: Vec<(KeyId, Sha256)>,
     /// Each form, with the index of its secret, by its head.
     forms: BTreeMap<[u8; HEAD], Vec<Form>>,
-    /// Whether a form begins with these two bytes: most text is passed over by this alone.
-    starts: Vec<u64>,
+    /// So many bytes begin every form: those of the shortest, up to [`WINDOW`].
+    window: usize,
+    /// By the last two bytes of a window, how far the next one begins that may be a form's: most text is passed over by this
+    /// alone (Wu and Manber's search for many patterns).
+    skips: Vec<u8>,
+}
+
+/// The last two bytes of a window, as an index.
+fn ending(window: &[u8]) -> usize {
+    match window {
+        [.., first, last] => usize::from(u16::from_be_bytes([*first, *last])),
+        _ => 0,
+    }
 }
 
 impl Needles {
     /// `secrets` of at least eight bytes; shorter ones would be found everywhere and are not looked for.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (KeyId, &'a [u8])>) -> Self {
-        let mut needles = Self { starts: vec![0; 1 << 10], ..Self::default() };
+        let mut needles = Self { window: WINDOW, ..Self::default() };
         for (id, secret) in secrets {
             if secret.len() < HEAD {
                 continue;
@@ -42,9 +55,16 @@ impl Needles {
             }
             for form in forms.into_iter().map(Zeroizing::new) {
                 let Some(head) = form.first_chunk::<HEAD>() else { continue };
-                let start = usize::from(u16::from_be_bytes([head[0], head[1]]));
-                needles.starts[start / 64] |= 1 << (start % 64);
+                needles.window = needles.window.min(form.len());
                 needles.forms.entry(*head).or_default().push((index, form));
+            }
+        }
+        // After two bytes that stand in no window of a form, the next one begins with the second of them at the earliest.
+        needles.skips = vec![needles.window as u8 - 1; 1 << 16];
+        for (_, form) in needles.forms.values().flatten() {
+            for (skip, pair) in form[..needles.window].windows(2).rev().enumerate() {
+                let known = &mut needles.skips[ending(pair)];
+                *known = (*known).min(skip as u8);
             }
         }
         needles
@@ -55,17 +75,16 @@ impl Needles {
         if self.forms.is_empty() {
             return;
         }
-        for (offset, head) in bytes.windows(HEAD).enumerate() {
-            let start = usize::from(u16::from_be_bytes([head[0], head[1]]));
-            if self.starts[start / 64] & 1 << (start % 64) == 0 {
-                continue;
-            }
-            let forms = <[u8; HEAD]>::try_from(head).ok().and_then(|head| self.forms.get(&head));
+        let mut rest = bytes;
+        while let Some(window) = rest.get(..self.window) {
+            let skip = usize::from(self.skips[ending(window)]);
+            let forms = window.first_chunk().filter(|_| skip == 0).and_then(|head| self.forms.get(head));
             for (index, form) in forms.into_iter().flatten() {
-                if bytes[offset..].starts_with(form) {
+                if rest.starts_with(form) {
                     held.push(self.secrets[*index].0.clone());
                 }
             }
+            rest = &rest[skip.max(1)..];
         }
     }
 
@@ -134,6 +153,23 @@ mod tests {
         assert_eq!(needles.sha256(&ids[2]), Sha256::of(b"cccccccccccccccc"));
         assert_eq!(needles.sha256(&KeyId::Encryption(0)), Sha256::of(b""));
         assert!(held(&Needles::new([(KeyId::Encryption(0), &b"short"[..])]), b"short").is_empty());
+    }
+
+    proptest::proptest! {
+        /// Of so few letters that they overlap themselves and each other.
+        #[test]
+        fn none_is_passed_over(
+            secrets in proptest::collection::vec("[ab]{8,12}|[abc]{30,50}", 1..5),
+            text in "[abc]{0,60}",
+            at in 0..4_usize,
+        ) {
+            let text = format!("{text}{}{text}", secrets[at % secrets.len()]);
+            let ids = (0..).map(KeyId::Encryption);
+            let needles = Needles::new(ids.clone().zip(secrets.iter().map(String::as_bytes)));
+            let is_in = |(id, secret): (KeyId, &String)| text.contains(secret.as_str()).then_some(id);
+            let expected: Vec<_> = ids.zip(&secrets).filter_map(is_in).collect();
+            proptest::prop_assert_eq!(held(&needles, text.as_bytes()), expected);
+        }
     }
 
     #[test]
