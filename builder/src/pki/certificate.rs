@@ -294,7 +294,7 @@ fn finish(draft: &[u8], issuer: Option<&[u8]>, key: &KeyPair, ca: &KeyPair) -> R
     let issuer = issuer.unwrap_or(&rest[..rest.len() - after.len()]);
     // rcgen takes the algorithm of a request's signature for that of its key; nothing of the kind happens to ours.
     let spki = key.spki();
-    if !after.windows(spki.len()).any(|window| window == spki) {
+    if memchr::memmem::find(after, &spki).is_none() {
         return Err(CertificateError::PublicKey);
     }
 
