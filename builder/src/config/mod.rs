@@ -38,7 +38,7 @@ pub use types::{Wrong, wrong_types};
 
 use nodekiln_plan::Sha256;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -143,10 +143,16 @@ fn refusable(tree: &yaml::Tree<'_>) -> BTreeMap<String, Span> {
         }
     };
     add(tree.root, "");
+    let begin: BTreeSet<&str> = FIELDS.iter().filter_map(|path| path.first().copied()).collect();
     for list in ["nodes", "pools"] {
         if let Some(yaml::View::List(items)) = entry(tree.root, list).map(|entry| tree.view(entry.value)) {
             for (index, item) in items.iter().enumerate() {
-                add(*item, &format!("{list}[{index}]."));
+                // Most machines say none of them.
+                if let yaml::View::Map(entries) = tree.view(*item)
+                    && entries.iter().any(|entry| begin.contains(&*entry.key))
+                {
+                    add(*item, &format!("{list}[{index}]."));
+                }
             }
         }
     }

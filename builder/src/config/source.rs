@@ -66,7 +66,7 @@ impl Source {
     /// Takes a text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
-        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
+        let breaks = memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1);
         let lines = std::iter::once(0).chain(breaks).map(|i| u32::try_from(i).unwrap_or(u32::MAX)).collect();
         let mut counts = vec![0];
         for chunk in text.as_bytes().chunks(STRIDE) {
@@ -114,6 +114,10 @@ impl Source {
     /// Readers go through the text from its start, so that this is nearly always a push.
     fn insert(&mut self, span: Span) {
         if span.start < span.end {
+            if self.fit.last().is_none_or(|last| *last < span) {
+                self.fit.push(span);
+                return;
+            }
             let at = self.fit.partition_point(|fit| *fit < span);
             if self.fit.get(at) != Some(&span) {
                 self.fit.insert(at, span);

@@ -329,6 +329,12 @@ impl<'t> Builder<'t, '_> {
 
     /// Reports keys that come twice and keeps the first of each.
     fn unique(&mut self, entries: Vec<Entry<'t>>) -> Vec<Entry<'t>> {
+        /// Up to so many keys are compared with one another: most mappings are small.
+        const FEW: usize = 8;
+        let is_new = |(at, entry): (usize, &Entry<'t>)| entries[..at].iter().all(|other| other.key != entry.key);
+        if entries.len() <= FEW && entries.iter().enumerate().all(is_new) {
+            return entries;
+        }
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by(|a, b| entries[*a].key.cmp(&entries[*b].key).then(a.cmp(b)));
         let mut double = vec![false; entries.len()];

@@ -1,20 +1,41 @@
 //! Classes of nodes: what comes out the same for many of them is kept once.
 
-use crate::config::NodeClass;
-use std::{collections::HashSet, sync::Arc};
+use crate::config::{NodeClass, NodeIdentity};
+use nodekiln_plan::{Role, Taint};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// The classes that there are so far.
 #[derive(Default)]
-pub(super) struct Classes(HashSet<Arc<NodeClass>>);
+pub(super) struct Classes {
+    all: HashSet<Arc<NodeClass>>,
+    /// Those of nodes that lay nothing over the cluster's own values.
+    plain: HashMap<Plain, Arc<NodeClass>>,
+}
+
+/// What such nodes differ by.
+pub(super) type Plain = (Role, NodeIdentity, Vec<Taint>);
 
 impl Classes {
     /// `class`, or the one that equals it and was there before.
     pub(super) fn one(&mut self, class: NodeClass) -> Arc<NodeClass> {
-        if let Some(known) = self.0.get(&class) {
+        if let Some(known) = self.all.get(&class) {
             return Arc::clone(known);
         }
         let class = Arc::new(class);
-        self.0.insert(Arc::clone(&class));
+        self.all.insert(Arc::clone(&class));
+        class
+    }
+
+    /// The same for a node that lays nothing over the cluster's own values: `make` is asked for the first of a kind.
+    pub(super) fn plain(&mut self, plain: Plain, make: impl FnOnce() -> NodeClass) -> Arc<NodeClass> {
+        if let Some(known) = self.plain.get(&plain) {
+            return Arc::clone(known);
+        }
+        let class = self.one(make());
+        self.plain.insert(plain, Arc::clone(&class));
         class
     }
 }
@@ -45,6 +66,10 @@ mod tests {
             "os: {files: [{path: /a, content: y}]}",
             "os: {users: [{name: a, passwordHash: $6$a$c}]}",
             "taints: ['a=b:NoSchedule']",
+            "identity: bootstrap-token, ttl: 720h",
+            "identity: bootstrap-token, ttl: 720h, os: {}",
+            "identity: bootstrap-token, ttl: 0",
+            "taints: ['a=b:NoSchedule'], kernel: {}",
         ]
         .into_iter()
         .enumerate()
@@ -55,7 +80,7 @@ mod tests {
         let class = |index: usize| &cluster.nodes[index].class;
         let first = |index: usize| (0..=index).find(|other| Arc::ptr_eq(class(*other), class(index))).unwrap();
         let firsts: Vec<_> = (0..cluster.nodes.len()).map(first).collect();
-        assert_eq!(firsts, [0, 1, 1, 1, 4, 4, 6, 7, 7, 9, 10]);
+        assert_eq!(firsts, [0, 1, 1, 1, 4, 4, 6, 7, 7, 9, 10, 11, 11, 13, 10]);
     }
 
     /// Ten thousand machines with a file of their own each are looked up, not compared with one another.

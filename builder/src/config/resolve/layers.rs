@@ -19,6 +19,7 @@ use crate::config::{
     values::Version,
 };
 use nodekiln_plan::{KubernetesVersion, Role};
+use std::rc::Rc;
 
 /// The cluster's own values.
 pub(super) struct Base {
@@ -27,6 +28,8 @@ pub(super) struct Base {
     binaries: BinariesLayer,
     args: Vec<Arg>,
     pub(super) ignored: Vec<String>,
+    /// What comes of them where nothing is laid over them, once it was asked for.
+    plain: Option<Rc<Layers>>,
     /// The classes of those that are laid over it.
     pub(super) classes: Classes,
 }
@@ -48,6 +51,17 @@ impl<'a> Own<'a> {
         Self { version, os, kubelet, args, kernel, binaries }
     }
 
+    /// Whether it says nothing: the cluster's own values are the node's.
+    pub(super) fn is_unset(&self) -> bool {
+        let Self { version, os, kubelet, args, kernel, binaries } = self;
+        version.is_unset()
+            && os.is_unset()
+            && kubelet.is_unset()
+            && args.is_unset()
+            && kernel.is_unset()
+            && binaries.is_unset()
+    }
+
     /// What a pool says.
     pub(super) fn of_pool(raw: &'a RawPool) -> Self {
         let RawPool { kubernetes_version: version, os, kubelet, kubelet_extra_args: args, kernel, binaries, .. } = raw;
@@ -56,6 +70,7 @@ impl<'a> Own<'a> {
 }
 
 /// Both, laid over each other.
+#[derive(Clone)]
 pub(super) struct Layers {
     /// `None` where it is faulty.
     pub(super) version: Option<KubernetesVersion>,
@@ -75,12 +90,31 @@ impl Cx<'_, '_> {
             binaries: self.binaries_layer(&raw.binaries),
             args: self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS),
             ignored: self.ignored_checks(&raw.ignore_preflight_errors),
+            plain: None,
             classes: Classes::default(),
         }
     }
 
     /// `None` without a profile. Whatever else is faulty has been reported.
     pub(super) fn layers(
+        &mut self,
+        own: &Own<'_>,
+        base: &mut Base,
+        place: &Place,
+        role: Option<Role>,
+        shared: &Shared<'_>,
+    ) -> Option<Rc<Layers>> {
+        if !own.is_unset() {
+            return self.lay(own, base, place, role, shared).map(Rc::new);
+        }
+        // Most nodes of many: what is wrong with the cluster's own values was told with the first of them.
+        if base.plain.is_none() {
+            base.plain = self.lay(own, base, place, role, shared).map(Rc::new);
+        }
+        base.plain.clone()
+    }
+
+    fn lay(
         &mut self,
         own: &Own<'_>,
         base: &Base,

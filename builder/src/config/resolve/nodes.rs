@@ -14,7 +14,7 @@ use crate::config::{
 };
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
 
 /// What the parts of a node are checked against.
 pub(super) struct Shared<'a> {
@@ -146,19 +146,29 @@ impl Cx<'_, '_> {
             else {
                 continue;
             };
-            let class = base.classes.one(NodeClass {
-                kind: NodeKind::Machine,
-                identity,
-                role,
-                taints: facts.taints.clone(),
-                version,
-                kubelet: layers.kubelet,
-                kubelet_extra_args: layers.args,
-                ignore_preflight_errors: base.ignored.clone(),
-                kernel: layers.kernel,
-                os: layers.os,
-                binaries: layers.binaries,
-            });
+            let taints = facts.taints.clone();
+            let plain = own.is_unset().then(|| (role, identity, taints.clone()));
+            let ignored = &base.ignored;
+            let class = || {
+                let layers = Rc::unwrap_or_clone(layers);
+                NodeClass {
+                    kind: NodeKind::Machine,
+                    identity,
+                    role,
+                    taints,
+                    version,
+                    kubelet: layers.kubelet,
+                    kubelet_extra_args: layers.args,
+                    ignore_preflight_errors: ignored.clone(),
+                    kernel: layers.kernel,
+                    os: layers.os,
+                    binaries: layers.binaries,
+                }
+            };
+            let class = match plain {
+                Some(plain) => base.classes.plain(plain, class),
+                None => base.classes.one(class()),
+            };
             nodes.push(Node {
                 disk: facts.disk.clone(),
                 replaces: facts.replaces.as_ref().map(|at| at.value.clone()),

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use nodekiln_plan::{NodeName, Role, Taint};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 /// Whatever of a pool is sound.
 pub(super) struct PoolFacts<'a> {
@@ -111,6 +111,7 @@ impl Cx<'_, '_> {
             profiles.push((layers.os.profile, pool.place));
             let (Some(name), Some(ttl)) = (pool.name, pool.ttl) else { continue };
             let Some(version) = layers.version else { continue };
+            let layers = Rc::unwrap_or_clone(layers);
             let class = base.classes.one(NodeClass {
                 kind: NodeKind::Pool,
                 identity: NodeIdentity::BootstrapToken { ttl },

@@ -28,6 +28,9 @@ pub(super) fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str, m
 
 /// YAML allows no control characters but tab and line ends (section 5.1). Whether there are some.
 pub(super) fn control_characters(text: &str, found: &mut Diagnostics) -> bool {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
+        return false;
+    }
     let bad = |c: char| {
         (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || matches!(c, '\u{fffe}' | '\u{ffff}')
     };
