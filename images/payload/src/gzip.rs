@@ -14,9 +14,6 @@ use std::{cell::RefCell, io::Read as _, ops::Range, sync::Arc};
 /// itself, as certificates are.
 pub(crate) const GZIP_FROM: usize = 1024;
 
-/// Below this size a part of a text is stored: compressing begins with tables that take longer to clear.
-const DEFLATE_FROM: u16 = 512;
-
 /// What decompression may make of a payload, so that a few bytes cannot fill memory. Far above any payload's size.
 const GUNZIP_LIMIT: u64 = 1 << 30;
 
@@ -78,7 +75,7 @@ pub(crate) fn in_parts<P: AsRef<[u8]>>(
 /// What follows a header: compressed or as it is, and the trailer.
 fn body(bytes: &[u8], out: &mut Vec<u8>) {
     match u16::try_from(bytes.len()) {
-        Ok(len) if len < DEFLATE_FROM => {
+        Ok(len) if bytes.len() < GZIP_FROM => {
             // The only block, and stored (RFC 1951, section 3.2.4).
             out.push(1);
             out.extend_from_slice(&len.to_le_bytes());
@@ -134,7 +131,7 @@ pub(crate) fn gunzip_ours(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>
     // One byte more, so that the end is seen.
     let mut out = Vec::with_capacity(size + 1);
     for member in members {
-        match parts.filter(|_| member.sized) {
+        match parts.filter(|_| member.may_be_shared) {
             Some(parts) => {
                 let unpack = || member.unpacked().ok_or(());
                 out.extend_from_slice(parts.try_get_or(member.whole, member.whole.len(), unpack).ok()?.expose());
@@ -151,8 +148,8 @@ struct Member<'a> {
     body: &'a [u8],
     crc: u32,
     size: u32,
-    /// Whether it says how long it is.
-    sized: bool,
+    /// Whether [`in_parts`] may have made it of a part that many texts have.
+    may_be_shared: bool,
 }
 
 impl<'a> Member<'a> {
@@ -168,7 +165,8 @@ impl<'a> Member<'a> {
         };
         let (body, &[c0, c1, c2, c3, s0, s1, s2, s3]) = whole.get(header..)?.split_last_chunk()?;
         let (crc, size) = (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([s0, s1, s2, s3]));
-        Some((Self { whole, body, crc, size, sized: sized.is_some() }, after))
+        let may_be_shared = sized.is_some() && size as usize >= GZIP_FROM;
+        Some((Self { whole, body, crc, size, may_be_shared }, after))
     }
 
     /// Appends what is in it, which fits into the spare room of `out` with a byte to spare. `None` if it is not one whole
