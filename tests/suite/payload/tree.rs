@@ -1,8 +1,8 @@
 //! Trees to encode: what a node needs, and what parsers stumble over.
 
 use nodekiln_payload::{
-    Account, Artifact, Dropin, EncodeOptions, Fetch, FetchInto, Link, Network, NodeTree, Profile, TreeFile, Unit,
-    UnitState, Verification, check, encode,
+    Account, Artifact, Dropin, EncodeOptions, Fetch, FetchInto, Link, Network, NodeTree, Profile, SharedPart, TreeFile,
+    Unit, UnitState, Verification, check, encode,
 };
 use nodekiln_plan::{DirectoryEntry, Secret, Sha256};
 use std::sync::Arc;
@@ -97,6 +97,30 @@ pub fn file(path: &str, mode: &str, contents: &[u8]) -> TreeFile {
     }
 }
 
+/// A file of which a part is many nodes', between so many lines of its own: it is packed as a series of gzip's members.
+fn in_parts(name: &str, before: usize, behind: usize) -> TreeFile {
+    let own = |lines| format!("{name}: a line of its own\n").repeat(lines);
+    let shared: String = (0..100).map(|line| format!("line {line} of many nodes'\n")).collect();
+    let text = [own(before), shared.clone(), own(behind)].concat();
+    let range = own(before).len()..own(before).len() + shared.len();
+    let mut file = file(&format!("/etc/nodekiln-test/parts/{name}"), "0600", text.as_bytes());
+    file.shared = Some(SharedPart { range, sha256: Sha256::of(shared.as_bytes()) });
+    file
+}
+
+/// Those that read the payload are to meet such a series.
+#[test]
+fn there_are_files_in_parts() {
+    for profile in ["flatcar", "cloud-init"] {
+        for index in 0..node().files.len() {
+            let mut whole = node();
+            let hint = whole.files[index].shared.take();
+            let [parts, whole] = [&node(), &whole].map(|tree| encoded(tree, profile, &EncodeOptions::default()));
+            assert_eq!(parts[0].bytes != whole[0].bytes, hint.is_some());
+        }
+    }
+}
+
 fn directory(path: &str, mode: &str) -> DirectoryEntry {
     DirectoryEntry { path: path.parse().unwrap(), mode: mode.parse().unwrap() }
 }
@@ -121,6 +145,10 @@ pub fn node() -> NodeTree {
         file("/etc/nodekiln-test/a name with 'quotes' \"and\" $more", "0600", b"x"),
         file("/var/lib/nodekiln/plan.json", "0600", &b"{\"version\": 1}\n".repeat(100)),
     ];
+    // What stands before and behind the part is stored or compressed, or is not there.
+    for (name, before, behind) in [("plan", 10, 80), ("first", 0, 10), ("last", 80, 0), ("all", 0, 0)] {
+        files.push(in_parts(name, before, behind));
+    }
     for (index, text) in NASTY.iter().enumerate() {
         files.push(file(&format!("/etc/nodekiln-test/nasty/{index}"), "0644", text.as_bytes()));
     }
