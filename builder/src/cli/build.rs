@@ -62,19 +62,24 @@ impl Build {
     /// # Errors
     /// Findings in the input, before anything is written; or an environment that does not let it write.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let (loaded, beside, source) = match self.example {
-            Some(Example { name, text, .. }) => {
-                let source = format!("{name}.yaml");
-                let loaded = config::load_str(&source, text, None)?;
-                (loaded, PathBuf::from(format!("{name}.secrets.yaml")), source)
-            }
+        // The node's program has megabytes: it is read and hashed beside cluster.yaml.
+        let (loaded, programs) = std::thread::scope(|scope| {
+            let programs = scope.spawn(|| programs(&self.firstboot));
+            let loaded = match self.example {
+                Some(Example { name, text, .. }) => config::load_str(&format!("{name}.yaml"), text, None),
+                None => config::load(&self.file),
+            };
+            (loaded, programs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let loaded = loaded?;
+        let (firstboot, mut sources) = programs?;
+        let (beside, source) = match self.example {
+            Some(Example { name, .. }) => (PathBuf::from(format!("{name}.secrets.yaml")), format!("{name}.yaml")),
             None => {
                 let source = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (config::load(&self.file)?, secrets_file::beside(&self.file), source)
+                (secrets_file::beside(&self.file), source)
             }
         };
-        let firstboot = binaries(&self.firstboot)?;
-        let mut sources = sources(&firstboot);
         let path = self.secrets.unwrap_or(beside);
         let is_new = !path.exists();
         // Drafts depend on what secrets there are. Faults in them are told after those of the drafts, which may be many.
@@ -248,6 +253,16 @@ pub(super) fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
 /// Them, for planning.
 pub(super) fn sources(binaries: &[Firstboot]) -> Sources {
     Sources::new(binaries.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect())
+}
+
+/// The node binaries to use, and what planning needs of them, digests included.
+fn programs(given: &[PathBuf]) -> Result<(Vec<Firstboot>, Sources), Failure> {
+    let binaries = binaries(given)?;
+    let sources = sources(&binaries);
+    for binary in &binaries {
+        sources.blob(&binary.bytes);
+    }
+    Ok((binaries, sources))
 }
 
 /// caCertificateValidityPeriod counts when the CAs are made, and never again.
