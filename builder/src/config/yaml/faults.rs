@@ -28,7 +28,8 @@ pub(super) fn explain(text: &str, offset: usize, kind: &ErrorKind, said: &str, m
 
 /// YAML allows no control characters but tab and line ends (section 5.1). Whether there are some.
 pub(super) fn control_characters(text: &str, found: &mut Diagnostics) -> bool {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
+    // All bytes without a way out between them: that is many at a time, and most files are plain.
+    if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
         return false;
     }
     let bad = |c: char| {
