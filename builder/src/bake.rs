@@ -7,7 +7,7 @@ use crate::{
         manifest::{FileRole, NodeRow, UNSEALED},
         placement::{self, Holding, Known, Searched, Violation},
     },
-    pki::{self, Authority, KeyId, table::Holder},
+    pki::{self, Authority, Filling, KeyId, table::Holder},
 };
 use nodekiln_payload::{Artifact, CheckError, Codec, EncodeError, EncodeOptions, Format, NodeTree, Pointer};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
@@ -129,6 +129,8 @@ pub struct Oven<'a> {
     cluster: &'a Cluster,
     /// Its keys.
     authority: &'a Authority,
+    /// Puts them into drafts.
+    filling: Filling<'a>,
     /// Digest of what all payloads depend on beside their drafts.
     base: Sha256,
     /// Whether each node gets a `tree.tar`.
@@ -143,7 +145,8 @@ impl<'a> Oven<'a> {
     /// For the nodes of `cluster`, whose `secrets` have this fingerprint; with a `tree.tar` each if `tree`.
     pub fn new(cluster: &'a Cluster, authority: &'a Authority, secrets: Sha256, tree: bool) -> Self {
         let base = base(cluster, authority, secrets, tree);
-        Self { cluster, authority, base, tree, codec: Codec::default(), searched: Searched::default() }
+        let (codec, searched) = (Codec::default(), Searched::default());
+        Self { cluster, authority, filling: Filling::new(authority), base, tree, codec, searched }
     }
 
     /// Makes the payload of `node` from its draft, whose key is `key`.
@@ -152,9 +155,8 @@ impl<'a> Oven<'a> {
     /// See [`BakeError`]: nothing here depends on the machine.
     pub fn bake(&self, node: &Node, draft: &NodeDraft, key: Sha256) -> Result<Baked, BakeError> {
         let name = &node.name;
-        let filled =
-            pki::fill(self.authority, draft).map_err(|source| BakeError::Fill { node: name.clone(), source })?;
-        let profile = draft.profile;
+        let filled = self.filling.fill(draft).map_err(|source| BakeError::Fill { node: name.clone(), source })?;
+        let profile = draft.class.profile;
         let options = EncodeOptions { ignition_version: node.os.ignition_version, ..EncodeOptions::default() };
         let artifacts = self
             .codec
@@ -179,7 +181,7 @@ impl<'a> Oven<'a> {
                     || path.starts_with(placement::SNIPPETS)
                     || node.os.files.iter().any(|file| file.path.as_str() == path)
                     || node.os.units.iter().any(|unit| unit.name.as_str() == path)
-                    || draft.users_own.iter().any(|own| own.as_str() == path)
+                    || draft.class.users_own.iter().any(|own| own.as_str() == path)
             },
         };
         let holder = Holder::of(self.cluster, node);
@@ -217,8 +219,8 @@ impl<'a> Oven<'a> {
             profile: profile.name.clone(),
             key,
             seal: UNSEALED,
-            not_before: filled.plan.identity.not_before,
-            boot_before: filled.plan.identity.boot_before,
+            not_before: filled.identity.not_before,
+            boot_before: filled.identity.boot_before,
         };
         Ok(Baked { row, files, holdings })
     }

@@ -11,25 +11,59 @@ pub use render::render;
 
 use crate::{config::San, pki::table::Holder};
 use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Snippet, Unit};
-use nodekiln_plan::{AbsPath, ApiStep, FileKind, Mode, NodeName, NodeSpec, Secret, Sha256};
-use std::sync::Arc;
+use nodekiln_plan::{AbsPath, ApiStep, ClassSpec, FileKind, Mode, NodeName, NodeSpec, Secret, Sha256};
+use std::{ops::Deref, sync::Arc};
 
-/// A node before keys.
+/// A node before keys: what its class shares, and what is its own.
 #[derive(Debug, Clone)]
 pub struct NodeDraft {
-    /// The plan, as far as it is known without keys.
+    /// What all nodes of its class have.
+    pub class: Arc<Digested>,
+    /// The node's own part of the plan, as far as it is known without keys.
     pub spec: NodeSpec,
     /// Which keys may be in it.
     pub holder: Holder,
-    /// How the payload is encoded.
-    pub profile: &'static Profile,
-    /// Files, by path, each path once. `plan.json` and `api.ndjson` are not among them: `fill` adds both.
+    /// Files beside the class's, by path. No path is twice among all of them. `plan.json` and `api.ndjson` are not among
+    /// them: `fill` adds both.
     pub files: Vec<DraftFile>,
-    /// Files among them that hold keys of the user's own, which are none of this cluster's.
-    pub users_own: Vec<AbsPath>,
+    /// systemd units beside the class's, by name.
+    pub units: Vec<Unit>,
     /// Symbolic links.
     pub links: Vec<Link>,
-    /// systemd units.
+    /// Static network, only where the profile's format is cloud-init; under Ignition it is files. `fill` copies it.
+    pub network: Option<Network>,
+    /// API steps in order; empty on nodes that have none.
+    pub api: Vec<DraftStep>,
+}
+
+impl NodeDraft {
+    /// All its files, by path.
+    pub fn all_files(&self) -> Vec<&DraftFile> {
+        let mut all: Vec<_> = self.class.files.iter().chain(&self.files).collect();
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        all
+    }
+
+    /// All its units, by name.
+    pub fn all_units(&self) -> Vec<&Unit> {
+        let mut all: Vec<_> = self.class.units.iter().chain(&self.units).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+}
+
+/// What the drafts of all nodes of a class have in common. Nothing in it names a node: its keys are shared ones.
+#[derive(Debug, Clone)]
+pub struct ClassDraft {
+    /// The class's part of the plan.
+    pub spec: ClassSpec,
+    /// How payloads are encoded.
+    pub profile: &'static Profile,
+    /// Files, by path.
+    pub files: Vec<DraftFile>,
+    /// Files, the nodes' own among them, that hold keys of the user's own, which are none of this cluster's.
+    pub users_own: Vec<AbsPath>,
+    /// systemd units, by name.
     pub units: Vec<Unit>,
     /// Accounts.
     pub accounts: Vec<Account>,
@@ -37,16 +71,44 @@ pub struct NodeDraft {
     pub fetches: Vec<Fetch>,
     /// delivery.caFile, where something is fetched by https. `fill` copies it.
     pub fetch_ca: Option<Arc<[u8]>>,
-    /// Static network, only where the profile's format is cloud-init; under Ignition it is files. `fill` copies it.
-    pub network: Option<Network>,
     /// Time servers, only where the profile's format is cloud-init; under Ignition they are files. `fill` copies them.
     pub time_servers: Vec<String>,
     /// `os.snippets`, in order; under cloud-init laid over each other already. `fill` copies them.
     pub snippets: Vec<Snippet>,
-    /// Files of the build that this node fetches: published below `serve/blobs/` under their digest. Hold nothing secret.
+    /// Files of the build that these nodes fetch: published below `serve/blobs/` under their digest. Hold nothing secret.
     pub blobs: Vec<Blob>,
-    /// API steps in order; empty on nodes that have none.
-    pub api: Vec<DraftStep>,
+}
+
+/// A class's part with its digest, taken once for all of its nodes.
+#[derive(Debug, Clone)]
+pub struct Digested {
+    class: ClassDraft,
+    sha256: Sha256,
+}
+
+impl Digested {
+    /// `class` and its digest.
+    pub fn new(class: ClassDraft) -> Self {
+        Self { sha256: digest::of_class(&class), class }
+    }
+
+    /// The digest: whether two classes' parts are the same.
+    pub fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    /// The part itself, to make another one of it.
+    pub fn into_class(self) -> ClassDraft {
+        self.class
+    }
+}
+
+impl Deref for Digested {
+    type Target = ClassDraft;
+
+    fn deref(&self) -> &ClassDraft {
+        &self.class
+    }
 }
 
 /// Bytes that nodes share, with their digest: a program has megabytes, and is hashed once.

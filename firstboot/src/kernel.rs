@@ -24,7 +24,7 @@ enum Action<'a> {
 /// swap that stays. Then a check of the machine.
 pub async fn kernel(c: &Context<'_>) -> anyhow::Result<()> {
     name::keep(c)?;
-    let plan = &c.plan.spec.kernel;
+    let plan = &c.plan.class.kernel;
     let mut unloaded = Vec::new();
     let mut failed: Vec<anyhow::Error> = Vec::new();
     for action in actions(c.host, plan) {

@@ -20,7 +20,7 @@ pub async fn kubelet(c: &Context<'_>) -> anyhow::Result<()> {
 /// # Errors
 /// systemctl fails, or the container runtime does not answer.
 pub async fn start(c: &Context<'_>) -> anyhow::Result<()> {
-    let plan = &c.plan.spec.kubelet;
+    let plan = &c.plan.class.kubelet;
     if needs_reload(c.host, plan.unit.as_str()) {
         run(c.host, "systemctl", &["daemon-reload"])?;
     }
@@ -43,6 +43,6 @@ fn needs_reload(host: &dyn Host, unit: &str) -> bool {
 /// Whether the kubelet's unit runs.
 pub fn is_active(c: &Context<'_>) -> bool {
     c.host
-        .command("systemctl", &["is-active", "--quiet", c.plan.spec.kubelet.unit.as_str()])
+        .command("systemctl", &["is-active", "--quiet", c.plan.class.kubelet.unit.as_str()])
         .is_ok_and(|output| output.code == Some(0))
 }

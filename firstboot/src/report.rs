@@ -99,7 +99,7 @@ pub fn write(c: &Context<'_>) -> anyhow::Result<()> {
         warnings: all.warnings,
         facts: all.facts,
         scrubbed: all.scrubbed,
-        beyond_reach: [spec.finalize.beyond_reach.as_slice(), all.beyond_reach.as_slice()].concat(),
+        beyond_reach: [c.plan.class.finalize.beyond_reach.as_slice(), all.beyond_reach.as_slice()].concat(),
     };
     save(c.host, &outcome)
 }

@@ -79,13 +79,13 @@ pub fn differences(host: &dyn Host, plan: &NodePlan, digest: &Sha256, depth: Dep
 /// Whether a file is one of Kubernetes: what firstboot placed, keys and kubeconfigs, the kubelet's. The rest is the
 /// machine's: host name, time servers, the user's own files.
 fn is_of_kubernetes(plan: &NodePlan, entry: &FileEntry) -> bool {
-    let spec = &plan.spec;
-    let etcd = spec.etcd.as_ref().map(|etcd| &etcd.ca);
-    let beside = [Some(&spec.kubelet.static_pods), Some(&spec.kubelet.ca), etcd];
+    let kubelet = &plan.class.kubelet;
+    let etcd = plan.spec.etcd.as_ref().map(|etcd| &etcd.ca);
+    let beside = [Some(&kubelet.static_pods), Some(&kubelet.ca), etcd];
     let folders = beside.into_iter().flatten().filter_map(AbsPath::parent);
     entry.kind != FileKind::Laid
-        || entry.path == spec.kubelet.binary
-        || folders.chain([spec.kubelet.root_dir.clone()]).any(|folder| entry.path.is_within(&folder))
+        || entry.path == kubelet.binary
+        || folders.chain([kubelet.root_dir.clone()]).any(|folder| entry.path.is_within(&folder))
 }
 
 fn look(host: &dyn Host, entry: &FileEntry, depth: Depth, found: &mut Vec<String>) -> anyhow::Result<()> {
@@ -135,7 +135,7 @@ pub fn verify(host: &dyn Host) -> anyhow::Result<u8> {
     }
     let differences = differences(host, &plan, &digest, Depth::Full)?;
     found.extend(differences.kubernetes.into_iter().chain(differences.machine));
-    for directory in &plan.spec.directories {
+    for directory in &plan.class.directories {
         match host.stat(directory.path.as_path())? {
             Some(stat) if stat.kind == Kind::Dir && stat.mode == directory.mode.bits() => {}
             Some(stat) if stat.kind == Kind::Dir => {

@@ -9,7 +9,7 @@ use nodekiln::{
     pki::{self, Authority, Filled},
     secrets::{CaOptions, Secrets},
 };
-use nodekiln_plan::{Sha256, paths};
+use nodekiln_plan::{NodePlan, Sha256, paths};
 use sha2::Digest as _;
 use std::{
     collections::BTreeMap,
@@ -110,7 +110,10 @@ pub type NodeFile = (u32, Vec<u8>);
 #[must_use]
 pub fn final_files(filled: &Filled) -> BTreeMap<String, NodeFile> {
     let mut files = BTreeMap::new();
-    for entry in &filled.plan.files {
+    let plan = filled.tree.files.iter().find(|file| file.path.as_str() == paths::PLAN);
+    let plan =
+        plan.and_then(|file| NodePlan::from_slice(file.contents.expose()).ok()).expect("every tree has its plan");
+    for entry in &plan.files {
         let from = entry.staged.as_ref().unwrap_or(&entry.path);
         if let Some(file) = filled.tree.files.iter().find(|file| file.path == *from) {
             files.insert(entry.path.to_string(), (entry.mode.bits(), file.contents.expose().to_vec()));

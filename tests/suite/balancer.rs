@@ -21,7 +21,7 @@ fn configurations(case: &str) -> Result<Vec<(String, String)>> {
     for node in &loaded.cluster.nodes {
         let draft =
             node::plan(&loaded.cluster, node, &sources).map_err(|refusals| anyhow::anyhow!("refused: {refusals:?}"))?;
-        let file = draft.files.iter().find(|file| file.path.as_str() == FILE);
+        let file = draft.all_files().into_iter().find(|file| file.path.as_str() == FILE);
         let file = file.with_context(|| format!("{} has no {FILE}", node.name))?;
         let Contents::Text(text) = &file.contents else { anyhow::bail!("{FILE} is no text") };
         found.push((node.name.to_string(), text.as_str().to_owned()));

@@ -274,7 +274,6 @@ pub(crate) fn plan(site: &ClassSite, config: &Value) -> KubeletPlan {
         static_pods: constant(MANIFESTS_DIR),
         ca: site.pki("ca.crt"),
         client_certificate: constant(CLIENT_PEM),
-        server: None,
     }
 }
 

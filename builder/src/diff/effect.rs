@@ -227,7 +227,7 @@ pub(super) fn of_unit(name: &UnitName, is_text: bool) -> Vec<Effect> {
 /// What a changed field of plan.json takes.
 pub(super) fn of_plan(field: &str) -> Effect {
     match field {
-        "kubernetesVersion" | "kubelet" => Effect::Kubelet,
+        "kubernetesVersion" | "kubelet" | "server" => Effect::Kubelet,
         "kernel" => Effect::Reboot,
         "cluster" | "role" | "addresses" | "directories" | "archives" | "etcd" => Effect::Reimage,
         _ => Effect::FirstBoot,

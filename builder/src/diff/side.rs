@@ -16,7 +16,8 @@ use crate::{
 };
 use nodekiln_payload::{Account, Fetch, NodeTree, Snippet, Unit};
 use nodekiln_plan::{
-    AbsPath, ApiStep, Cidr, Mode, NodeName, NodePlan, NodeSpec, PlanError, Role, Secret, Sha256, UnitName, paths,
+    AbsPath, ApiStep, Cidr, ClassSpec, Mode, NodeName, NodePlan, NodeSpec, PlanError, Role, Secret, Sha256, UnitName,
+    paths,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -187,7 +188,7 @@ impl Side for OutputSide<'_> {
         }
         files.remove(paths::API_OBJECTS);
         let settings = settings(&tree.fetch_ca, &tree.network, &tree.time_servers, &tree.snippets);
-        Ok(view(&plan.spec, files, tree.units, tree.accounts, tree.fetches, settings)
+        Ok(view((&plan.spec, &plan.class), files, tree.units, tree.accounts, tree.fetches, settings)
             .with_links(tree.links.into_iter().map(|link| (link.path, link.target))))
     }
 
@@ -242,18 +243,21 @@ impl Side for DraftSide<'_> {
     fn node(&self, name: &NodeName) -> Result<NodeView, SideError> {
         let missing = || SideError::Refused(name.clone(), "it is not in cluster.yaml".to_owned());
         let draft = self.draft(self.cluster.payloads().find(|node| node.name == *name).ok_or_else(missing)?)?;
-        let files = draft.files.into_iter().map(|file| {
-            let body = match file.contents {
+        let files = draft.all_files().into_iter().map(|file| {
+            let body = match &file.contents {
                 Contents::Text(text) => Body::Known(Secret::clone(&text.bytes)),
                 Contents::Bytes(blob) => Body::Known(Secret::new(blob.bytes.to_vec())),
-                Contents::Template(parts) => Body::Pattern(parts),
+                Contents::Template(parts) => Body::Pattern(parts.clone()),
                 Contents::Shared(_) => Body::Key,
-                Contents::Leaf(leaf, form) => Body::Leaf(leaf, form, self.cluster.certificate_validity),
+                Contents::Leaf(leaf, form) => Body::Leaf(leaf.clone(), *form, self.cluster.certificate_validity),
             };
             (file.path.to_string(), FileView { mode: file.mode, body })
         });
-        let settings = settings(&draft.fetch_ca, &draft.network, &draft.time_servers, &draft.snippets);
-        Ok(view(&draft.spec, files.collect(), draft.units, draft.accounts, draft.fetches, settings)
+        let class = &draft.class;
+        let settings = settings(&class.fetch_ca, &draft.network, &class.time_servers, &class.snippets);
+        let units = draft.all_units().into_iter().cloned().collect();
+        let (accounts, fetches) = (class.accounts.clone(), class.fetches.clone());
+        Ok(view((&draft.spec, &class.spec), files.collect(), units, accounts, fetches, settings)
             .with_links(draft.links.into_iter().map(|link| (link.path, link.target))))
     }
 
@@ -335,7 +339,7 @@ fn settings(
 }
 
 fn view(
-    spec: &NodeSpec,
+    (spec, class): (&NodeSpec, &ClassSpec),
     mut files: BTreeMap<String, FileView>,
     units: Vec<Unit>,
     accounts: Vec<Account>,
@@ -344,10 +348,12 @@ fn view(
 ) -> NodeView {
     // Units are told as units.
     files.retain(|path, _| !path.starts_with("/etc/systemd/system/"));
-    let plan = match serde_json::to_value(spec) {
-        Ok(Value::Object(map)) => map.into_iter().collect(),
-        _ => BTreeMap::new(),
-    };
+    let fields =
+        [serde_json::to_value(spec), serde_json::to_value(class)].into_iter().filter_map(|value| match value {
+            Ok(Value::Object(map)) => Some(map),
+            _ => None,
+        });
+    let plan = fields.flatten().collect();
     NodeView {
         files,
         units: units.into_iter().map(|unit| (unit.name.clone(), unit)).collect(),
@@ -356,7 +362,7 @@ fn view(
         fetches: fetches.into_iter().map(|fetch| (fetch.into.path.to_string(), fetch)).collect(),
         settings,
         plan,
-        static_pods: spec.kubelet.static_pods.to_string(),
+        static_pods: class.kubelet.static_pods.to_string(),
     }
 }
 

@@ -13,9 +13,12 @@ const LONG: usize = 64 * 1024;
 /// Contents of `os.files`, snippets and passwords are shown as digests, since they may be secret.
 pub fn render(draft: &NodeDraft) -> String {
     let mut out = String::new();
+    let class = &draft.class;
     let spec = serde_json::to_string_pretty(&draft.spec).unwrap_or_default();
     let _ = writeln!(out, "=== spec\n{spec}");
-    for file in &draft.files {
+    let spec = serde_json::to_string_pretty(&class.spec).unwrap_or_default();
+    let _ = writeln!(out, "=== class\n{spec}");
+    for file in draft.all_files() {
         let kind = match file.kind {
             FileKind::Laid => "laid",
             FileKind::Staged => "staged",
@@ -29,7 +32,7 @@ pub fn render(draft: &NodeDraft) -> String {
     for link in &draft.links {
         let _ = writeln!(out, "=== link {} -> {}", link.path, link.target);
     }
-    for unit in &draft.units {
+    for unit in draft.all_units() {
         let _ = writeln!(out, "=== unit {} {}", unit.name, format!("{:?}", unit.state).to_lowercase());
         if let Some(text) = &unit.contents {
             line(&mut out, text);
@@ -39,34 +42,34 @@ pub fn render(draft: &NodeDraft) -> String {
             line(&mut out, &dropin.contents);
         }
     }
-    for account in &draft.accounts {
+    for account in &class.accounts {
         let password = if account.password_hash.is_some() { ", with password" } else { "" };
         let _ = writeln!(out, "=== account {} in {}{password}", account.name, account.groups.join(", "));
         for key in &account.ssh_authorized_keys {
             line(&mut out, key);
         }
     }
-    for fetch in &draft.fetches {
+    for fetch in &class.fetches {
         let hash = match &fetch.verification {
             Verification::Sha256(hash) => format!("sha256-{hash}"),
             Verification::Sha512(hash) => format!("sha512-{hash}"),
         };
         let _ = writeln!(out, "=== fetch {} {}\n{}\n{hash}", fetch.into.path, fetch.into.mode, fetch.url);
     }
-    if let Some(ca) = &draft.fetch_ca {
+    if let Some(ca) = &class.fetch_ca {
         let _ = writeln!(out, "=== authorities for fetches");
         line(&mut out, &String::from_utf8_lossy(ca));
     }
     if let Some(network) = &draft.network {
         let _ = writeln!(out, "=== network\n{network:?}");
     }
-    if !draft.time_servers.is_empty() {
-        let _ = writeln!(out, "=== time servers\n{}", draft.time_servers.join(" "));
+    if !class.time_servers.is_empty() {
+        let _ = writeln!(out, "=== time servers\n{}", class.time_servers.join(" "));
     }
-    for snippet in &draft.snippets {
+    for snippet in &class.snippets {
         let _ = writeln!(out, "=== snippet <sha256 {}>\n{}", snippet.sha256(), snippet.summary().join("\n"));
     }
-    for blob in &draft.blobs {
+    for blob in &class.blobs {
         let _ = writeln!(out, "=== blob {} {} bytes", blob.sha256, blob.bytes.len());
     }
     for step in &draft.api {

@@ -138,16 +138,17 @@ fn a_tree_and_a_plan_are_told_too() {
     let cluster = cluster("flatcar");
     let draft = plan(&cluster, &cluster.nodes[1], &fixture::sources()).unwrap();
     let filled = crate::pki::fill(authority(), &draft).unwrap();
-    let tar = nodekiln_payload::tree_tar(&filled.tree, draft.profile).unwrap();
+    let tar = nodekiln_payload::tree_tar(&filled.tree, draft.class.profile).unwrap();
     let report = alone(&tar.bytes);
     assert_eq!(report.kind, Kind::Tree);
     assert_eq!(report.node.as_ref().unwrap().name.as_str(), "w1");
     assert!(report.private_keys.iter().any(|key| key.name.as_deref() == Some("kubelet-server/w1")));
     assert!(report.files.iter().any(|file| file.path == "/etc/systemd/system/kubelet.service"));
 
-    let report = alone(&Secret::new(filled.plan.to_vec().unwrap()));
+    let bytes = filled.tree.files.iter().find(|file| file.path.as_str() == nodekiln_plan::paths::PLAN).unwrap();
+    let report = alone(&bytes.contents);
     assert_eq!(report.kind, Kind::Plan);
-    assert_eq!(report.node.unwrap().boot_before, Some(filled.plan.identity.boot_before));
+    assert_eq!(report.node.unwrap().boot_before, Some(filled.identity.boot_before));
     assert!(report.files.iter().all(|file| file.size.is_none()) && !report.files.is_empty());
 }
 
@@ -162,7 +163,7 @@ fn what_is_no_payload_is_refused() {
     assert!(matches!(refusal(br#"{"ignition": {"version": "2.2.0"}}"#), RecogniseError::Decode(_)));
     let plan = refusal(br#"{"version": 99, "spec": {}, "identity": {}}"#);
     assert!(matches!(plan, RecogniseError::PlanVersion { found: 99 }));
-    let plan = refusal(br#"{"version": 2, "spec": "hush", "identity": {}}"#);
+    let plan = refusal(br#"{"version": 3, "spec": "hush", "identity": {}}"#);
     assert!(matches!(plan, RecogniseError::Plan { line: 1, .. }) && !plan.to_string().contains("hush"), "{plan}");
     // A payload that was cut off.
     let whole = file(&bake(&cluster("cloud-init"), 1), "user-data");

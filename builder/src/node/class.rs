@@ -4,7 +4,7 @@ use super::{
     Sources, binary, identity,
     own::{OwnFile, OwnUnit, patched},
     refusal::{self, Fault},
-    spec::{self, ClassSpec},
+    spec,
     tree::{ClassFile, ClassUnit, Snippets, Tree},
 };
 use crate::{
@@ -13,27 +13,23 @@ use crate::{
         feature_gates, firstboot, haproxy, kube_vip, kubelet, network, pretty, scheduler, system,
     },
     config::{LoadBalancer, NodeClass, PatchTarget},
-    draft::{Blob, Contents},
+    draft::{ClassDraft, Contents, Digested},
 };
 use nodekiln_payload::{Account, Fetch, Format, Snippet, TimeService, Unit, UnitState};
 use nodekiln_plan::{AbsPath, FileKind, KernelPlan, Mode, Role};
 use serde_json::Value;
+use std::sync::Arc;
 
-/// All that the nodes of a class share. What is each node's own has its place among it.
+/// A class of nodes: what they share, and what each of them has of its own.
 pub(super) struct Class {
     /// Where firstboot is.
     pub firstboot: AbsPath,
-    pub spec: ClassSpec,
+    /// What they share.
+    pub draft: Arc<Digested>,
     /// By path.
-    pub files: Vec<ClassFile>,
-    pub users_own: Vec<AbsPath>,
+    pub own_files: Vec<ClassFile<OwnFile>>,
     /// By name.
-    pub units: Vec<ClassUnit>,
-    pub accounts: Vec<Account>,
-    pub fetches: Vec<Fetch>,
-    pub time_servers: Vec<String>,
-    pub snippets: Vec<Snippet>,
-    pub blobs: Vec<Blob>,
+    pub own_units: Vec<ClassUnit>,
     /// What of it cannot be planned. Whatever is each node's own can be looked at all the same.
     pub faults: Vec<Fault>,
 }
@@ -82,14 +78,17 @@ pub(super) fn plan(site: &ClassSite, sources: &Sources) -> Result<Class, Vec<Fau
     let (parts, faults) =
         tree.finish(&Snippets { laid: &snippets, directories: &spec.directories, accounts: &accounts });
     let profile = class.os.profile;
-    Ok(Class {
-        firstboot,
+    let (own_units, units): (Vec<_>, Vec<_>) = parts.units.into_iter().partition(|unit| unit.own.is_some());
+    let fetches = parts.fetches;
+    let draft = ClassDraft {
         spec,
+        profile,
         files: parts.files,
         users_own: parts.users_own,
-        units: parts.units,
+        units: units.into_iter().map(|unit| unit.unit).collect(),
         accounts,
-        fetches: parts.fetches,
+        fetch_ca: site.cluster.delivery.ca.as_ref().filter(|_| is_https(&fetches)).map(|ca| ca.bytes.clone()),
+        fetches,
         time_servers: match profile.time_service {
             TimeService::CloudInit => class.os.time_servers.clone(),
             TimeService::Timesyncd | TimeService::Chrony => Vec::new(),
@@ -99,8 +98,13 @@ pub(super) fn plan(site: &ClassSite, sources: &Sources) -> Result<Class, Vec<Fau
             Format::CloudInit => Snippet::merged(&snippets).into_iter().collect(),
         },
         blobs: parts.blobs,
-        faults,
-    })
+    };
+    Ok(Class { firstboot, draft: Arc::new(Digested::new(draft)), own_files: parts.own_files, own_units, faults })
+}
+
+/// Whether a server's certificate has to be verified for any of these.
+fn is_https(fetches: &[Fetch]) -> bool {
+    fetches.iter().any(|fetch| fetch.url.starts_with("https://"))
 }
 
 /// Host name, kernel settings, which it gives back, clock, and what the profile brings.

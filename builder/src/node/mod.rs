@@ -21,14 +21,14 @@ use crate::{
     secrets::Shape,
 };
 use class::Class;
-use nodekiln_payload::{Fetch, Network, NetworkService, Unit};
+use nodekiln_payload::{Network, NetworkService, Unit};
 use nodekiln_plan::Role;
 use refusal::Fault;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
-use tree::ClassContents;
+use tree::{ClassFile, ClassUnit};
 
 /// What planning needs beside the cluster.
 #[derive(Clone, Default)]
@@ -171,16 +171,10 @@ impl<'a> Planner<'a> {
 fn draft(site: &Site, class: &Class) -> Result<NodeDraft, Vec<Fault>> {
     let (cluster, node) = (site.cluster, site.node);
     let mut faults = class.faults.clone();
-    let mut files = Vec::with_capacity(class.files.len());
-    for file in &class.files {
-        let contents = match &file.contents {
-            ClassContents::Common(contents) => Ok(contents.clone()),
-            ClassContents::Own(own) => own.contents(site),
-        };
-        match contents {
-            Ok(contents) => {
-                files.push(DraftFile { path: file.path.clone(), mode: file.mode, kind: file.kind, contents });
-            }
+    let mut files = Vec::with_capacity(class.own_files.len());
+    for ClassFile { path, mode, kind, contents } in &class.own_files {
+        match contents.contents(site) {
+            Ok(contents) => files.push(DraftFile { path: path.clone(), mode: *mode, kind: *kind, contents }),
             Err(fault) => faults.push(fault),
         }
     }
@@ -191,38 +185,26 @@ fn draft(site: &Site, class: &Class) -> Result<NodeDraft, Vec<Fault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let unit = |unit: &tree::ClassUnit| match unit.own {
-        Some(own) => Unit { contents: Some(own.text(site, &class.firstboot)), ..unit.unit.clone() },
-        None => unit.unit.clone(),
+    let unit = |ClassUnit { unit, own }: &ClassUnit| {
+        let text = own.map(|own| own.text(site, &class.firstboot));
+        Unit { contents: text.or_else(|| unit.contents.clone()), ..unit.clone() }
     };
     let network = node.network.as_ref().filter(|_| node.os.profile.network_service == NetworkService::CloudInit);
     Ok(NodeDraft {
-        spec: spec::spec(site, &class.spec),
+        class: Arc::clone(&class.draft),
+        spec: spec::spec(site),
         holder: Holder::of(cluster, node),
-        profile: node.os.profile,
         files,
-        users_own: class.users_own.clone(),
+        units: class.own_units.iter().map(unit).collect(),
         links: Vec::new(),
-        units: class.units.iter().map(unit).collect(),
-        accounts: class.accounts.clone(),
-        fetch_ca: cluster.delivery.ca.as_ref().filter(|_| is_https(&class.fetches)).map(|ca| ca.bytes.clone()),
-        fetches: class.fetches.clone(),
         network: network.map(|network| Network {
             mac: node.mac.clone(),
             addresses: network.addresses.clone(),
             gateways: network.gateways.clone(),
             nameservers: network.nameservers.clone(),
         }),
-        time_servers: class.time_servers.clone(),
-        snippets: class.snippets.clone(),
-        blobs: class.blobs.clone(),
         api,
     })
-}
-
-/// Whether a server's certificate has to be verified for any of these.
-fn is_https(fetches: &[Fetch]) -> bool {
-    fetches.iter().any(|fetch| fetch.url.starts_with("https://"))
 }
 
 #[cfg(test)]

@@ -9,23 +9,13 @@ use crate::{
     config::{Binary, Cni, LoadBalancer},
 };
 use nodekiln_plan::{
-    AbsPath, ApiPlan, Archive, DirectoryEntry, FinalizePlan, KernelPlan, KubeletPlan, Mode, NodeSpec, PreflightPlan,
+    AbsPath, ApiPlan, Archive, ClassSpec, DirectoryEntry, FinalizePlan, KernelPlan, Mode, NodeSpec, PreflightPlan,
     Role, paths,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What firstboot is told on all nodes of a class.
-pub(super) struct ClassSpec {
-    preflight: PreflightPlan,
-    kernel: KernelPlan,
-    pub directories: Vec<DirectoryEntry>,
-    archives: Vec<Archive>,
-    kubelet: KubeletPlan,
-    finalize: FinalizePlan,
-}
-
-/// What of it the class decides.
 pub(super) fn of_class(
     site: &ClassSite,
     kernel: KernelPlan,
@@ -39,6 +29,7 @@ pub(super) fn of_class(
         directories: directories(site),
         archives,
         kubelet: kubelet::plan(site, kubelet_config),
+        timeouts: site.cluster.timeouts,
         finalize: FinalizePlan {
             scrub: profile.scrub.clone(),
             touch: profile.touch.clone(),
@@ -47,8 +38,8 @@ pub(super) fn of_class(
     }
 }
 
-/// What firstboot is told on one.
-pub(super) fn spec(site: &Site, class: &ClassSpec) -> NodeSpec {
+/// What firstboot is told on one of them.
+pub(super) fn spec(site: &Site) -> NodeSpec {
     let (cluster, node) = (site.cluster, site.node);
     let state = format!("{NAMESPACE}/{STATE_OBJECT}");
     NodeSpec {
@@ -59,12 +50,8 @@ pub(super) fn spec(site: &Site, class: &ClassSpec) -> NodeSpec {
         kubernetes_version: node.version,
         addresses: node.addresses.clone(),
         disk: node.disk.clone(),
-        preflight: class.preflight.clone(),
-        kernel: class.kernel.clone(),
-        directories: class.directories.clone(),
-        archives: class.archives.clone(),
         etcd: site.is_member().then(|| etcd::plan(site)),
-        kubelet: KubeletPlan { server: site.is_node().then(|| kubelet::server(site)), ..class.kubelet.clone() },
+        server: site.is_node().then(|| kubelet::server(site)),
         api: (node.role == Role::ControlPlane).then(|| ApiPlan {
             server: site.own_server(),
             credential: constant(paths::API_CREDENTIAL),
@@ -72,8 +59,6 @@ pub(super) fn spec(site: &Site, class: &ClassSpec) -> NodeSpec {
             lease: state.clone(),
             done: state,
         }),
-        timeouts: cluster.timeouts,
-        finalize: class.finalize.clone(),
     }
 }
 

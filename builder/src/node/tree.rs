@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{NodeClass, OsFile, OsUnit},
-    draft::{Blob, Contents},
+    draft::{Blob, Contents, DraftFile},
 };
 use nodekiln_payload::{Account, Dropin, Fetch, FetchInto, Snippet, Touched, Unit, UnitState, Verification};
 use nodekiln_plan::{AbsPath, Archive, DirectoryEntry, FileKind, Mode, Sha256, UnitName, paths};
@@ -17,11 +17,11 @@ use std::{
 };
 
 /// A file that every node of a class has.
-pub(super) struct ClassFile {
+pub(super) struct ClassFile<C> {
     pub path: AbsPath,
     pub mode: Mode,
     pub kind: FileKind,
-    pub contents: ClassContents,
+    pub contents: C,
 }
 
 /// What is in it.
@@ -53,7 +53,8 @@ pub(super) struct ClassUnit {
 
 /// The parts of a draft, sorted and checked.
 pub(super) struct Parts {
-    pub files: Vec<ClassFile>,
+    pub files: Vec<DraftFile>,
+    pub own_files: Vec<ClassFile<OwnFile>>,
     pub units: Vec<ClassUnit>,
     pub fetches: Vec<Fetch>,
     pub blobs: Vec<Blob>,
@@ -74,7 +75,7 @@ pub(super) struct Snippets<'a> {
 pub(super) struct Tree<'a> {
     class: &'a NodeClass,
     sources: &'a Sources,
-    files: BTreeMap<AbsPath, ClassFile>,
+    files: BTreeMap<AbsPath, ClassFile<ClassContents>>,
     fetches: BTreeMap<AbsPath, Fetch>,
     units: BTreeMap<UnitName, ClassUnit>,
     blobs: BTreeMap<Sha256, Blob>,
@@ -305,8 +306,16 @@ impl<'a> Tree<'a> {
                 }
             }
         }
+        let (mut files, mut own_files) = (Vec::new(), Vec::new());
+        for ClassFile { path, mode, kind, contents } in self.files.into_values() {
+            match contents {
+                ClassContents::Common(contents) => files.push(DraftFile { path, mode, kind, contents }),
+                ClassContents::Own(contents) => own_files.push(ClassFile { path, mode, kind, contents }),
+            }
+        }
         let parts = Parts {
-            files: self.files.into_values().collect(),
+            files,
+            own_files,
             units: self.units.into_values().collect(),
             fetches: self.fetches.into_values().collect(),
             blobs: self.blobs.into_values().collect(),

@@ -159,8 +159,8 @@ impl<'a, 'o> Bakery<'a, 'o> {
         if refused.load(Ordering::Relaxed) {
             return Ok(Made::Skipped);
         }
-        if !draft.blobs.is_empty() {
-            let all = draft.blobs.iter().map(|blob| (blob.sha256, blob.clone()));
+        if !draft.class.blobs.is_empty() {
+            let all = draft.class.blobs.iter().map(|blob| (blob.sha256, blob.clone()));
             blobs.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
         }
         let key = self.oven.key(node, &draft).map_err(Failure::Bake)?;

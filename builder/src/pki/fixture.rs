@@ -3,9 +3,9 @@
 
 use crate::{
     config::*,
-    draft::{Contents, DraftFile, Leaf, LeafForm, NodeDraft, Part, Row, Shared},
+    draft::{ClassDraft, Contents, Digested, DraftFile, Leaf, LeafForm, NodeDraft, Part, Row, Shared},
     pki::{
-        Authority,
+        Authority, Filled,
         kubeconfig::{self, Credentials},
         table,
     },
@@ -197,23 +197,48 @@ pub(crate) fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    NodeDraft {
-        spec: spec(cluster, node),
-        holder: table::Holder::of(cluster, node),
+    // As planning does: what names no node is the class's.
+    let (common, files) = files.into_iter().partition(|file: &DraftFile| match &file.contents {
+        Contents::Text(_) | Contents::Bytes(_) | Contents::Shared(_) => true,
+        Contents::Leaf(leaf, _) => leaf.node.is_none(),
+        Contents::Template(_) => file.path.file_name() == "scheduler.conf",
+    });
+    let class = ClassDraft {
+        spec: class_spec(),
         profile: node.os.profile,
-        files,
+        files: common,
         users_own: vec![],
-        links: vec![],
         units: vec![],
         accounts: vec![],
         fetches: vec![],
         fetch_ca: None,
-        network: None,
         time_servers: vec![],
         snippets: vec![],
         blobs: vec![],
+    };
+    NodeDraft {
+        class: Digested::new(class).into(),
+        spec: spec(cluster, node),
+        holder: table::Holder::of(cluster, node),
+        files,
+        links: vec![],
+        units: vec![],
+        network: None,
         api: vec![],
     }
+}
+
+/// What `filled` says in its plan.json.
+pub(crate) fn plan(filled: &Filled) -> NodePlan {
+    let file = filled.tree.files.iter().find(|file| file.path.as_str() == paths::PLAN).unwrap();
+    NodePlan::from_slice(file.contents.expose()).unwrap()
+}
+
+/// Changes what the class of `draft` has.
+pub(crate) fn with_class(draft: &mut NodeDraft, change: impl FnOnce(&mut ClassDraft)) {
+    let mut class = Digested::clone(&draft.class).into_class();
+    change(&mut class);
+    draft.class = Digested::new(class).into();
 }
 
 /// Contents that are shared by address.
@@ -251,6 +276,15 @@ fn spec(cluster: &Cluster, node: &Node) -> NodeSpec {
         kubernetes_version: node.version,
         addresses: node.addresses.clone(),
         disk: None,
+        etcd,
+        server: Some(cluster.endpoint.clone()),
+        api: None,
+    }
+}
+
+fn class_spec() -> ClassSpec {
+    let path = |text: &str| parse::<AbsPath>(text);
+    ClassSpec {
         preflight: PreflightPlan {
             ignore: vec![],
             ports: vec![],
@@ -264,7 +298,6 @@ fn spec(cluster: &Cluster, node: &Node) -> NodeSpec {
         kernel: KernelPlan { modules: vec![], sysctls: vec![], swap: false },
         directories: vec![DirectoryEntry { path: path("/etc/kubernetes/pki"), mode: Mode::EXECUTABLE }],
         archives: vec![],
-        etcd,
         kubelet: KubeletPlan {
             unit: parse("kubelet.service"),
             binary: path("/usr/bin/kubelet"),
@@ -274,9 +307,7 @@ fn spec(cluster: &Cluster, node: &Node) -> NodeSpec {
             static_pods: path("/etc/kubernetes/manifests"),
             ca: path("/etc/kubernetes/pki/ca.crt"),
             client_certificate: path("/var/lib/kubelet/pki/kubelet-client-current.pem"),
-            server: Some(cluster.endpoint.clone()),
         },
-        api: None,
         timeouts: Timeouts::default(),
         finalize: FinalizePlan { scrub: vec![], touch: vec![], beyond_reach: vec![] },
     }

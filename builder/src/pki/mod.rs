@@ -21,7 +21,7 @@ pub mod table;
 
 pub use authority::{Authority, IssueError, OpenError};
 pub use external::ExternalEtcdError;
-pub use fill::{FillError, Filled, fill};
+pub use fill::{FillError, Filled, Filling, fill};
 pub use table::{Ca, KeyId};
 
 #[cfg(test)]

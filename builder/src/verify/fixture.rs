@@ -15,9 +15,9 @@ use crate::{
     },
 };
 use nodekiln_payload::{
-    Artifact, EncodeOptions, Gzip, IgnitionVersion, NodeTree, Pointer, Profile, decode, encode, tree_tar,
+    Artifact, EncodeOptions, Gzip, IgnitionVersion, NodeTree, Pointer, Profile, SharedPart, decode, encode, tree_tar,
 };
-use nodekiln_plan::{NodeName, NodePlan, Secret, Sha256, paths};
+use nodekiln_plan::{ClassText, NodeName, NodePlan, PlanText, Secret, Sha256, paths};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -131,8 +131,13 @@ pub(crate) fn forge(output: &Memory, node: &str, change: impl Fn(&mut NodeTree, 
     let own = |tree: &NodeTree| tree.files.iter().position(|file| file.path.as_str() == paths::PLAN).unwrap();
     let mut plan = NodePlan::from_slice(tree.files[own(&tree)].contents.expose()).unwrap();
     change(&mut tree, &mut plan);
-    let bytes = plan.to_vec().unwrap();
+    // By path its class's files, then its own.
+    let descent = plan.files.windows(2).position(|pair| pair[0].path > pair[1].path);
+    let (common, its_own) = plan.files.split_at(descent.map_or(plan.files.len(), |index| index + 1));
+    let class = ClassText::new(&plan.class, common).unwrap();
+    let PlanText { bytes, class: range } = PlanText::new(&plan.identity, &plan.spec, &class, its_own).unwrap();
     let index = own(&tree);
+    tree.files[index].shared = Some(SharedPart { range, sha256: class.sha256() });
     tree.files[index].sha256 = Sha256::of(&bytes);
     tree.files[index].contents = Arc::new(Secret::new(bytes.clone()));
     let mut other = output.forged(&format!("nodes/{node}/plan.json"), bytes);

@@ -38,7 +38,7 @@ pub(super) fn all(
         node::tar(source, row, &read, found)?;
         let files = read.tree.files.iter().map(|file| (file.path.as_str(), file.contents.expose()));
         let mut material = NodeMaterial::of(&row.name, files);
-        if let Some(etcd) = plan.as_ref().and_then(|plan| plan.spec.preflight.external_etcd.as_ref()) {
+        if let Some(etcd) = plan.as_ref().and_then(|plan| plan.class.preflight.external_etcd.as_ref()) {
             material.not_ours(etcd);
         }
         ids.extend(node::ids(&material));
@@ -55,7 +55,7 @@ pub(super) fn all(
             starts.extend(material.identities().filter(|c| c.name.is_some()).map(|c| c.not_before));
             node::chains(plan, row.name.as_str(), &material, &read.file, found);
             node::strangers(plan, &material, &read.file, found);
-            let own = read.tree.files.iter().find(|file| file.path == plan.spec.kubelet.ca);
+            let own = read.tree.files.iter().find(|file| file.path == plan.class.kubelet.ca);
             if let (Some(own), Some(bundle)) = (own, &bundle)
                 && own.contents.expose() != bundle.expose()
             {

@@ -198,7 +198,7 @@ pub(super) fn chains(plan: &NodePlan, node: &str, material: &NodeMaterial, file:
     let cas: Vec<(Ca, &Certificate)> =
         material.authorities().into_iter().filter(|(_, ca)| is_ours(plan, &ca.path)).collect();
     // The user's own certificates for an etcd of the user's may have been signed anywhere.
-    let client = plan.spec.preflight.external_etcd.as_ref().and_then(|etcd| etcd.cert.as_ref());
+    let client = plan.class.preflight.external_etcd.as_ref().and_then(|etcd| etcd.cert.as_ref());
     let ours: Vec<&Certificate> = material.certificates.iter().filter(|c| !c.is_ca && is_ours(plan, &c.path)).collect();
     for leaf in &ours {
         let said = |what: &str| format!("{}: {what}", leaf.path);
@@ -265,7 +265,7 @@ fn pairs(material: &NodeMaterial, file: &str, found: &mut Findings) {
 
 /// Whether nodekiln lays what is at `path`: users may not.
 pub(super) fn is_ours(plan: &NodePlan, path: &str) -> bool {
-    let certificates = plan.spec.kubelet.ca.parent();
+    let certificates = plan.class.kubelet.ca.parent();
     let certificates = certificates.as_ref().map_or("/etc/kubernetes/pki", AbsPath::as_str);
     [certificates, "/etc/kubernetes", "/var/lib/kubelet", paths::STATE_DIR]
         .iter()

@@ -39,7 +39,7 @@ pub async fn connect<'a>(c: &Context<'a>, plan: &ApiPlan, kubeconfig: &AbsPath) 
     config.write_timeout = Some(Duration::from_secs(20));
     config.proxy_url = None;
     let client = Client::try_from(config).map_err(|e| anyhow::anyhow!("using {kubeconfig}: {e}"))?;
-    Ok(Server { client, host: c.host, limit: Duration::from_secs(c.plan.spec.timeouts.kubernetes_api_call) })
+    Ok(Server { client, host: c.host, limit: Duration::from_secs(c.plan.class.timeouts.kubernetes_api_call) })
 }
 
 impl Server<'_> {

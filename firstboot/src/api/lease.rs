@@ -141,7 +141,7 @@ async fn acquire(c: &Context<'_>, server: &Server<'_>, api: &Api<Lease>, term: &
                 Err(e) => {
                     c.status.waiting(&format!("the Lease {namespace}/{name} ({})", super::client::words(&e)), "");
                     let start = seen.get_or_insert((String::new(), now)).1;
-                    if now.saturating_sub(start) > Duration::from_secs(c.plan.spec.timeouts.kubernetes_api_call) {
+                    if now.saturating_sub(start) > Duration::from_secs(c.plan.class.timeouts.kubernetes_api_call) {
                         bail!("making the Lease {namespace}/{name}: {}", super::client::words(&e));
                     }
                 }

@@ -31,12 +31,12 @@ pub async fn files(c: &Context<'_>) -> anyhow::Result<()> {
     for action in actions(c.host, c.plan)? {
         apply(c, &action)?;
     }
-    for archive in &c.plan.spec.archives {
+    for archive in &c.plan.class.archives {
         archive::unpack(c, archive)?;
     }
-    let mut laid: Vec<&str> = c.plan.spec.directories.iter().map(|entry| entry.path.as_str()).collect();
+    let mut laid: Vec<&str> = c.plan.class.directories.iter().map(|entry| entry.path.as_str()).collect();
     laid.extend(c.plan.files.iter().filter(|e| e.kind != FileKind::Credential).map(|e| e.path.as_str()));
-    laid.extend(c.plan.spec.archives.iter().map(|archive| archive.into.as_str()));
+    laid.extend(c.plan.class.archives.iter().map(|archive| archive.into.as_str()));
     laid.retain(|path| c.host.stat(Path::new(path)).ok().flatten().is_some());
     restore_labels(c, &laid)?;
     preflight::at(c, preflight::Moment::Files)
@@ -45,7 +45,7 @@ pub async fn files(c: &Context<'_>) -> anyhow::Result<()> {
 /// All files are looked at before the first is touched: a damaged payload changes nothing.
 fn actions<'a>(host: &dyn Host, plan: &'a NodePlan) -> anyhow::Result<Vec<Action<'a>>> {
     let mut actions: Vec<_> =
-        plan.spec.directories.iter().map(|entry| Action::MakeDir(&entry.path, entry.mode)).collect();
+        plan.class.directories.iter().map(|entry| Action::MakeDir(&entry.path, entry.mode)).collect();
     let mut faults = Vec::new();
     for entry in &plan.files {
         if let Err(fault) = plan_file(host, plan, entry, &mut actions) {
@@ -103,7 +103,7 @@ fn plan_file<'a>(
 /// Whether the API server takes the pair that is there.
 fn is_good(host: &dyn Host, plan: &NodePlan, entry: &FileEntry) -> bool {
     let pair = host.read(entry.path.as_path()).map(zeroize::Zeroizing::new);
-    match (host.read(plan.spec.kubelet.ca.as_path()), pair) {
+    match (host.read(plan.class.kubelet.ca.as_path()), pair) {
         (Ok(ca), Ok(pair)) => crate::tls::is_good_client(&ca, &pair, host.now()),
         _ => false,
     }

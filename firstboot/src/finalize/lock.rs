@@ -30,7 +30,7 @@ pub(super) async fn hold<T>(
         endpoint: Endpoint::at(own.address, plan.client_port),
         tls: Arc::clone(&identity.etcd),
     };
-    let limit = limit(c.plan.spec.timeouts.etcd_api_call);
+    let limit = limit(c.plan.class.timeouts.etcd_api_call);
     let start = c.host.monotonic();
     let lease = loop {
         let why = match acquire(&gateway, c.plan.spec.node.as_str()).await {

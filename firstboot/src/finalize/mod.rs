@@ -31,7 +31,7 @@ pub async fn finalize(c: &Context<'_>) -> anyhow::Result<()> {
 }
 
 fn touch(c: &Context<'_>) -> anyhow::Result<()> {
-    for path in &c.plan.spec.finalize.touch {
+    for path in &c.plan.class.finalize.touch {
         if c.host.stat(path.as_path())?.is_some() {
             continue;
         }

@@ -64,7 +64,7 @@ pub(super) async fn rewrite(c: &Context<'_>) -> anyhow::Result<()> {
 
 /// Taking this member down must leave a quorum: the others' etcd have to answer.
 async fn others_are_up(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) -> anyhow::Result<()> {
-    let limit = Duration::from_secs(c.plan.spec.timeouts.etcd_api_call);
+    let limit = Duration::from_secs(c.plan.class.timeouts.etcd_api_call);
     let start = c.host.monotonic();
     let others: Vec<usize> = (0..plan.members.len())
         .filter(|index| plan.members.get(*index).is_some_and(|member| member.name != c.plan.spec.node))
@@ -94,7 +94,7 @@ const GONE: Duration = Duration::from_secs(20);
 /// Both are killed, not asked to end: asked, each waits for the other's watches, which never end. What etcd has
 /// acknowledged is in its log.
 async fn restart(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
-    run(c.host, "systemctl", &["stop", c.plan.spec.kubelet.unit.as_str()])?;
+    run(c.host, "systemctl", &["stop", c.plan.class.kubelet.unit.as_str()])?;
     etcd::write(c, plan, Start::Existing)?;
     let start = c.host.monotonic();
     loop {
@@ -124,7 +124,7 @@ fn runs_last_form(c: &Context<'_>) -> bool {
 
 /// Waits until an etcd with the new arguments runs.
 async fn restarted(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
-    let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
+    let limit = Duration::from_secs(c.plan.class.timeouts.control_plane_component_health_check);
     let start = c.host.monotonic();
     loop {
         if runs_last_form(c) {
@@ -139,7 +139,7 @@ async fn restarted(c: &Context<'_>, plan: &EtcdPlan) -> anyhow::Result<()> {
 }
 
 async fn healthy(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) -> anyhow::Result<()> {
-    let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
+    let limit = Duration::from_secs(c.plan.class.timeouts.control_plane_component_health_check);
     let start = c.host.monotonic();
     loop {
         let why = match peers::healthy(c, plan, identity).await {
@@ -162,7 +162,7 @@ async fn healthy(c: &Context<'_>, plan: &EtcdPlan, identity: &Identity) -> anyho
 
 async fn api_ready(c: &Context<'_>) -> anyhow::Result<Option<String>> {
     let Some(api) = &c.plan.spec.api else { return Ok(None) };
-    let ca = &c.plan.spec.kubelet.ca;
+    let ca = &c.plan.class.kubelet.ca;
     let bytes = c.host.read(ca.as_path()).with_context(|| format!("reading {ca}"))?;
     let tls = tls::client(&bytes, None).with_context(|| format!("using {ca}"))?;
     let request = HttpRequest::get(api.server.clone(), "/readyz", Some(tls), Duration::from_secs(5));

@@ -68,7 +68,7 @@ fn holds_credential(c: &Context<'_>, path: &str) -> bool {
 /// folder but for the decided template.
 fn targets(c: &Context<'_>) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
-    for pattern in &c.plan.spec.finalize.scrub {
+    for pattern in &c.plan.class.finalize.scrub {
         all.extend(matches(c.host, pattern)?);
     }
     let kept: Vec<&AbsPath> = c

@@ -70,7 +70,7 @@ fn ports(c: &Context<'_>, facts: &Facts, found: &mut Vec<Finding>) {
     if facts.kubelet_ran {
         return;
     }
-    for port in &c.plan.spec.preflight.ports {
+    for port in &c.plan.class.preflight.ports {
         if let Err(e) = c.host.port_free(*port) {
             let what = format!("TCP port {port} is in use: {e}");
             found.push(Finding::error(format!("Port-{port}"), what, "stop what listens there (`ss -ltnp`)"));
@@ -88,7 +88,7 @@ fn tools(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn etcd_client_files(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
-    for path in &c.plan.spec.preflight.etcd_client_files {
+    for path in &c.plan.class.preflight.etcd_client_files {
         if let Ok(Some(stat)) = c.host.stat(path.as_path())
             && matches!(stat.kind, Kind::File | Kind::Link)
         {
@@ -116,7 +116,7 @@ fn swap(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn forwarding(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
-    let preflight = &c.plan.spec.preflight;
+    let preflight = &c.plan.class.preflight;
     for (wanted, path) in [
         (preflight.ipv4, "/proc/sys/net/ipv4/ip_forward"),
         (preflight.ipv6, "/proc/sys/net/ipv6/conf/default/forwarding"),
@@ -137,10 +137,10 @@ fn forwarding(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn programs(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
-    let spec = &c.plan.spec;
-    let mut all: Vec<&AbsPath> = spec.preflight.programs.iter().collect();
-    if !all.contains(&&spec.kubelet.binary) {
-        all.push(&spec.kubelet.binary);
+    let class = &c.plan.class;
+    let mut all: Vec<&AbsPath> = class.preflight.programs.iter().collect();
+    if !all.contains(&&class.kubelet.binary) {
+        all.push(&class.kubelet.binary);
     }
     for program in all {
         // A symlink is followed by what runs it; whether it leads somewhere shows then.
@@ -159,7 +159,7 @@ fn programs(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
 
 fn kubelet_version(c: &Context<'_>, _: &Facts, found: &mut Vec<Finding>) {
     let planned = c.plan.spec.kubernetes_version;
-    let binary = c.plan.spec.kubelet.binary.as_str();
+    let binary = c.plan.class.kubelet.binary.as_str();
     if c.host.stat(Path::new(binary)).ok().flatten().is_none() {
         return;
     }

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// One is too old, or does not say its version, unless ignored.
 pub(super) async fn version(c: &Context<'_>) -> anyhow::Result<()> {
-    let Some(plan) = &c.plan.spec.preflight.external_etcd else { return Ok(()) };
+    let Some(plan) = &c.plan.class.preflight.external_etcd else { return Ok(()) };
     // A file that is not there has its own check, and got here by being ignored.
     let files = [&plan.ca, &plan.cert, &plan.key];
     if files.into_iter().flatten().any(|path| matches!(c.host.stat(path.as_path()), Ok(None))) {
@@ -120,7 +120,7 @@ mod tests {
             fake.put(path, text);
         }
         let file = |path: &str| Some(path.parse().unwrap());
-        plan.spec.preflight.external_etcd = Some(ExternalEtcdPlan {
+        plan.class.preflight.external_etcd = Some(ExternalEtcdPlan {
             servers: servers
                 .iter()
                 .map(|(endpoint, tls)| EtcdServer { endpoint: endpoint.parse().unwrap(), tls: *tls })
@@ -203,7 +203,7 @@ mod tests {
         });
         let error = format!("{:#}", checked(&fake, &plan).unwrap_err());
         assert!(error.contains("2 findings") && error.contains("10.0.0.51:2379: is 3.4.0"), "{error}");
-        plan.spec.preflight.ignore = vec!["externaletcdversion".to_owned()];
+        plan.class.preflight.ignore = vec!["externaletcdversion".to_owned()];
         checked(&fake, &plan).unwrap();
     }
 

@@ -91,7 +91,7 @@ pub fn at(c: &Context<'_>, moment: Moment) -> anyhow::Result<()> {
 /// # Errors
 /// It does not answer in time: the finding `CRI`, unless ignored.
 pub async fn runtime(c: &Context<'_>) -> anyhow::Result<()> {
-    let endpoint = &c.plan.spec.preflight.runtime_endpoint;
+    let endpoint = &c.plan.class.preflight.runtime_endpoint;
     let Some(path) = endpoint.strip_prefix("unix://") else { return Ok(()) };
     let start = c.host.monotonic();
     loop {
@@ -119,7 +119,7 @@ pub async fn runtime(c: &Context<'_>) -> anyhow::Result<()> {
 /// A finding of severity error that is not ignored.
 pub(crate) fn judge(c: &Context<'_>, mut found: Vec<Finding>) -> anyhow::Result<()> {
     for finding in &mut found {
-        if finding.severity == Severity::Error && ignored(&c.plan.spec.preflight.ignore, &finding.name) {
+        if finding.severity == Severity::Error && ignored(&c.plan.class.preflight.ignore, &finding.name) {
             finding.severity = Severity::Warning;
             finding.what.push_str(" (ignored by the plan)");
         }
@@ -161,7 +161,7 @@ async fn clock(c: &Context<'_>) -> anyhow::Result<()> {
         c.host.sleep(Duration::from_millis(500)).await;
     }
     c.status.arrived();
-    if now() > identity.boot_before && !ignored(&c.plan.spec.preflight.ignore, "PayloadExpired") {
+    if now() > identity.boot_before && !ignored(&c.plan.class.preflight.ignore, "PayloadExpired") {
         return Err(Refused::new(
             "PayloadExpired",
             format!(

@@ -52,7 +52,7 @@ pub(super) fn cgroups(c: &Context<'_>, facts: &Facts, found: &mut Vec<Finding>) 
 /// Whether the kubelet's configuration, laid or still staged, has `failCgroupV1: false`.
 fn v1_is_allowed(c: &Context<'_>) -> bool {
     let configs = c.plan.files.iter().filter(|entry| {
-        matches!(entry.kind, FileKind::Laid | FileKind::Staged) && entry.path.is_within(&c.plan.spec.kubelet.root_dir)
+        matches!(entry.kind, FileKind::Laid | FileKind::Staged) && entry.path.is_within(&c.plan.class.kubelet.root_dir)
     });
     for entry in configs {
         let places = [entry.staged.as_ref(), Some(&entry.path)];

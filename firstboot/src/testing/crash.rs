@@ -179,7 +179,7 @@ fn findings_come_at_once_and_can_be_ignored() {
         assert!(text.contains(&format!("[{name}]")), "{text}");
     }
     assert!(fake.text("/var/lib/kubelet/config.yaml").is_none(), "refused before anything changed");
-    plan.spec.preflight.ignore = vec!["numcpu".to_owned(), "MEM".to_owned(), "port-10250".to_owned()];
+    plan.class.preflight.ignore = vec!["numcpu".to_owned(), "MEM".to_owned(), "port-10250".to_owned()];
     ship(&fake, &plan);
     run(&fake).unwrap();
     let result: crate::report::Outcome = serde_json::from_str(&fake.text(paths::RESULT).unwrap()).unwrap();

@@ -126,7 +126,7 @@ fn the_log_of_another_cluster_is_refused_by_name() {
     assert_eq!(exit::code(&error), exit::REFUSED);
     assert!(format!("{error:#}").contains(&format!("[{NAME}]")), "{error:#}");
     assert_eq!(fake.text("/etc/kubernetes/manifests/etcd.yaml"), None);
-    plan.spec.preflight.ignore = vec![NAME.to_owned()];
+    plan.class.preflight.ignore = vec![NAME.to_owned()];
     ship(&fake, &plan);
     run(&fake).unwrap();
 

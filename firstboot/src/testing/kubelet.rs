@@ -37,7 +37,7 @@ fn a_client_certificate_that_is_good_is_kept() {
 fn a_node_that_is_never_ready_is_waited_for_a_short_while() {
     for (ready_after, seconds) in [(0, 0), (4, 1), (u32::MAX, 5)] {
         let (fake, mut plan) = etcd_node();
-        plan.spec.kubelet.server = Some("10.0.0.1:6443".parse().unwrap());
+        plan.spec.server = Some("10.0.0.1:6443".parse().unwrap());
         let asked = Cell::new(0);
         *fake.web.borrow_mut() = Box::new(move |_| {
             let status = if asked.get() >= ready_after { "True" } else { "False" };
@@ -59,7 +59,7 @@ fn a_worker_waits_as_long_as_it_takes() {
     let (fake, mut plan) = etcd_node();
     plan.spec.role = Role::Worker;
     plan.spec.etcd = None;
-    plan.spec.kubelet.server = Some("10.0.0.9:6443".parse().unwrap());
+    plan.spec.server = Some("10.0.0.9:6443".parse().unwrap());
     plan.files.retain(|entry| entry.kind != nodekiln_plan::FileKind::Decided);
     fake.put("/pki/ca.crt", &pki::pki(&["10.0.0.9"]).ca);
     ship(&fake, &plan);
@@ -92,7 +92,7 @@ fn a_worker_waits_as_long_as_it_takes() {
 fn the_cause_is_named() {
     let (fake, mut plan) = etcd_node();
     plan.spec.role = Role::ControlPlane;
-    plan.spec.kubelet.server = Some("10.0.0.1:6443".parse().unwrap());
+    plan.spec.server = Some("10.0.0.1:6443".parse().unwrap());
     fake.put("/pki/ca.crt", &pki::pki(&["10.0.0.1"]).ca);
     fake.put("/var/log/pods/kube-system_etcd-n1_1/etcd/0.log", "a\nb\nfatal: no space left\n");
     *fake.web.borrow_mut() = Box::new(|request| match request.endpoint.port {
@@ -156,7 +156,7 @@ fn a_certificate_that_does_not_come_is_told() {
     let (fake, mut plan) = etcd_node();
     plan.spec.role = Role::Worker;
     plan.spec.etcd = None;
-    plan.spec.kubelet.server = Some("127.0.0.1:7443".parse().unwrap());
+    plan.spec.server = Some("127.0.0.1:7443".parse().unwrap());
     plan.files.retain(|entry| entry.kind != nodekiln_plan::FileKind::Seed);
     let asked = Rc::new(Cell::new(0u32));
     let count = Rc::clone(&asked);

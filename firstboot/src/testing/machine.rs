@@ -39,7 +39,7 @@ fn unpack(bytes: &[u8], strip_components: u8) -> (Fake, anyhow::Result<()>) {
     let (fake, mut plan) = etcd_node();
     std::fs::create_dir_all(fake.dir.path().join("opt")).unwrap();
     std::fs::write(fake.dir.path().join("opt/a.tar"), bytes).unwrap();
-    plan.spec.archives =
+    plan.class.archives =
         vec![Archive { path: "/opt/a.tar".parse().unwrap(), into: "/opt/cni/bin".parse().unwrap(), strip_components }];
     *fake.script.borrow_mut() =
         Box::new(|_, _| Output { code: Some(0), stdout: "Kubernetes v1.36.3".to_owned(), ..Output::default() });
@@ -88,7 +88,7 @@ fn archives_that_leave_their_folder_are_refused() {
 #[test]
 fn modules_that_cannot_be_loaded() {
     let (fake, mut plan) = etcd_node();
-    plan.spec.kernel.modules = vec!["br_netfilter".parse().unwrap()];
+    plan.class.kernel.modules = vec!["br_netfilter".parse().unwrap()];
     *fake.script.borrow_mut() = Box::new(|program, _| Output {
         code: Some(i32::from(program == "modprobe")),
         stderr: "not found".to_owned(),
@@ -123,7 +123,7 @@ fn a_swap_unit_that_cannot_be_masked() {
 #[test]
 fn a_setting_that_the_kernel_does_not_take() {
     let (fake, mut plan) = etcd_node();
-    plan.spec.kernel.sysctls[0].name = "net.ipv4.missing".parse().unwrap();
+    plan.class.kernel.sysctls[0].name = "net.ipv4.missing".parse().unwrap();
     let error = stage(&fake, &plan, async |c| kernel(c).await).unwrap_err();
     assert!(format!("{error:#}").contains("/proc/sys/net/ipv4/missing"), "{error:#}");
 }
@@ -132,8 +132,8 @@ fn a_setting_that_the_kernel_does_not_take() {
 #[test]
 fn the_kernel_gets_all_that_it_takes() {
     let (fake, mut plan) = etcd_node();
-    plan.spec.kernel.modules = vec!["br_netfilter".parse().unwrap()];
-    plan.spec
+    plan.class.kernel.modules = vec!["br_netfilter".parse().unwrap()];
+    plan.class
         .kernel
         .sysctls
         .insert(0, serde_json::from_value(serde_json::json!({"name": "a.b", "value": "1"})).unwrap());

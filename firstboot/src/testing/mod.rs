@@ -26,6 +26,16 @@ pub fn etcd_node() -> (Fake, NodePlan) {
         "version": nodekiln_plan::PLAN_VERSION,
         "spec": {
             "cluster": "lab", "node": "n1", "role": "etcd", "kubernetesVersion": "v1.36.3", "addresses": ["10.0.0.1"],
+            "etcd": {
+                "members": [{"name": "n1", "address": "10.0.0.1"}], "dataDir": "/var/lib/etcd",
+                "manifest": "/etc/kubernetes/manifests/etcd.yaml",
+                "clientPort": 2379, "peerPort": 2380, "statementPort": 2382,
+                "ca": "/pki/ca.crt", "peerCert": "/pki/peer.crt", "peerKey": "/pki/peer.key",
+                "clientCert": "/pki/peer.crt", "clientKey": "/pki/peer.key",
+                "apiServers": ["10.0.0.1:6443"], "apiCa": "/pki/ca.crt"
+            }
+        },
+        "class": {
             "preflight": {
                 "ports": [2379, 10250], "programs": [], "runtimeEndpoint": "unix:///run/containerd/containerd.sock",
                 "ipv4": true, "ipv6": false
@@ -38,14 +48,6 @@ pub fn etcd_node() -> (Fake, NodePlan) {
             "directories": [
                 {"path": "/etc/kubernetes/manifests", "mode": "0700"}, {"path": "/var/lib/kubelet", "mode": "0700"}
             ],
-            "etcd": {
-                "members": [{"name": "n1", "address": "10.0.0.1"}], "dataDir": "/var/lib/etcd",
-                "manifest": "/etc/kubernetes/manifests/etcd.yaml",
-                "clientPort": 2379, "peerPort": 2380, "statementPort": 2382,
-                "ca": "/pki/ca.crt", "peerCert": "/pki/peer.crt", "peerKey": "/pki/peer.key",
-                "clientCert": "/pki/peer.crt", "clientKey": "/pki/peer.key",
-                "apiServers": ["10.0.0.1:6443"], "apiCa": "/pki/ca.crt"
-            },
             "kubelet": {
                 "unit": "kubelet.service", "binary": "/usr/bin/kubelet", "after": ["containerd.service"],
                 "healthz": "http://127.0.0.1:10248/healthz", "rootDir": "/var/lib/kubelet",

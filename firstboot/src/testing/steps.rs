@@ -136,7 +136,7 @@ fn a_kind_that_is_served_late_is_waited_for() {
 fn a_kind_that_is_never_served_is_named() {
     let (server, _) = new_server();
     let (fake, mut plan) = node(&server, "n1", 1);
-    plan.spec.timeouts.kubernetes_api_call = 5;
+    plan.class.timeouts.kubernetes_api_call = 5;
     fake.put(
         paths::API_OBJECTS,
         r#"{"apply":{"apiVersion":"other.example/v1","kind":"Gadget","metadata":{"name":"g"}}}"#,

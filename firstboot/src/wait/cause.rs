@@ -13,7 +13,7 @@ const LOGS: &str = "/var/log/pods";
 pub(super) fn find(c: &Context<'_>) -> String {
     let mut parts = vec![unit(c)];
     for component in ["etcd", "kube-apiserver"] {
-        if c.plan.file(&format!("{}/{component}.yaml", c.plan.spec.kubelet.static_pods)).is_none() {
+        if c.plan.file(&format!("{}/{component}.yaml", c.plan.class.kubelet.static_pods)).is_none() {
             continue;
         }
         parts.push(match last_log(c.host, component) {
@@ -28,7 +28,7 @@ pub(super) fn find(c: &Context<'_>) -> String {
 
 /// The state of the kubelet's unit.
 pub(super) fn unit(c: &Context<'_>) -> String {
-    let unit = c.plan.spec.kubelet.unit.as_str();
+    let unit = c.plan.class.kubelet.unit.as_str();
     let args = ["show", "--property=ActiveState,SubState,Result,NRestarts", unit];
     match crate::host::run(c.host, "systemctl", &args) {
         Ok(text) => format!("{unit}: {}", text.split_whitespace().collect::<Vec<_>>().join(" ")),

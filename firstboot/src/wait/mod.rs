@@ -28,8 +28,8 @@ pub async fn wait(c: &Context<'_>) -> anyhow::Result<()> {
         bootstrap(c).await?;
     }
     kubelet(c).await?;
-    let limit = Duration::from_secs(c.plan.spec.timeouts.control_plane_component_health_check);
-    match (c.plan.spec.role, &c.plan.spec.kubelet.server) {
+    let limit = Duration::from_secs(c.plan.class.timeouts.control_plane_component_health_check);
+    match (c.plan.spec.role, &c.plan.spec.server) {
         (Role::ControlPlane, Some(server)) => own_server(c, server, limit).await?,
         (Role::Worker | Role::Etcd, Some(server)) => other_server(c, server).await?,
         (_, None) => {}
@@ -51,10 +51,10 @@ pub async fn wait(c: &Context<'_>) -> anyhow::Result<()> {
 }
 
 async fn kubelet(c: &Context<'_>) -> anyhow::Result<()> {
-    let url = &c.plan.spec.kubelet.healthz;
+    let url = &c.plan.class.kubelet.healthz;
     let (endpoint, path) = split(url)?;
     let request = HttpRequest::get(endpoint, &path, None, PATIENCE);
-    let limit = Duration::from_secs(c.plan.spec.timeouts.kubelet_health_check);
+    let limit = Duration::from_secs(c.plan.class.timeouts.kubelet_health_check);
     let start = c.host.monotonic();
     loop {
         let why = match c.host.http(&request).await {
@@ -75,17 +75,17 @@ async fn kubelet(c: &Context<'_>) -> anyhow::Result<()> {
 /// Whether the kubelet gets its certificate from the API server, by a token.
 fn is_bootstrapped(c: &Context<'_>) -> bool {
     let seeded = c.plan.files.iter().any(|entry| entry.kind == FileKind::Seed);
-    !seeded && c.plan.spec.kubelet.server.is_some() && c.plan.spec.role == Role::Worker
+    !seeded && c.plan.spec.server.is_some() && c.plan.spec.role == Role::Worker
 }
 
 async fn bootstrap(c: &Context<'_>) -> anyhow::Result<()> {
-    let plan = &c.plan.spec.kubelet;
-    let Some(server) = &plan.server else { return Ok(()) };
+    let plan = &c.plan.class.kubelet;
+    let Some(server) = &c.plan.spec.server else { return Ok(()) };
     while let Err(why) = ready(c, server).await? {
         c.status.waiting(&format!("the API server at {server} ({why})"), hint_for(server));
         c.host.sleep(PAUSE).await;
     }
-    let limit = Duration::from_secs(c.plan.spec.timeouts.tls_bootstrap);
+    let limit = Duration::from_secs(c.plan.class.timeouts.tls_bootstrap);
     let start = c.host.monotonic();
     // Without a deadline: the token may be made valid again, or the request approved by hand.
     while c.host.stat(plan.client_certificate.as_path())?.is_none() {
@@ -133,7 +133,7 @@ pub async fn kubelet_reported(c: &Context<'_>) -> anyhow::Result<()> {
 
 /// The condition Ready of the own Node; none where there is no API server, or it does not say.
 async fn node_status(c: &Context<'_>) -> anyhow::Result<Option<String>> {
-    let Some(server) = &c.plan.spec.kubelet.server else { return Ok(None) };
+    let Some(server) = &c.plan.spec.server else { return Ok(None) };
     let path = format!("/api/v1/nodes/{}", c.plan.spec.node);
     let request = HttpRequest::get(server.clone(), &path, Some(identity(c)?), PATIENCE);
     let Ok(response) = c.host.http(&request).await else { return Ok(None) };
@@ -157,7 +157,7 @@ fn split(url: &str) -> anyhow::Result<(Endpoint, String)> {
 
 /// With the kubelet's client certificate, where there is one by now.
 fn identity(c: &Context<'_>) -> anyhow::Result<Arc<ClientConfig>> {
-    let plan = &c.plan.spec.kubelet;
+    let plan = &c.plan.class.kubelet;
     let ca = c.host.read(plan.ca.as_path()).with_context(|| format!("reading {}", plan.ca))?;
     // A pair that is just being rotated is as good as none: the next look takes the new one.
     let pair = c.host.read(plan.client_certificate.as_path()).ok().map(zeroize::Zeroizing::new);

@@ -12,12 +12,16 @@ const LINES: usize = 2;
 /// # Errors
 /// Those of `out`, and values that are no JSON, such as maps whose keys are no texts.
 pub fn to_writer(mut out: impl io::Write, value: &impl Serialize) -> serde_json::Result<()> {
-    value.serialize(&mut Serializer::with_formatter(&mut out, Lines::default()))?;
+    append(&mut out, value, 0)?;
     out.write_all(b"\n").map_err(serde_json::Error::io)
 }
 
+/// Writes `value` as an entry of the containers that are open, `depth` of them.
+pub(crate) fn append(out: impl io::Write, value: &impl Serialize, depth: usize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Lines { depth, has_entry: false }))
+}
+
 /// How deep the writer is, and whether the innermost container with lines has an entry.
-#[derive(Default)]
 struct Lines {
     depth: usize,
     has_entry: bool,

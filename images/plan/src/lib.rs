@@ -12,6 +12,7 @@ mod name;
 mod net;
 mod plan;
 mod secret;
+mod text;
 mod version;
 
 pub use api::{ApiStep, MANAGED_BY, NodeStep, TOKEN_OWNER, Taint, TaintEffect, TaintError};
@@ -21,10 +22,11 @@ pub use hash::{HashError, Sha256};
 pub use name::{ClusterName, DnsName, ModuleName, NameError, NodeName, SysctlKey, UnitName};
 pub use net::{Cidr, CidrError, Endpoint, EndpointError, Host, parse_net};
 pub use plan::{
-    ApiPlan, FinalizePlan, Identity, KernelPlan, KubeletPlan, NodePlan, NodeSpec, PLAN_MARKER, PLAN_VERSION, PlanError,
-    PreflightPlan, Role, Sysctl, Timeouts,
+    ApiPlan, ClassSpec, FinalizePlan, Identity, KernelPlan, KubeletPlan, NodePlan, NodeSpec, PLAN_MARKER, PLAN_VERSION,
+    PlanError, PreflightPlan, Role, Sysctl, Timeouts,
 };
 pub use secret::Secret;
+pub use text::{ClassText, PlanText};
 pub use version::{KubernetesVersion, VersionError};
 
 /// Where a payload lays what firstboot reads and writes.

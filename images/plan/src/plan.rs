@@ -6,6 +6,7 @@ use crate::{
     hash::Sha256,
     name::{ClusterName, ModuleName, NodeName, SysctlKey, UnitName},
     net::Endpoint,
+    text::{ClassText, PlanText},
     version::KubernetesVersion,
 };
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,10 @@ use std::net::IpAddr;
 /// The version of `plan.json` that this crate reads and writes.
 ///
 /// It is raised by every change that an older firstboot would misread or refuse: a field that it does not know is one.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// A text that every program that reads this version's plans holds, so that a builder can tell it from its bytes.
-pub const PLAN_MARKER: &str = "nodekiln-firstboot: plan version 2.";
+pub const PLAN_MARKER: &str = "nodekiln-firstboot: plan version 3.";
 
 /// The plan of one node, the file `plan.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +26,14 @@ pub const PLAN_MARKER: &str = "nodekiln-firstboot: plan version 2.";
 pub struct NodePlan {
     /// [`PLAN_VERSION`] of the builder.
     pub version: u32,
-    /// What was decided without seeing a key.
-    pub spec: NodeSpec,
+    /// What was decided about all nodes of its class.
+    pub class: ClassSpec,
+    /// Every file of the payload but this one: by path those that all nodes of the class have, then its own.
+    pub files: Vec<FileEntry>,
     /// What follows from the cluster's secrets.
     pub identity: Identity,
-    /// Every file of the payload but this one, by path.
-    pub files: Vec<FileEntry>,
+    /// What was decided about this node without seeing a key.
+    pub spec: NodeSpec,
 }
 
 /// Why a `plan.json` was not read.
@@ -64,14 +67,13 @@ impl NodePlan {
         serde_json::from_slice(bytes).map_err(PlanError::Syntax)
     }
 
-    /// The bytes of `plan.json`: JSON in field order, a line for each part and file, the same for the same plan.
+    /// The bytes of `plan.json`, see [`PlanText`].
     ///
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn to_vec(&self) -> Result<Vec<u8>, PlanError> {
-        let mut bytes = Vec::with_capacity(4096 + 200 * self.files.len());
-        crate::json::to_writer(&mut bytes, self).map_err(PlanError::Syntax)?;
-        Ok(bytes)
+        let class = ClassText::new(&self.class, &self.files)?;
+        Ok(PlanText::new(&self.identity, &self.spec, &class, &[])?.bytes)
     }
 
     /// The entry of the file whose final path is `path`.
@@ -92,7 +94,7 @@ pub enum Role {
     Etcd,
 }
 
-/// The part of a plan that needs no key.
+/// The part of a plan that needs no key and is each node's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {
@@ -115,6 +117,22 @@ pub struct NodeSpec {
     /// The disk that an installer writes the OS to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<AbsPath>,
+    /// etcd, where this node runs a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdPlan>,
+    /// The API server that this node waits for: its own on a control plane, else controlPlaneEndpoint. None where the
+    /// kubelet runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Endpoint>,
+    /// API-side steps, where this node carries the credential for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiPlan>,
+}
+
+/// The part of a plan that is the same on all nodes of a class: those that differ in their names, addresses and keys alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClassSpec {
     /// What preflight needs beyond the rest of the plan.
     pub preflight: PreflightPlan,
     /// Modules, sysctls, swap.
@@ -124,14 +142,8 @@ pub struct NodeSpec {
     /// Archives to unpack.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub archives: Vec<Archive>,
-    /// etcd, where this node runs a member.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub etcd: Option<EtcdPlan>,
     /// The kubelet.
     pub kubelet: KubeletPlan,
-    /// API-side steps, where this node carries the credential for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub api: Option<ApiPlan>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// The end.
@@ -204,7 +216,7 @@ pub struct KernelPlan {
     pub swap: bool,
 }
 
-/// The kubelet of this node.
+/// The kubelet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubeletPlan {
@@ -224,10 +236,6 @@ pub struct KubeletPlan {
     pub ca: AbsPath,
     /// The kubelet's client certificate and key in one PEM file, from its first boot on.
     pub client_certificate: AbsPath,
-    /// The API server that this node waits for: its own on a control plane, else controlPlaneEndpoint. None where the
-    /// kubelet runs without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<Endpoint>,
 }
 
 /// The API-side steps of this node.
@@ -313,7 +321,7 @@ mod tests {
         let lines: Vec<&str> = sources.iter().flat_map(|source| shape(source)).collect();
         assert!(lines.len() > 100 && lines.contains(&"pub version: u32,"));
         let found = (PLAN_VERSION, Sha256::of(lines.join("\n").as_bytes()).to_string());
-        let known = (2, "20a8a8d0d004dad154e33b50e75cf0311d3cd32b03c540be39ee860b70b2b085".to_owned());
+        let known = (3, "4024209e9057d58cbc8b6582347e8e749f7934fae0545cf55480ed38afdb0aed".to_owned());
         assert_eq!(found, known, "raise PLAN_VERSION and PLAN_MARKER if a plan is made of something else now");
         assert!(PLAN_MARKER.ends_with(&format!("version {PLAN_VERSION}.")));
     }

@@ -193,7 +193,7 @@ fn filled() -> Vec<(pki::Filled, &'static Profile)> {
         let authority = Authority::open(&secrets, &loaded.cluster).expect("the example's periods fit");
         for node in &loaded.cluster.nodes {
             let draft = node::plan(&loaded.cluster, node, &sources()).expect("an example can be planned");
-            all.push((pki::fill(&authority, &draft).expect("an example can be filled"), draft.profile));
+            all.push((pki::fill(&authority, &draft).expect("an example can be filled"), draft.class.profile));
         }
     }
     all

@@ -46,7 +46,7 @@ fn every_node_has_a_balancer_of_its_own() {
         assert_eq!((config.mode, config.kind), (Mode::PUBLIC, FileKind::Laid));
         let pod = file(&draft, "/etc/kubernetes/manifests/haproxy.yaml");
         assert_eq!((pod.mode, pod.kind), (Mode::PRIVATE, FileKind::Staged));
-        assert!(draft.spec.preflight.ports.contains(&7443));
+        assert!(draft.class.spec.preflight.ports.contains(&7443));
         golden("haproxy.cfg", text(&draft, "/etc/nodekiln/haproxy.cfg"));
         golden("haproxy.yaml", text(&draft, "/etc/kubernetes/manifests/haproxy.yaml"));
     }
@@ -283,7 +283,10 @@ fn releases_differ_where_kubeadm_says() {
             ("feature gates of etcd", has("etcd", "--feature-gates=")),
             ("FlexVolume", pod("kube-controller-manager").to_string().contains("flexvolume-dir")),
             ("pause in the kubelet's arguments", kubelet.contains("--pod-infra-container-image=")),
-            ("socket in a file", draft.files.iter().any(|file| file.path.as_str().ends_with("instance-config.yaml"))),
+            (
+                "socket in a file",
+                draft.all_files().iter().any(|file| file.path.as_str().ends_with("instance-config.yaml")),
+            ),
         ]
         .into_iter()
         .filter_map(|(fact, holds)| holds.then_some(fact))
@@ -331,7 +334,7 @@ fn the_sockets_place_follows_release_and_gate() {
         let wanted = if in_file { json!({}) } else { json!({socket.0: socket.1}) };
         assert_eq!(json!(marks.collect::<Vec<_>>()), json!([wanted, wanted]), "{version} {gate:?}");
         let draft = draft(&cluster, "w1");
-        let has = draft.files.iter().any(|file| file.path.as_str() == "/var/lib/kubelet/instance-config.yaml");
+        let has = draft.all_files().iter().any(|file| file.path.as_str() == "/var/lib/kubelet/instance-config.yaml");
         let config = json_file(&draft, "/var/lib/kubelet/config.yaml");
         let flag = unit(&draft, "kubelet.service").contents.as_ref().unwrap().contains("--container-runtime-endpoint=");
         assert_eq!(
@@ -352,11 +355,11 @@ fn programs_in_system_extensions() {
     node.binaries.kubelet = Binary::Sysext { url: url.clone(), hash: hash.clone() };
     node.binaries.runc = Binary::Sysext { url: url.clone(), hash: hash.clone() };
     let cp = draft(&cluster, "cp1");
-    let fetched: Vec<_> = cp.fetches.iter().map(|fetch| (fetch.into.path.as_str(), fetch.url.as_str())).collect();
+    let fetched: Vec<_> = cp.class.fetches.iter().map(|fetch| (fetch.into.path.as_str(), fetch.url.as_str())).collect();
     assert_eq!(fetched, [("/etc/extensions/kubernetes.raw", url.as_str())]);
     assert_eq!(unit(&cp, "systemd-sysext.service").state, UnitState::Enabled);
     assert_eq!(unit(&cp, "multi-user.target").dropins[0].name, "10-kubelet-service.conf");
-    assert_eq!(cp.spec.kubelet.binary.as_str(), "/usr/bin/kubelet");
+    assert_eq!(cp.class.spec.kubelet.binary.as_str(), "/usr/bin/kubelet");
     assert!(unit(&cp, "kubelet.service").contents.as_ref().unwrap().contains("ExecStart=/usr/bin/kubelet "));
     let other = Binary::Sysext { url, hash };
     for (change, want) in [
@@ -435,8 +438,8 @@ fn addons_become_payloads() {
         for node in &cluster.nodes {
             let draft = plan(&cluster, node, &sources()).unwrap();
             let tree = pki::fill(&authority, &draft).unwrap().tree;
-            let artifacts = encode(&tree, draft.profile, &EncodeOptions::default()).unwrap();
-            check(&tree, &artifacts, draft.profile).unwrap();
+            let artifacts = encode(&tree, draft.class.profile, &EncodeOptions::default()).unwrap();
+            check(&tree, &artifacts, draft.class.profile).unwrap();
         }
     }
 }

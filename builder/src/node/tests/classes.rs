@@ -61,9 +61,9 @@ fn nodes_of_a_class_share_what_is_the_same() {
     assert_ne!(text(&a, "/etc/hostname"), text(&c, "/etc/hostname"));
     // It alone has a static network.
     let path = "/etc/systemd/network/10-nodekiln.network";
-    assert_eq!([&a, &b].map(|draft| draft.files.iter().any(|file| file.path.as_str() == path)), [false, true]);
+    assert_eq!([&a, &b].map(|draft| draft.all_files().iter().any(|file| file.path.as_str() == path)), [false, true]);
     // And the one after the next an address of another family.
-    let forwards = |index: usize| planner.plan(&cluster.nodes[index]).unwrap().spec.preflight.ipv6;
+    let forwards = |index: usize| planner.plan(&cluster.nodes[index]).unwrap().class.spec.preflight.ipv6;
     assert_eq!([5, 6].map(forwards), [false, true]);
 }
 

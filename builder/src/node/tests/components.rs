@@ -83,7 +83,7 @@ fn users_arguments() {
     assert_eq!(api_server[api_server.len() - 3..], tail);
     assert!(api_server.contains(&"--etcd-servers=https://e:1".to_owned()));
     assert!(!api_server.iter().any(|arg| arg.starts_with("--authorization-mode")));
-    assert!(!draft.files.iter().any(|file| file.path.file_name() == "encryption-config.json"));
+    assert!(!draft.all_files().iter().any(|file| file.path.file_name() == "encryption-config.json"));
     let pod = |name: &str| {
         json_file(&draft, &format!("/etc/kubernetes/manifests/{name}.yaml"))["spec"]["containers"][0].clone()
     };
@@ -191,8 +191,8 @@ fn kubelet_configuration() {
     ] {
         assert_eq!(config.pointer(pointer), Some(&want), "{pointer}");
     }
-    assert_eq!(draft.spec.preflight.ports, [10350]);
-    assert_eq!(draft.spec.kubelet.healthz, "http://127.0.0.1:10348/healthz");
+    assert_eq!(draft.class.spec.preflight.ports, [10350]);
+    assert_eq!(draft.class.spec.kubelet.healthz, "http://127.0.0.1:10348/healthz");
     assert!(config.get("volumePluginDir").is_none(), "/usr can be written under cloud-init");
     // What is the cluster's goes into the config map, what is the node's does not.
     let steps = objects(&super::draft(&cluster, "cp1"));
@@ -209,7 +209,7 @@ fn kubelet_configuration() {
 fn a_resolver_file_for_pods() {
     let starts = |cluster: &Cluster| {
         let draft = super::draft(cluster, "cp1");
-        let unit = draft.units.iter().find(|unit| unit.name.as_str() == "kubelet.service").unwrap();
+        let unit = draft.all_units().into_iter().find(|unit| unit.name.as_str() == "kubelet.service").unwrap();
         unit.contents.as_deref().unwrap().contains("ln -sf /etc/resolv.conf /run/systemd/resolve/resolv.conf")
     };
     let mut cluster = plain();
@@ -298,7 +298,11 @@ fn networks_and_clocks_by_profile() {
             let mode = if path.ends_with(".nmconnection") { Mode::PRIVATE } else { Mode::PUBLIC };
             assert_eq!(file(&draft, path).mode, mode, "{profile}");
         }
-        assert_eq!((draft.network.is_some(), !draft.time_servers.is_empty()), (by_encoder, by_encoder), "{profile}");
+        assert_eq!(
+            (draft.network.is_some(), !draft.class.time_servers.is_empty()),
+            (by_encoder, by_encoder),
+            "{profile}"
+        );
     }
 }
 
@@ -318,7 +322,8 @@ fn the_network_of_a_bridge() {
 #[test]
 fn programs_by_url_and_hash() {
     let draft = draft(&bare_metal(), "box1");
-    let fetches: Vec<_> = draft.fetches.iter().map(|fetch| (fetch.into.path.as_str(), fetch.url.as_str())).collect();
+    let fetches: Vec<_> =
+        draft.class.fetches.iter().map(|fetch| (fetch.into.path.as_str(), fetch.url.as_str())).collect();
     let sha = |bytes: &[u8]| format!("http://10.0.0.5/x/blobs/{}", nodekiln_plan::Sha256::of(bytes));
     assert_eq!(
         fetches,
@@ -329,20 +334,20 @@ fn programs_by_url_and_hash() {
             ("/var/lib/nodekiln/archives/cni-plugins.tgz", sha(b"plugins").as_str()),
         ]
     );
-    let blobs: Vec<_> = draft.blobs.iter().map(|blob| &blob.bytes[..]).collect();
+    let blobs: Vec<_> = draft.class.blobs.iter().map(|blob| &blob.bytes[..]).collect();
     assert_eq!(blobs.len(), 3);
     assert!([&b"firstboot"[..], b"runc", b"plugins"].iter().all(|bytes| blobs.contains(bytes)));
-    assert_eq!(draft.spec.archives[0].into.as_str(), "/opt/cni/bin");
+    assert_eq!(draft.class.spec.archives[0].into.as_str(), "/opt/cni/bin");
     // The same under cloud-init, which could not hold it on platforms with small user data.
     let mut cluster = plain();
     cluster.delivery.base_url = Some("http://10.0.0.5".to_owned());
     let draft = super::draft(&cluster, "w1");
-    assert_eq!((draft.fetches.len(), draft.blobs.len()), (1, 1));
-    assert_eq!(draft.fetches[0].into.path.as_str(), "/usr/local/bin/nodekiln-firstboot");
-    assert_eq!(draft.fetches[0].into.mode, Mode::EXECUTABLE);
+    assert_eq!((draft.class.fetches.len(), draft.class.blobs.len()), (1, 1));
+    assert_eq!(draft.class.fetches[0].into.path.as_str(), "/usr/local/bin/nodekiln-firstboot");
+    assert_eq!(draft.class.fetches[0].into.mode, Mode::EXECUTABLE);
     // Without a place to fetch from it is in the payload.
     cluster.delivery.base_url = None;
     let draft = super::draft(&cluster, "w1");
-    assert!(draft.fetches.is_empty() && draft.blobs.is_empty());
+    assert!(draft.class.fetches.is_empty() && draft.class.blobs.is_empty());
     assert_eq!(file(&draft, "/usr/local/bin/nodekiln-firstboot").mode, Mode::EXECUTABLE);
 }

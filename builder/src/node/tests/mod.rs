@@ -22,7 +22,7 @@ fn draft(cluster: &Cluster, name: &str) -> NodeDraft {
 }
 
 fn file<'a>(draft: &'a NodeDraft, path: &str) -> &'a DraftFile {
-    draft.files.iter().find(|file| file.path.as_str() == path).unwrap_or_else(|| panic!("no {path}"))
+    draft.all_files().into_iter().find(|file| file.path.as_str() == path).unwrap_or_else(|| panic!("no {path}"))
 }
 
 fn text<'a>(draft: &'a NodeDraft, path: &str) -> &'a str {
@@ -37,7 +37,7 @@ fn json_file(draft: &NodeDraft, path: &str) -> Value {
 }
 
 fn unit<'a>(draft: &'a NodeDraft, name: &str) -> &'a Unit {
-    draft.units.iter().find(|unit| unit.name.as_str() == name).unwrap_or_else(|| panic!("no {name}"))
+    draft.all_units().into_iter().find(|unit| unit.name.as_str() == name).unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// The command of a static pod.
@@ -330,9 +330,9 @@ fn drafts_become_payloads() {
         for node in cluster.payloads() {
             let draft = plan(&cluster, node, &sources()).unwrap();
             let tree = pki::fill(&authority, &draft).unwrap().tree;
-            let artifacts = encode(&tree, draft.profile, &EncodeOptions::default())
-                .unwrap_or_else(|fault| panic!("{} under {}: {fault:?}", node.name, draft.profile.name));
-            check(&tree, &artifacts, draft.profile).unwrap();
+            let artifacts = encode(&tree, draft.class.profile, &EncodeOptions::default())
+                .unwrap_or_else(|fault| panic!("{} under {}: {fault:?}", node.name, draft.class.profile.name));
+            check(&tree, &artifacts, draft.class.profile).unwrap();
         }
     }
 }
@@ -345,7 +345,7 @@ fn authorities_follow_https() {
         cluster.delivery.base_url = Some(base_url.to_owned());
         cluster.delivery.ca = Some(input("ca.pem", b"certificate"));
         let draft = plan(&cluster, &cluster.nodes[0], &sources()).unwrap();
-        assert!(!draft.fetches.is_empty());
-        assert_eq!(draft.fetch_ca.as_deref(), by_https.then_some(&b"certificate"[..]), "{base_url}");
+        assert!(!draft.class.fetches.is_empty());
+        assert_eq!(draft.class.fetch_ca.as_deref(), by_https.then_some(&b"certificate"[..]), "{base_url}");
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn all() -> Vec<Cluster> {
 }
 
 fn paths(draft: &NodeDraft) -> BTreeSet<&str> {
-    draft.files.iter().map(|file| file.path.as_str()).collect()
+    draft.all_files().into_iter().map(|file| file.path.as_str()).collect()
 }
 
 fn members(draft: &NodeDraft) -> Vec<String> {
@@ -125,9 +125,9 @@ fn nodes_that_run_etcd_alone() {
         let draft = draft(&cluster, name);
         assert_eq!(members(&draft), want, "{name}");
         assert_eq!(draft.spec.role, Role::Etcd);
-        assert!(draft.api.is_empty() && draft.spec.api.is_none() && draft.spec.kubelet.server.is_none());
-        assert_eq!(draft.spec.preflight.ports, [2379, 2380, 2382, 10250]);
-        assert!(!draft.spec.preflight.ipv4 && !draft.spec.preflight.ipv6);
+        assert!(draft.api.is_empty() && draft.spec.api.is_none() && draft.spec.server.is_none());
+        assert_eq!(draft.class.spec.preflight.ports, [2379, 2380, 2382, 10250]);
+        assert!(!draft.class.spec.preflight.ipv4 && !draft.class.spec.preflight.ipv6);
         let config = json_file(&draft, "/var/lib/kubelet/config.yaml");
         assert_eq!(
             config["authentication"],
@@ -196,7 +196,7 @@ fn control_planes_beside_etcd_nodes() {
         assert!(command.contains(&flag.to_owned()), "{flag} in {command:?}");
     }
     assert!(draft.spec.etcd.is_none());
-    assert_eq!(draft.spec.preflight.ports, [6443, 10250, 10257, 10259]);
+    assert_eq!(draft.class.spec.preflight.ports, [6443, 10250, 10257, 10259]);
     let etcd: Vec<_> = paths(&draft).into_iter().filter(|path| path.contains("etcd")).collect();
     assert_eq!(
         etcd,
@@ -206,7 +206,7 @@ fn control_planes_beside_etcd_nodes() {
             "/etc/kubernetes/pki/etcd/ca.crt",
         ]
     );
-    assert!(!draft.spec.directories.iter().any(|folder| folder.path.as_str() == "/var/lib/etcd"));
+    assert!(!draft.class.spec.directories.iter().any(|folder| folder.path.as_str() == "/var/lib/etcd"));
     // etcd nodes are no Nodes.
     let objects = objects(&draft);
     let nodes: Vec<_> = objects
@@ -236,7 +236,7 @@ fn no_bridge_where_no_pods_are() {
     for (cni, wanted) in [(Cni::None, 0), (Cni::Bridge, 4), (Cni::Flannel, 4)] {
         cluster.cni = cni;
         let plugins = |node: &str| {
-            let programs = draft(&cluster, node).spec.preflight.programs;
+            let programs = draft(&cluster, node).class.spec.preflight.programs.clone();
             programs.iter().filter(|program| program.as_str().starts_with("/opt/cni/bin/")).count()
         };
         assert_eq!((plugins("cp1"), plugins("w1"), plugins("e1")), (wanted, wanted, 0), "{cni:?}");
@@ -246,7 +246,7 @@ fn no_bridge_where_no_pods_are() {
     assert!(!etcd.units.iter().any(|unit| unit.name.as_str() == "nodekiln-network.service"));
     assert!(!unit(&etcd, "nodekiln-firstboot.service").contents.as_ref().unwrap().contains("nodekiln-network"));
     assert!(!paths(&etcd).iter().any(|path| path.starts_with("/etc/cni")));
-    assert!(etcd.spec.preflight.programs.iter().all(|program| !program.as_str().starts_with("/opt/cni")));
+    assert!(etcd.class.spec.preflight.programs.iter().all(|program| !program.as_str().starts_with("/opt/cni")));
     assert_eq!(text(&etcd, "/etc/modules-load.d/90-nodekiln.conf"), "overlay\n");
     assert!(!text(&etcd, "/etc/sysctl.d/90-nodekiln.conf").contains("net."));
     let worker = draft(&cluster, "w1");
@@ -288,7 +288,7 @@ fn a_kubelet_without_api_server_keeps_what_it_can_use() {
     );
     assert_eq!(config["authentication"]["webhook"], json!({"enabled": false}));
     assert_eq!(config["authorization"], json!({"mode": "AlwaysAllow"}));
-    assert_eq!(draft.spec.kubelet.healthz, "http://127.0.0.1:10348/healthz");
+    assert_eq!(draft.class.spec.kubelet.healthz, "http://127.0.0.1:10348/healthz");
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn an_etcd_that_somebody_else_runs() {
     assert_eq!(volumes, [&volume]);
     let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
     assert!(mounts.contains(&json!({"name": "etcd-certs-0", "mountPath": "/etc/etcd-client", "readOnly": true})));
-    let needed: Vec<_> = draft.spec.preflight.etcd_client_files.iter().map(AbsPath::as_str).collect();
+    let needed: Vec<_> = draft.class.spec.preflight.etcd_client_files.iter().map(AbsPath::as_str).collect();
     assert_eq!(needed, ["/etc/etcd-client/tls.crt", "/etc/etcd-client/private/tls.key"]);
     // No member, and nothing of our etcd CA's.
     assert!(draft.spec.etcd.is_none() && draft.spec.api.is_some());
@@ -327,7 +327,7 @@ fn an_etcd_that_somebody_else_runs() {
     assert!(!paths(&draft).contains("/etc/kubernetes/manifests/etcd.yaml"));
     // Its version is asked with the same files.
     assert_eq!(
-        serde_json::to_value(&draft.spec.preflight.external_etcd).unwrap(),
+        serde_json::to_value(&draft.class.spec.preflight.external_etcd).unwrap(),
         json!({
             "servers":
                 [{"endpoint": "10.9.0.1:2379", "tls": true}, {"endpoint": "10.9.0.2:2379", "tls": true}],
@@ -337,7 +337,7 @@ fn an_etcd_that_somebody_else_runs() {
         })
     );
     // Workers do not know of it.
-    let worker = super::draft(&cluster, "w1").spec.preflight;
+    let worker = super::draft(&cluster, "w1").class.spec.preflight.clone();
     assert!(worker.etcd_client_files.is_empty() && worker.external_etcd.is_none());
 }
 
@@ -368,10 +368,10 @@ fn files_for_an_external_etcd() {
         command(&draft, "kube-apiserver").into_iter().filter(|argument| argument.starts_with("--etcd-")).collect();
     assert_eq!(etcd, ["--etcd-servers=http://10.9.0.1:2379"]);
     assert_eq!(
-        serde_json::to_value(&draft.spec.preflight.external_etcd).unwrap(),
+        serde_json::to_value(&draft.class.spec.preflight.external_etcd).unwrap(),
         json!({"servers": [{"endpoint": "10.9.0.1:2379", "tls": false}]})
     );
-    assert!(!draft.spec.directories.iter().any(|folder| folder.path.as_str().ends_with("/etcd")));
+    assert!(!draft.class.spec.directories.iter().any(|folder| folder.path.as_str().ends_with("/etcd")));
 }
 
 /// IPv6 literals are in brackets where a port follows, and nowhere else.
@@ -406,7 +406,7 @@ fn ipv6() {
     assert_eq!(json_file(&draft, "/var/lib/kubelet/config.yaml")["clusterDNS"], json!(["fd00:10:96::a"]));
     let sysctls = text(&draft, "/etc/sysctl.d/90-nodekiln.conf");
     assert!(sysctls.contains("net.ipv6.conf.all.forwarding = 1\n") && !sysctls.contains("ip_forward"), "{sysctls}");
-    assert_eq!((draft.spec.preflight.ipv4, draft.spec.preflight.ipv6), (false, true));
+    assert_eq!((draft.class.spec.preflight.ipv4, draft.class.spec.preflight.ipv6), (false, true));
     assert_eq!(draft.spec.api.as_ref().unwrap().server.to_string(), "[2001:db8::12]:6443");
     let text = render(&draft);
     assert!(text.contains("server: \"https://[2001:db8::12]:6443\""));
@@ -430,7 +430,7 @@ fn both_families_in_both_orders() {
         assert!(command(&draft, "kube-controller-manager").contains(&format!("--cluster-cidr={pods}")));
         let kubelet = unit(&draft, "kubelet.service").contents.as_ref().unwrap();
         assert!(kubelet.contains(&format!("--node-ip={first},{second}")), "{kubelet}");
-        assert_eq!((draft.spec.preflight.ipv4, draft.spec.preflight.ipv6), (true, true));
+        assert_eq!((draft.class.spec.preflight.ipv4, draft.class.spec.preflight.ipv6), (true, true));
         let dns = cluster.networking.services[0].host(10).unwrap();
         assert_eq!(json_file(&draft, "/var/lib/kubelet/config.yaml")["clusterDNS"], json!([dns]));
         let proxy = objects(&draft)

@@ -3,17 +3,18 @@
 mod refusals;
 mod users;
 
+use super::laid::UNIT_DIR;
 use super::*;
 use crate::{
-    draft::Row,
+    draft::{Contents, DraftStep, LeafForm, Part, Row, Shared},
     pki::{
-        fixture::{self, DAY, YEAR, file},
+        fixture::{self, DAY, YEAR, file, plan},
         table,
     },
     secrets::{self, tests::NOW},
 };
 use nodekiln_payload::{Dropin, UnitState};
-use nodekiln_plan::NodeStep;
+use nodekiln_plan::{ApiStep, FileKind, NodeStep};
 use std::sync::Arc;
 
 fn filled(name: &str) -> Filled {
@@ -29,9 +30,11 @@ fn contents<'a>(filled: &'a Filled, path: &str) -> &'a str {
 fn plan_and_tree_agree() {
     for name in ["cp1", "w1"] {
         let filled = filled(name);
-        assert!(filled.plan.files.is_sorted_by(|a, b| a.path < b.path));
+        let plan = plan(&filled);
+        // The class's, then its own.
+        assert_eq!(plan.files.windows(2).filter(|pair| pair[0].path > pair[1].path).count(), 1);
         assert!(filled.tree.files.is_sorted_by(|a, b| a.path < b.path));
-        for entry in &filled.plan.files {
+        for entry in &plan.files {
             let place = entry.staged.as_ref().unwrap_or(&entry.path);
             let file = filled.tree.files.iter().find(|file| file.path == *place).unwrap();
             assert_eq!(file.sha256, entry.sha256, "{place}");
@@ -41,17 +44,17 @@ fn plan_and_tree_agree() {
             assert_eq!(file.mode, mode, "{place}");
         }
         // All but the plan itself.
-        assert_eq!(filled.tree.files.len(), filled.plan.files.len() + 1);
-        assert_eq!(contents(&filled, paths::PLAN).as_bytes(), filled.plan.to_vec().unwrap());
-        assert_eq!(NodePlan::from_slice(contents(&filled, paths::PLAN).as_bytes()).unwrap(), filled.plan);
+        assert_eq!(filled.tree.files.len(), plan.files.len() + 1);
+        assert_eq!(contents(&filled, paths::PLAN).as_bytes(), plan.to_vec().unwrap());
+        assert_eq!(plan.identity, filled.identity);
     }
 }
 
 #[test]
 fn staged_places() {
     let filled = filled("cp1");
-    let staged: Vec<_> = filled
-        .plan
+    let plan = plan(&filled);
+    let staged: Vec<_> = plan
         .files
         .iter()
         .filter_map(|entry| Some((entry.path.as_str(), entry.mode.to_string(), entry.staged.as_ref()?.as_str())))
@@ -161,16 +164,16 @@ fn keys_are_told() {
 #[test]
 fn identity() {
     let (first, second, worker) = (filled("cp1"), filled("cp2"), filled("w1"));
-    let identity = &first.plan.identity;
+    let identity = &first.identity;
     assert_eq!((identity.generation, identity.not_before, identity.boot_before), (1, NOW - DAY, NOW + YEAR));
-    assert_eq!(identity.etcd_digest, second.plan.identity.etcd_digest);
-    assert_eq!(*worker.plan.identity.etcd_digest.as_bytes(), [0; 32]);
-    assert_ne!(identity.etcd_digest, worker.plan.identity.etcd_digest);
+    assert_eq!(identity.etcd_digest, second.identity.etcd_digest);
+    assert_eq!(*worker.identity.etcd_digest.as_bytes(), [0; 32]);
+    assert_ne!(identity.etcd_digest, worker.identity.etcd_digest);
     // Another CA, another member, another address: another cluster.
     let cluster = fixture::cluster();
     let draft = fixture::draft(&cluster, "cp1");
     let other = crate::pki::Authority::open(&secrets::tests::fixture(2), &cluster).unwrap();
-    let mut digests = vec![identity.etcd_digest, fill(&other, &draft).unwrap().plan.identity.etcd_digest];
+    let mut digests = vec![identity.etcd_digest, fill(&other, &draft).unwrap().identity.etcd_digest];
     for change in [0, 1] {
         let mut draft = draft.clone();
         let members = &mut draft.spec.etcd.as_mut().unwrap().members;
@@ -179,7 +182,7 @@ fn identity() {
         } else {
             members[2].address = "10.0.0.77".parse().unwrap();
         }
-        digests.push(fill(fixture::authority(), &draft).unwrap().plan.identity.etcd_digest);
+        digests.push(fill(fixture::authority(), &draft).unwrap().identity.etcd_digest);
     }
     digests.sort();
     digests.dedup();
@@ -192,7 +195,7 @@ fn known_etcd_digest() {
     let bundle = fixture::authority().bundle(Ca::Etcd).to_owned();
     let parts =
         ["nodekiln etcd 1", &bundle, "cp1", "10.0.0.1", "cp2", "10.0.0.2", "cp3", "10.0.0.3"].map(str::as_bytes);
-    let digest = filled("cp1").plan.identity.etcd_digest;
+    let digest = filled("cp1").identity.etcd_digest;
     assert_eq!(digest, Sha256::of_parts(parts));
     assert_eq!(digest.to_string(), "088fae710dc7470cd93aea1ac48fbc378ed648b2ac99650e46ec507da25c350d");
 }
@@ -204,7 +207,7 @@ fn renewal_moves_the_leaves_alone() {
     secrets.renewed_at += 100 * DAY;
     secrets.generation = 2;
     let renewed = crate::pki::Authority::open(&secrets, &cluster).unwrap();
-    let identity = fill(&renewed, &fixture::draft(&cluster, "cp1")).unwrap().plan.identity;
+    let identity = fill(&renewed, &fixture::draft(&cluster, "cp1")).unwrap().identity;
     assert_eq!(identity.generation, 2);
     assert_eq!((identity.not_before, identity.boot_before), (NOW + 99 * DAY, NOW + 100 * DAY + YEAR));
     assert_eq!(renewed.bundle(Ca::Kubernetes), fixture::authority().bundle(Ca::Kubernetes));
@@ -290,7 +293,7 @@ fn units_are_in_the_plan_but_not_among_the_files() {
     ];
     let filled = fill(fixture::authority(), &draft).unwrap();
     let units: Vec<_> =
-        filled.plan.files.iter().filter(|entry| entry.path.as_str().starts_with(UNIT_DIR)).cloned().collect();
+        plan(&filled).files.into_iter().filter(|entry| entry.path.as_str().starts_with(UNIT_DIR)).collect();
     assert_eq!(
         units,
         [("containerd.service.d/10-x.conf", "[Service]\n"), ("kubelet.service", "[Unit]\n")].map(|(path, contents)| {
@@ -314,7 +317,7 @@ fn units_are_in_the_plan_but_not_among_the_files() {
 #[test]
 fn api_steps() {
     let mut draft = fixture::draft(&fixture::cluster(), "cp1");
-    assert!(filled("cp1").plan.file(paths::API_OBJECTS).is_none());
+    assert!(plan(&filled("cp1")).file(paths::API_OBJECTS).is_none());
     let step = NodeStep {
         name: "w1".parse().unwrap(),
         labels: BTreeMap::new(),
@@ -332,7 +335,8 @@ fn api_steps() {
     ];
     let authority = fixture::authority();
     let filled = fill(authority, &draft).unwrap();
-    let entry = filled.plan.file(paths::API_OBJECTS).unwrap();
+    let plan = plan(&filled);
+    let entry = plan.file(paths::API_OBJECTS).unwrap();
     assert_eq!((entry.kind, entry.mode), (FileKind::Laid, Mode::PRIVATE));
     let steps: Vec<ApiStep> =
         contents(&filled, paths::API_OBJECTS).lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -41,9 +41,9 @@ fn tokens() {
     let text = contents(&conf, "/var/lib/nodekiln/stage/bootstrap.conf");
     assert!(text.starts_with(&format!("token: {}.", token.id())) && text.len() == "token: ".len() + 23, "{text}");
     assert_eq!(key_names(&conf), ["bootstrap-token/pool"]);
-    assert_eq!(conf.plan.identity.boot_before, NOW + 2 * DAY);
+    assert_eq!(conf.identity.boot_before, NOW + 2 * DAY);
     // A token without end: the CAs' end is the payload's.
-    assert_eq!(filled(&worker).plan.identity.boot_before, authority.ca_validity().not_after);
+    assert_eq!(filled(&worker).identity.boot_before, authority.ca_validity().not_after);
 
     // Nobody else's, and nothing that others could read.
     let error = fill(&authority, &draft(&worker, &pool, Mode::PRIVATE)).unwrap_err();
@@ -71,7 +71,7 @@ fn tokens() {
     control_plane.api = vec![object(Part::Token(pool.clone(), TokenForm::End))];
     let told = fill(&authority, &control_plane).unwrap();
     assert!(key_names(&told).contains(&"bootstrap-token/pool".to_owned()));
-    assert_eq!(told.plan.identity.boot_before, NOW + YEAR, "it does not authenticate with it");
+    assert_eq!(told.identity.boot_before, NOW + YEAR, "it does not authenticate with it");
     let ApiStep::Apply(object_told) = serde_json::from_str(contents(&told, paths::API_OBJECTS).trim()).unwrap() else {
         panic!()
     };
@@ -125,18 +125,18 @@ fn the_users_own_files_for_etcd() {
     let (path, private) = ("/etc/kubernetes/pki/apiserver-etcd-client.key", Mode::PRIVATE);
     let draft = |name: &str, mode| {
         let mut draft = fixture::draft(&cluster, name);
-        draft.files.retain(
-            |file| !matches!(&file.contents, Contents::Leaf(leaf, _) if table::spec(leaf.row).issuer == Ca::Etcd),
-        );
+        let keep = |file: &crate::draft::DraftFile| !matches!(&file.contents, Contents::Leaf(leaf, _) if table::spec(leaf.row).issuer == Ca::Etcd);
+        draft.files.retain(keep);
+        fixture::with_class(&mut draft, |class| class.files.retain(keep));
         draft.files.push(file(path, mode, FileKind::Laid, bytes(&external.key)));
         draft.files.push(file("/etc/kubernetes/pki/x.crt", mode, FileKind::Laid, bytes(&external.cert)));
         draft
     };
     let filled = fill(&authority, &draft("cp1", private)).unwrap();
     assert!(filled.keys.contains(&(KeyId::ExternalEtcd, key.spki_sha256())));
-    assert_eq!(filled.plan.identity.boot_before, NOW + 5 * DAY);
+    assert_eq!(filled.identity.boot_before, NOW + 5 * DAY);
     // It was made after the cluster's own, and is backdated as they are.
-    assert_eq!(filled.plan.identity.not_before, NOW + DAY);
+    assert_eq!(filled.identity.not_before, NOW + DAY);
     assert_eq!(authority.identify(&key.spki_sha256()), Some(KeyId::ExternalEtcd));
     assert!(authority.key_ids().contains(&KeyId::ExternalEtcd));
     // Nothing of our own etcd is issued.
