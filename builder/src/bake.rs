@@ -11,7 +11,7 @@ use crate::{
 };
 use nodekiln_payload::{Artifact, CheckError, Codec, EncodeError, EncodeOptions, Format, NodeTree, Pointer};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A file of the output.
 pub struct OutputFile {
@@ -20,7 +20,15 @@ pub struct OutputFile {
     /// What it is.
     pub role: FileRole,
     /// Its bytes.
-    pub bytes: Secret,
+    pub bytes: Arc<Secret>,
+    /// Their digest.
+    pub sha256: Sha256,
+}
+
+impl OutputFile {
+    fn new(path: String, role: FileRole, bytes: Secret) -> Self {
+        Self { path, role, sha256: Sha256::of(bytes.expose()), bytes: Arc::new(bytes) }
+    }
 }
 
 /// A node's part of the output.
@@ -197,7 +205,8 @@ impl<'a> Oven<'a> {
                 files.push(OutputFile {
                     path: format!("nodes/{name}/{file_name}"),
                     role: FileRole::Plan,
-                    bytes: file.contents.as_ref().clone(),
+                    bytes: Arc::clone(&file.contents),
+                    sha256: file.sha256,
                 });
             }
         }
@@ -206,11 +215,7 @@ impl<'a> Oven<'a> {
                 .map_err(|source| BakeError::Encode { node: name.clone(), source })?;
             nodekiln_payload::check_tree_tar(&filled.tree, &tar, profile)
                 .map_err(|source| BakeError::Check { node: name.clone(), source })?;
-            files.push(OutputFile {
-                path: format!("nodes/{name}/{}", tar.name),
-                role: FileRole::Tree,
-                bytes: tar.bytes,
-            });
+            files.push(OutputFile::new(format!("nodes/{name}/{}", tar.name), FileRole::Tree, tar.bytes));
         }
         let row = NodeRow {
             name: name.clone(),
@@ -248,7 +253,7 @@ impl<'a> Oven<'a> {
         });
         check.map_err(|source| BakeError::Check { node: node.clone(), source })?;
         let mut files = payload(node, vec![stub]);
-        files.push(OutputFile { path: format!("serve/{name}.ign"), role: FileRole::Served, bytes: config.bytes });
+        files.push(OutputFile::new(format!("serve/{name}.ign"), FileRole::Served, config.bytes));
         Ok(files)
     }
 
@@ -280,8 +285,7 @@ fn base(cluster: &Cluster, authority: &Authority, secrets: Sha256, tree: bool) -
 
 /// `artifacts` as what `node` is given.
 fn payload(node: &NodeName, artifacts: Vec<Artifact>) -> Vec<OutputFile> {
-    let file =
-        |Artifact { name, bytes }| OutputFile { path: format!("nodes/{node}/{name}"), role: FileRole::Payload, bytes };
+    let file = |Artifact { name, bytes }| OutputFile::new(format!("nodes/{node}/{name}"), FileRole::Payload, bytes);
     artifacts.into_iter().map(file).collect()
 }
 

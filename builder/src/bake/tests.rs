@@ -32,7 +32,7 @@ fn a_pointer_finds_what_is_served() {
     let name = served.path.strip_prefix("serve/").unwrap();
     assert_eq!(pointer.source, format!("https://192.0.2.1/x/{name}"));
     assert!(name.len() == 68 && name.ends_with(".ign"), "{name}");
-    let config = Artifact { name: "config.ign", bytes: served.bytes.clone() };
+    let config = Artifact { name: "config.ign", bytes: served.bytes.as_ref().clone() };
     assert!(pointer.matches(&config) && pointer.ca.as_deref() == Some(b"CA"));
     // All keys are in what is served, and are counted as the node's.
     assert!(String::from_utf8_lossy(config.bytes.expose()).contains("/etc/kubernetes/pki/ca.key"));

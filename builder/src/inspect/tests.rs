@@ -27,7 +27,7 @@ fn bake(cluster: &Cluster, index: usize) -> Baked {
 
 fn file(baked: &Baked, name: &str) -> Secret {
     let file = baked.files.iter().find(|file| file.path.ends_with(name));
-    file.unwrap_or_else(|| panic!("no {name}")).bytes.clone()
+    file.unwrap_or_else(|| panic!("no {name}")).bytes.as_ref().clone()
 }
 
 fn alone(bytes: &Secret) -> Inspection {
@@ -106,9 +106,12 @@ fn nothing_secret_is_told() {
     let served = stub.files.iter().find(|file| file.role == FileRole::Served).unwrap();
     let name = served.path.strip_prefix("serve/").unwrap().strip_suffix(".ign").unwrap();
     let whole = bake(&cluster("flatcar"), 0);
-    for bytes in
-        [file(&stub, "pointer.ign"), served.bytes.clone(), file(&whole, "plan.json"), file(&whole, "config.ign")]
-    {
+    for bytes in [
+        file(&stub, "pointer.ign"),
+        served.bytes.as_ref().clone(),
+        file(&whole, "plan.json"),
+        file(&whole, "config.ign"),
+    ] {
         let report = alone(&bytes);
         for told in [text(&report), serde_json::to_string(&report).unwrap()] {
             assert!(crate::pki::scan::private_keys(told.as_bytes()).is_empty());

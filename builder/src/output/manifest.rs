@@ -99,14 +99,6 @@ pub struct FileRow {
     pub node: Option<NodeName>,
 }
 
-impl FileRow {
-    /// The row of a file with these `bytes`.
-    pub(super) fn of(path: &str, role: FileRole, node: Option<&NodeName>, bytes: &[u8]) -> Self {
-        let (sha256, size) = (Sha256::of(bytes), bytes.len() as u64);
-        Self { path: path.to_owned(), sha256, size, role, node: node.cloned() }
-    }
-}
-
 impl Manifest {
     /// [`Manifest::made_by`].
     pub const MADE_BY: &'static str = "nodekiln";

@@ -8,7 +8,7 @@ use super::{
     write::{Built, WriteError},
 };
 use crate::{
-    bake::{BakeError, Oven},
+    bake::{BakeError, OutputFile, Oven},
     config::Node,
     draft::{Blob, NodeDraft},
     node::{Planner, Refusal},
@@ -180,10 +180,10 @@ impl<'a, 'o> Bakery<'a, 'o> {
     fn bake(&self, node: &Node, draft: &NodeDraft, key: Sha256) -> Result<Part, Failure> {
         let baked = self.oven.bake(node, draft, key).map_err(Failure::Bake)?;
         let mut files = Vec::with_capacity(baked.files.len());
-        for file in &baked.files {
-            let bytes = file.bytes.expose();
-            self.staged.write(&file.path, bytes).map_err(Failure::Stage)?;
-            files.push(FileRow::of(&file.path, file.role, Some(&node.name), bytes));
+        for OutputFile { path, role, bytes, sha256 } in baked.files {
+            self.staged.write(&path, bytes.expose()).map_err(Failure::Stage)?;
+            let size = bytes.expose().len() as u64;
+            files.push(FileRow { path, sha256, size, role, node: Some(node.name.clone()) });
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let (mut row, holdings) = (baked.row, baked.holdings);

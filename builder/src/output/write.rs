@@ -201,13 +201,12 @@ impl SharedFile {
     }
 
     fn row(&self) -> FileRow {
-        match &self.bytes {
-            Bytes::Blob(Blob { sha256, bytes }) => {
-                let (path, size) = (self.path.clone(), bytes.len() as u64);
-                FileRow { path, sha256: *sha256, size, role: self.role, node: None }
-            }
-            Bytes::Secret(_) | Bytes::Public(_) => FileRow::of(&self.path, self.role, None, self.bytes()),
-        }
+        let sha256 = match &self.bytes {
+            Bytes::Blob(blob) => blob.sha256,
+            Bytes::Secret(_) | Bytes::Public(_) => Sha256::of(self.bytes()),
+        };
+        let size = self.bytes().len() as u64;
+        FileRow { path: self.path.clone(), sha256, size, role: self.role, node: None }
     }
 }
 
