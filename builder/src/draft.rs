@@ -98,7 +98,8 @@ impl Digested {
     }
 
     /// The part itself, to make another one of it.
-    pub fn into_class(self) -> ClassDraft {
+    #[cfg(test)]
+    pub(crate) fn into_class(self) -> ClassDraft {
         self.class
     }
 }

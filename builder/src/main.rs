@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// A node is made of thousands of small allocations: glibc's allocator takes a tenth of a build's time for them, this one
-/// a fiftieth. Keys are wiped before they are freed, whoever frees them.
+/// a fiftieth.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

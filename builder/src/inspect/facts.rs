@@ -119,8 +119,9 @@ pub struct NodeFacts {
     pub kubernetes_version: Option<KubernetesVersion>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Version of the plan.
-    pub plan_version: u32,
+    /// Version of the plan, which may be another than this program reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_version: Option<u64>,
     /// Generation of its certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,

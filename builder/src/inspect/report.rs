@@ -11,7 +11,7 @@ use super::{
 };
 use crate::pki::Ca;
 use nodekiln_payload::{Format, NodeTree, Pointer, Snippet, TarEntry, TarKind, UnitState, Verification};
-use nodekiln_plan::{ApiStep, Mode, NodeName, NodePlan, PLAN_VERSION, Sha256, paths};
+use nodekiln_plan::{ApiStep, Mode, NodeName, NodePlan, PlanError, Sha256, paths};
 use std::collections::BTreeMap;
 
 pub(super) fn of(what: Recognised, size: usize) -> Inspection {
@@ -89,7 +89,7 @@ impl Inspection {
             role: Some(spec.role),
             kubernetes_version: Some(spec.kubernetes_version),
             addresses: spec.addresses.clone(),
-            plan_version: plan.version,
+            plan_version: Some(plan.version.into()),
             generation: Some(plan.identity.generation),
             not_before: Some(plan.identity.not_before),
             boot_before: Some(plan.identity.boot_before),
@@ -100,7 +100,12 @@ impl Inspection {
 
     /// What files say: their plan, API steps, keys and certificates.
     fn contents(&mut self, node: Option<&NodeName>, files: &BTreeMap<&str, (Mode, &[u8])>) {
-        let plan = files.get(paths::PLAN).and_then(|(_, bytes)| NodePlan::from_slice(bytes).ok());
+        let plan = files.get(paths::PLAN).map(|(_, bytes)| NodePlan::from_slice(bytes));
+        let version = match plan {
+            Some(Err(PlanError::Version { found })) => Some(found),
+            _ => None,
+        };
+        let plan = plan.and_then(Result::ok);
         let name = plan.as_ref().map(|plan| plan.spec.node.clone()).or_else(|| node.cloned());
         match (&plan, &name) {
             (Some(plan), _) => self.plan(plan),
@@ -111,7 +116,7 @@ impl Inspection {
                     role: None,
                     kubernetes_version: None,
                     addresses: vec![],
-                    plan_version: PLAN_VERSION,
+                    plan_version: version,
                     generation: None,
                     not_before: None,
                     boot_before: None,

@@ -155,6 +155,24 @@ fn a_tree_and_a_plan_are_told_too() {
     assert!(report.files.iter().all(|file| file.size.is_none()) && !report.files.is_empty());
 }
 
+/// What is in a payload of another version can be told, but for its plan.
+#[test]
+fn a_plan_of_another_version_is_told_by_it() {
+    let cluster = cluster("flatcar");
+    let draft = plan(&cluster, &cluster.nodes[1], &fixture::sources()).unwrap();
+    let mut tree = crate::pki::fill(authority(), &draft).unwrap().tree;
+    let file = tree.files.iter_mut().find(|file| file.path.as_str() == nodekiln_plan::paths::PLAN).unwrap();
+    let text = String::from_utf8(file.contents.expose().to_vec()).unwrap();
+    let other = text.replacen("\"version\": ", "\"version\": 9", 1);
+    (file.sha256, file.contents) = (Sha256::of(other.as_bytes()), std::sync::Arc::new(Secret::from(other)));
+    let options = nodekiln_payload::EncodeOptions::default();
+    let report = alone(&nodekiln_payload::encode(&tree, draft.class.profile, &options).unwrap()[0].bytes);
+    let version = 90 + u64::from(nodekiln_plan::PLAN_VERSION);
+    let node = report.node.as_ref().unwrap();
+    assert_eq!((node.plan_version, node.role), (Some(version), None));
+    assert!(super::text(&report).contains(&format!("its plan has version {version}, and is not read")));
+}
+
 #[test]
 fn what_is_no_payload_is_refused() {
     let refusal = |bytes: &[u8]| inspect(&Secret::new(bytes.to_vec()), Beside::default()).unwrap_err();
@@ -303,10 +321,13 @@ fn every_file_of_an_output_has_an_answer() {
                 (Kind::Ignition | Kind::CloudInit | Kind::Tree | Kind::Plan, Some(row)) => {
                     let node = report.node.as_ref().unwrap();
                     assert_eq!((&node.name, node.boot_before), (&row.name, Some(row.boot_before)), "{name}: {path}");
-                    assert!(text(&report).contains(&format!("to {}\n", date(row.boot_before))), "{name}: {path}");
+                    assert!(
+                        super::text(&report).contains(&format!("to {}\n", date(row.boot_before))),
+                        "{name}: {path}"
+                    );
                 }
                 (Kind::Kubeconfig, _) => {
-                    assert!(text(&report).contains("can be used until 20"), "{}", text(&report));
+                    assert!(super::text(&report).contains("can be used until 20"), "{}", text(&report));
                     assert!(report.private_keys.iter().all(|key| key.name.is_some()) && report.private_keys.len() == 1);
                 }
                 (Kind::Api, _) => assert!(report.api.iter().any(|step| step.starts_with("Node "))),

@@ -5,7 +5,7 @@ use super::{
     material::Credential,
     report::brief,
 };
-use nodekiln_plan::{FileKind, Role};
+use nodekiln_plan::{FileKind, PLAN_VERSION, Role};
 use std::fmt::Write as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -122,6 +122,10 @@ fn head(out: &mut String, report: &Inspection) {
         let _ = writeln!(out, "{at}");
         if let (Some(from), Some(to)) = (node.not_before, node.boot_before) {
             let _ = writeln!(out, "can boot from {} to {}", date(from), date(to));
+        }
+        if let Some(version) = node.plan_version.filter(|version| *version != u64::from(PLAN_VERSION)) {
+            let _ =
+                writeln!(out, "its plan has version {version}, and is not read: this nodekiln reads {PLAN_VERSION}");
         }
     }
     if report.kind == Kind::Kubeconfig

@@ -65,6 +65,9 @@ pub enum FillError {
         /// Its mode.
         mode: Mode,
     },
+    /// A key of a single node's in what all nodes of its class have.
+    #[error("the key `{0}` is one node's own, and stands in what its class shares")]
+    OneNodes(KeyId),
     /// Two files at one place.
     #[error("{0}: two files of this node have this path")]
     Duplicate(AbsPath),
@@ -88,7 +91,7 @@ pub fn fill(authority: &Authority, draft: &NodeDraft) -> Result<Filled, FillErro
     Filling::new(authority).fill(draft)
 }
 
-/// Fills the drafts of a cluster. What the nodes of a class share is filled once and kept for the others: each node costs
+/// Fills the drafts of a cluster. What the nodes of a class share is kept once a second of them comes by: each node costs
 /// what is its own.
 #[derive(Debug)]
 pub struct Filling<'a> {
@@ -144,7 +147,7 @@ impl<'a> Filling<'a> {
             let lines = keys.api_lines(&draft.api)?;
             own.add_laid(constant(paths::API_OBJECTS), Mode::PRIVATE, Value::new(lines));
         }
-        let entries = own.entries()?;
+        let entries = own.take_entries()?;
         let known =
             |entry: &&FileEntry| class.laid.entries.binary_search_by(|other| other.path.cmp(&entry.path)).is_ok();
         if let Some(twice) = entries.iter().find(known) {
@@ -192,7 +195,7 @@ impl<'a> Filling<'a> {
         Ok(Filled { identity, tree, keys: held.into_iter().collect() })
     }
 
-    /// A class's part, for a holder with these duties: no key that is shared is one node's alone.
+    /// A class's part, for a holder with these duties: nothing in it is one node's alone.
     fn class(&self, draft: &Digested, holder: &Holder) -> Result<Arc<FilledClass>, FillError> {
         // About what its rendered files take.
         let size = 4096 + 1024 * draft.files.len();
@@ -203,7 +206,11 @@ impl<'a> Filling<'a> {
     fn fill_class(&self, draft: &ClassDraft, holder: &Holder) -> Result<FilledClass, FillError> {
         let mut keys = Keys::new(self.authority, holder);
         let mut laid = Laid::of(&draft.files, &draft.units, &mut keys)?;
-        laid.entries = laid.entries()?;
+        // Whether a holder may have such a one depends on its name.
+        if let Some(key) = keys.of_one_node() {
+            return Err(FillError::OneNodes(key));
+        }
+        laid.entries = laid.take_entries()?;
         let text = ClassText::new(&draft.spec, &laid.entries).map_err(FillError::Plan)?;
         let cas = self.authority.ca_validity();
         let span = keys.span(Span { not_before: cas.not_before, boot_before: cas.not_after });

@@ -116,13 +116,18 @@ pub(crate) fn gunzip(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>> {
 /// Undoes what is made here of something that is no program; `None` for anything else.
 pub(crate) fn gunzip_ours(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>> {
     const SMALL: usize = 1 << 20;
-    let mut members = Vec::with_capacity(4);
+    // What stands before a shared part, that, and what stands behind it.
+    const MOST: usize = 3;
+    let mut members = Vec::with_capacity(MOST);
     let (mut rest, mut size) = (bytes, 0);
     // What is no member at its beginning is none at its end either: no text is no gzip.
     while members.is_empty() || !rest.is_empty() {
         let (member, after) = Member::first(rest)?;
         size += usize::try_from(member.size).ok().filter(|size| *size <= SMALL)?;
         if size > SMALL {
+            return None;
+        }
+        if members.len() == MOST {
             return None;
         }
         members.push(member);

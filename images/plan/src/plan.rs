@@ -72,8 +72,10 @@ impl NodePlan {
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn to_vec(&self) -> Result<Vec<u8>, PlanError> {
-        let class = ClassText::new(&self.class, &self.files)?;
-        Ok(PlanText::new(&self.identity, &self.spec, &class, &[])?.bytes)
+        // The version is this crate's: no other is read.
+        let Self { version: _, class, files, identity, spec } = self;
+        let class = ClassText::new(class, files)?;
+        Ok(PlanText::new(identity, spec, &class, &[])?.bytes)
     }
 
     /// The entry of the file whose final path is `path`.

@@ -48,6 +48,39 @@ fn each_node_is_as_if_planned_alone() {
     }
 }
 
+/// What is kept of a class is what would be filled in for each of its nodes.
+#[test]
+fn each_node_is_as_if_filled_alone() {
+    use crate::{
+        pki::{Authority, Filling, fill},
+        secrets,
+    };
+    for cluster in all().into_iter().chain([many()]) {
+        let mut secrets = secrets::tests::fixture(1);
+        secrets.complete(&cluster, secrets::tests::NOW, secrets::tests::fixed_random(2)).unwrap();
+        let authority = Authority::open(&secrets, &cluster).unwrap();
+        let (sources, filling) = (sources(), Filling::new(&authority));
+        let planner = Planner::new(&cluster, &sources);
+        let drafts: Vec<_> = cluster.payloads().map(|node| planner.plan(node).unwrap()).collect();
+        // A class is kept when it comes by again.
+        for draft in drafts.iter().chain(&drafts).chain(&drafts) {
+            let (together, alone) = (filling.fill(draft).unwrap(), fill(&authority, draft).unwrap());
+            assert_eq!((&together.identity, &together.keys), (&alone.identity, &alone.keys), "{}", draft.spec.node);
+            assert_eq!(together.tree.directories, alone.tree.directories);
+            assert_eq!(together.tree.units, alone.tree.units);
+            assert_eq!(together.tree.files.len(), alone.tree.files.len());
+            for (a, b) in together.tree.files.iter().zip(&alone.tree.files) {
+                assert_eq!((&a.path, a.mode, a.sha256, &a.shared), (&b.path, b.mode, b.sha256, &b.shared));
+                assert!(
+                    a.contents == b.contents && nodekiln_plan::Sha256::of(a.contents.expose()) == a.sha256,
+                    "{}",
+                    a.path
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn nodes_of_a_class_share_what_is_the_same() {
     let (cluster, sources) = (many(), sources());

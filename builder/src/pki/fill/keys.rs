@@ -211,6 +211,13 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
+    /// A key or certificate that was taken here and is a single node's own.
+    pub fn of_one_node(&self) -> Option<KeyId> {
+        let leaves = self.leaves.keys().map(|leaf| KeyId::Leaf(leaf.row, leaf.node.clone()));
+        let is_one_nodes = |key: &KeyId| matches!(key, KeyId::Token(_) | KeyId::Leaf(_, Some(_)));
+        self.taken.keys().cloned().chain(leaves).find(is_one_nodes)
+    }
+
     /// `span`, as far as all that was taken here is good too.
     pub fn span(&self, span: Span) -> Span {
         let leaves = || self.leaves.values().map(|leaf| leaf.validity);

@@ -52,7 +52,7 @@ impl Laid {
     ///
     /// # Errors
     /// Two files at one path.
-    pub fn entries(&mut self) -> Result<Vec<FileEntry>, FillError> {
+    pub fn take_entries(&mut self) -> Result<Vec<FileEntry>, FillError> {
         by_path(mem::take(&mut self.entries), |entry| &entry.path)
     }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 const HEAD: usize = 8;
 /// Larger ones would pass over little more.
 const WINDOW: usize = 32;
-/// Secrets below this size are too short for `runs` to see their base64: it is a needle of its own then.
+/// Secrets below this size are too short for `next_run` to see their base64: it is a needle of its own then.
 const SHORT: usize = 32;
 
 /// A secret, by its index, as some text may have it.

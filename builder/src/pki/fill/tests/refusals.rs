@@ -128,3 +128,25 @@ fn two_files_in_one_place() {
     draft.files.push(file(&long, Mode::PRIVATE, FileKind::Staged, Contents::text("x")));
     assert!(matches!(fill(fixture::authority(), &draft), Err(FillError::Path(path, PathError::Long)) if path == long));
 }
+
+/// Whoever of the class comes first, it is refused: the others would get it without being asked.
+#[test]
+fn what_is_one_nodes_is_no_classs() {
+    let cluster = fixture::cluster();
+    let node = &cluster.nodes[0];
+    for form in [LeafForm::Certificate, LeafForm::Key] {
+        let leaf = table::leaf(Row::KubeletServer, &cluster, Some(node));
+        let mut draft = fixture::draft(&cluster, node.name.as_str());
+        let other = file("/x", Mode::PRIVATE, FileKind::Laid, Contents::Leaf(leaf, form));
+        fixture::with_class(&mut draft, |class| class.files.push(other));
+        let filling = Filling::new(fixture::authority());
+        for _ in 0..3 {
+            let error = filling.fill(&draft).unwrap_err().to_string();
+            let due = format!(
+                "the key `kubelet-server/{}` is one node's own, and stands in what its class shares",
+                node.name
+            );
+            assert_eq!(error, due);
+        }
+    }
+}
