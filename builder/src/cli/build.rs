@@ -62,24 +62,24 @@ impl Build {
     /// # Errors
     /// Findings in the input, before anything is written; or an environment that does not let it write.
     pub fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let (source, beside) = match self.example {
+            Some(Example { name, .. }) => (format!("{name}.yaml"), PathBuf::from(format!("{name}.secrets.yaml"))),
+            None => {
+                let source = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                (source, secrets_file::beside(&self.file))
+            }
+        };
         // The node's program has megabytes: it is read and hashed beside cluster.yaml.
         let (loaded, programs) = std::thread::scope(|scope| {
             let programs = scope.spawn(|| programs(&self.firstboot));
             let loaded = match self.example {
-                Some(Example { name, text, .. }) => config::load_str(&format!("{name}.yaml"), text, None),
+                Some(Example { text, .. }) => config::load_str(&source, text, None),
                 None => config::load(&self.file),
             };
             (loaded, programs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let loaded = loaded?;
         let (firstboot, mut sources) = programs?;
-        let (beside, source) = match self.example {
-            Some(Example { name, .. }) => (PathBuf::from(format!("{name}.secrets.yaml")), format!("{name}.yaml")),
-            None => {
-                let source = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (secrets_file::beside(&self.file), source)
-            }
-        };
         let path = self.secrets.unwrap_or(beside);
         let is_new = !path.exists();
         // Drafts depend on what secrets there are. Faults in them are told after those of the drafts, which may be many.
