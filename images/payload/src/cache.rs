@@ -6,7 +6,7 @@ use std::{
     borrow::Borrow,
     collections::HashMap,
     convert::Infallible,
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasher as _, DefaultHasher, Hash, Hasher, RandomState},
     mem,
     sync::{Mutex, PoisonError},
 };
@@ -25,6 +25,9 @@ const FEW: usize = 8;
 
 /// How many fingerprints are kept of small entries that came by once.
 const MET: usize = 4096;
+
+/// How much of the end of a key is in its fingerprint.
+const END: usize = 128;
 
 /// A map that forgets: when the young generation is full it becomes the old one, and what was old and not asked for since
 /// is gone. What every node has stays; what one node had goes.
@@ -46,9 +49,37 @@ struct Entry<K, V> {
     weight: usize,
 }
 
+/// What is known of a key.
+enum Known<V> {
+    /// What was made of it.
+    Value(V),
+    /// That it came by before, so that it is worth keeping.
+    Met,
+    /// Nothing.
+    Nothing,
+}
+
 impl<K, V: Clone> Generations<K, V> {
     fn new(limit: usize, met: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), weight: 0, limit, met: vec![0; met] }
+    }
+
+    /// What is known of `key`, which has come by with this.
+    fn meet<Q: Eq + ?Sized>(&mut self, print: u64, key: &Q) -> Known<V>
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(value) = self.get(print, key) {
+            return Known::Value(value);
+        }
+        let place = usize::try_from(print % MET as u64).unwrap_or(0);
+        match self.met.get_mut(place) {
+            Some(met) if *met != print => {
+                *met = print;
+                Known::Nothing
+            }
+            _ => Known::Met,
+        }
     }
 
     fn get<Q: Eq + ?Sized>(&mut self, print: u64, key: &Q) -> Option<V>
@@ -65,18 +96,6 @@ impl<K, V: Clone> Generations<K, V> {
         Some(value)
     }
 
-    /// Keeps what was not found, if it is worth it.
-    fn keep<Q: ?Sized>(&mut self, print: u64, key: &Q, value: V, weight: usize)
-    where
-        K: for<'a> From<&'a Q>,
-    {
-        let place = usize::try_from(print % MET as u64).unwrap_or(0);
-        match self.met.get_mut(place) {
-            Some(met) if *met != print => *met = print,
-            _ => self.insert(print, Entry { key: K::from(key), value, weight }),
-        }
-    }
-
     fn insert(&mut self, print: u64, entry: Entry<K, V>) {
         self.weight += entry.weight;
         if self.weight > self.limit {
@@ -84,6 +103,21 @@ impl<K, V: Clone> Generations<K, V> {
             self.weight = entry.weight;
         }
         self.young.insert(print, entry);
+    }
+}
+
+/// Hashes of each part of a key its length and its end. Texts of one length that differ mostly differ there too: a
+/// signature or a checksum ends them. Those that do not have one fingerprint, and are made anew each time.
+struct Ends(DefaultHasher);
+
+impl Hasher for Ends {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write_usize(bytes.len());
+        self.0.write(&bytes[bytes.len().saturating_sub(END)..]);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
     }
 }
 
@@ -151,18 +185,22 @@ impl<K, V: Clone> Memory<K, V> {
             return make();
         }
         let (generations, weight) = if size < LARGE { (&self.small, size) } else { (&self.large, 1) };
-        let print = self.hasher.hash_one(key);
+        let mut hasher = Ends(self.hasher.build_hasher());
+        key.hash(&mut hasher);
+        let print = hasher.finish();
         // Not held while it is made: two threads may make the same thing, once.
-        let known = generations.lock().unwrap_or_else(PoisonError::into_inner).get(print, key);
-        if let Some(value) = known {
-            return Ok(value);
+        let generations = || generations.lock().unwrap_or_else(PoisonError::into_inner);
+        match generations().meet(print, key) {
+            Known::Value(value) => return Ok(value),
+            Known::Nothing => return make(),
+            Known::Met => {}
         }
         let value = make()?;
         let held = (self.weigh)(&value);
         // What is small packed and large unpacked is neither.
         if size >= LARGE || held < LARGE {
             let weight = if size < LARGE { weight + held } else { weight };
-            generations.lock().unwrap_or_else(PoisonError::into_inner).keep(print, key, value.clone(), weight);
+            generations().insert(print, Entry { key: K::from(key), value: value.clone(), weight });
         }
         Ok(value)
     }
@@ -206,11 +244,30 @@ mod tests {
     #[test]
     fn another_key_of_the_same_fingerprint_is_another() {
         let mut held: Generations<Arc<str>, usize> = Generations::new(LIMIT, 0);
-        held.keep(7, "a", 1, 1);
+        held.insert(7, Entry { key: "a".into(), value: 1, weight: 1 });
         assert_eq!((held.get(7, "a"), held.get(7, "b")), (Some(1), None));
         held.limit = 0;
         held.insert(8, Entry { key: "c".into(), value: 3, weight: 1 });
         assert_eq!((held.get(7, "b"), held.get(7, "a"), held.get(7, "a")), (None, Some(1), Some(1)));
+    }
+
+    /// Texts of one length and one end meet, and are told apart.
+    #[test]
+    fn what_differs_in_front_is_another() {
+        let memory: Memory<Arc<str>, String> = Memory::new();
+        for _ in 0..3 {
+            for head in ["a", "b", "c"] {
+                let key = head.to_owned() + &"x".repeat(300);
+                assert_eq!(memory.get_or(&*key, key.len(), || head.to_owned()), head);
+            }
+        }
+        // One that is of another length, or ends otherwise, does not push it out.
+        let made = Cell::new(0);
+        let ask = |key: &str| memory.get_or(key, key.len(), || made.replace(made.get() + 1).to_string());
+        for key in ["y".repeat(300), "y".repeat(301), "y".repeat(300) + "x"].iter().cycle().take(9) {
+            ask(key);
+        }
+        assert_eq!(made.get(), 6);
     }
 
     /// A few small texts may unpack to much.

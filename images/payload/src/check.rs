@@ -2,7 +2,7 @@
 
 use crate::{
     error::DecodeError,
-    laid::{self, Laid},
+    laid,
     profile::Format,
     tree::{Account, Network, NodeTree, UnitState},
 };
@@ -29,7 +29,7 @@ pub(crate) fn differences(tree: &NodeTree, decoded: &NodeTree, format: Format) -
     if tree.node != decoded.node {
         found.push("the host name".to_owned());
     }
-    keys(&mut found, &places(tree, format), &places(decoded, format), AbsPath::to_string);
+    keys(&mut found, &laid::by_path(tree, format), &laid::by_path(decoded, format), AbsPath::to_string);
     keys(&mut found, &states(tree), &states(decoded), UnitName::to_string);
     keys(&mut found, &accounts(tree), &accounts(decoded), |name| format!("the account {name}"));
     if tree.fetch_ca != decoded.fetch_ca {
@@ -76,7 +76,7 @@ fn is_same(tree: &NodeTree, decoded: &NodeTree, format: Format) -> bool {
     let all_files = decoded.files.iter().all(|read| match files.next_if(|file| file.path == read.path) {
         Some(file) => file.mode == read.mode && file.sha256 == read.sha256 && file.contents == read.contents,
         None => implied.iter().any(|(path, text)| {
-            *path == read.path && read.mode == Mode::PUBLIC && read.contents.expose() == text.as_bytes()
+            **path == read.path && read.mode == Mode::PUBLIC && read.contents.expose() == text.as_bytes()
         }),
     });
     // Each path once: an implied file that comes twice would hide another that is missing.
@@ -101,10 +101,6 @@ fn unordered(network: &Network) -> Network {
     let mut network = network.clone();
     network.gateways.sort();
     network
-}
-
-fn places(tree: &NodeTree, format: Format) -> BTreeMap<AbsPath, Laid<'_>> {
-    laid::laid(tree, format).into_iter().collect()
 }
 
 fn states(tree: &NodeTree) -> BTreeMap<UnitName, UnitState> {

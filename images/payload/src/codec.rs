@@ -126,6 +126,9 @@ impl Codec {
             return ignition::resource(bytes, Some(&packed));
         }
         let make = || ignition::resource(bytes, packed(bytes, policy).as_deref());
+        if is_alone(file) {
+            return make();
+        }
         self.resources.try_get_or(&Encoded(file.sha256, policy), bytes.len(), make)
     }
 
@@ -136,6 +139,9 @@ impl Codec {
             return Arc::new(Content::of(bytes, Some(&packed)));
         }
         let make = || Arc::new(Content::of(bytes, packed(bytes, policy).as_deref()));
+        if is_alone(file) {
+            return make();
+        }
         self.texts.get_or(&Encoded(file.sha256, policy), bytes.len(), make)
     }
 
@@ -162,6 +168,11 @@ impl Codec {
         let make = || unbase64(text).and_then(|packed| gunzip(&packed, Some(&self.parts))).map(Contents::new).ok_or(());
         self.packed.try_get_or(text, text.len(), make).ok()
     }
+}
+
+/// Whether nobody else holds the file's contents: then no other node has them, and they are not worth looking up.
+fn is_alone(file: &TreeFile) -> bool {
+    Arc::strong_count(&file.contents) == 1
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     tree::{Fetch, NodeTree, Unit, UnitState, Verification},
 };
 use nodekiln_plan::{AbsPath, Mode, UnitName};
-use std::{borrow::Cow, collections::BTreeSet, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::LazyLock};
 
 /// Where systemd looks for what an administrator, or Ignition, lays down.
 pub(crate) const UNIT_DIR: &str = "/etc/systemd/system";
@@ -57,12 +57,12 @@ impl fmt::Debug for Laid<'_> {
 
 /// Where a unit file lies.
 pub(crate) fn unit_path(name: &UnitName) -> AbsPath {
-    parse(&format!("{UNIT_DIR}/{name}"))
+    parse(&[UNIT_DIR, "/", name.as_str()].concat())
 }
 
 /// Where a drop-in lies; `None` if `dropin` is no file name.
 pub(crate) fn dropin_path(name: &UnitName, dropin: &str) -> Option<AbsPath> {
-    format!("{UNIT_DIR}/{name}.d/{dropin}").parse().ok()
+    [UNIT_DIR, "/", name.as_str(), ".d/", dropin].concat().parse().ok()
 }
 
 /// A path that is one by construction.
@@ -72,24 +72,34 @@ pub(crate) fn parse(path: &str) -> AbsPath {
 
 /// Everything that `tree` puts on a machine of this kind, in no order that matters; the same path twice if the tree
 /// says so. Under Ignition `/etc/hostname` is always among it: there is no other way to name a host.
-pub(crate) fn laid(tree: &NodeTree, format: Format) -> Vec<(AbsPath, Laid<'_>)> {
-    let mut all = Vec::with_capacity(tree.directories.len() + tree.files.len() + tree.links.len() + tree.units.len());
-    all.extend(tree.directories.iter().map(|dir| (dir.path.clone(), Laid::Directory(dir.mode))));
-    for file in &tree.files {
-        all.push((file.path.clone(), Laid::File(file.mode, Cow::Borrowed(file.contents.expose()))));
+pub(crate) fn laid(tree: &NodeTree, format: Format) -> Vec<(Cow<'_, AbsPath>, Laid<'_>)> {
+    let NodeTree { directories, files, links, units, fetches, .. } = tree;
+    // A unit mostly has a body and a drop-in.
+    let size = directories.len() + files.len() + links.len() + fetches.len() + 2 * units.len() + 2;
+    let mut all = Vec::with_capacity(size);
+    all.extend(directories.iter().map(|dir| (Cow::Borrowed(&dir.path), Laid::Directory(dir.mode))));
+    for file in files {
+        all.push((Cow::Borrowed(&file.path), Laid::File(file.mode, Cow::Borrowed(file.contents.expose()))));
     }
-    all.extend(tree.links.iter().map(|link| (link.path.clone(), Laid::Link(&link.target))));
-    for Fetch { url, verification, into } in &tree.fetches {
-        all.push((into.path.clone(), Laid::Fetch(into.mode, url, verification)));
+    all.extend(links.iter().map(|link| (Cow::Borrowed(&link.path), Laid::Link(&link.target))));
+    for Fetch { url, verification, into } in fetches {
+        all.push((Cow::Borrowed(&into.path), Laid::Fetch(into.mode, url, verification)));
     }
     if let (Some(ca), Format::CloudInit) = (&tree.fetch_ca, format) {
-        all.push((parse(FETCH_CA), Laid::File(Mode::PRIVATE, Cow::Borrowed(ca))));
+        all.push((Cow::Owned(parse(FETCH_CA)), Laid::File(Mode::PRIVATE, Cow::Borrowed(ca))));
     }
-    tree.units.iter().for_each(|unit| all.extend(unit_files(unit)));
+    for unit in units {
+        all.extend(unit_files(unit).map(|(path, what)| (Cow::Owned(path), what)));
+    }
     for (path, contents) in implied(tree, format) {
-        all.push((path, Laid::File(Mode::PUBLIC, Cow::Owned(contents.into_bytes()))));
+        all.push((Cow::Borrowed(path), Laid::File(Mode::PUBLIC, Cow::Owned(contents.into_bytes()))));
     }
     all
+}
+
+/// The same by path, each path once.
+pub(crate) fn by_path(tree: &NodeTree, format: Format) -> BTreeMap<AbsPath, Laid<'_>> {
+    laid(tree, format).into_iter().map(|(path, what)| (path.into_owned(), what)).collect()
 }
 
 /// What a unit puts where.
@@ -108,22 +118,26 @@ fn file(text: &str) -> Laid<'_> {
 }
 
 /// Files that say under Ignition what a tree says without a file, where it has none that says the same.
-pub(crate) fn implied(tree: &NodeTree, format: Format) -> Vec<(AbsPath, String)> {
+pub(crate) fn implied(tree: &NodeTree, format: Format) -> Vec<(&'static AbsPath, String)> {
+    static IMPLIED: LazyLock<[AbsPath; 2]> = LazyLock::new(|| [HOSTNAME, DISABLED_PRESET].map(parse));
+    let [hostname, disabled_preset] = &*IMPLIED;
     let mut implied = Vec::new();
     if format == Format::CloudInit {
         return implied;
     }
-    let given = |path: &str| tree.files.iter().find(|file| file.path.as_str() == path);
+    let given = |path: &AbsPath| tree.files.iter().find(|file| file.path == *path);
     if let Some(node) = &tree.node
-        && given(HOSTNAME).is_none()
+        && given(hostname).is_none()
     {
-        implied.push((parse(HOSTNAME), format!("{node}\n")));
+        implied.push((hostname, format!("{node}\n")));
     }
-    let disabled: BTreeSet<_> =
-        tree.units.iter().filter(|unit| unit.state == UnitState::Disabled).map(|unit| &unit.name).collect();
-    let preset: String = disabled.iter().map(|name| format!("disable {name}\n")).collect();
-    if !preset.is_empty() && given(DISABLED_PRESET).is_none_or(|file| file.contents.expose() != preset.as_bytes()) {
-        implied.push((parse(DISABLED_PRESET), preset));
+    let disabled = tree.units.iter().filter(|unit| unit.state == UnitState::Disabled);
+    let mut disabled: Vec<_> = disabled.map(|unit| unit.name.as_str()).collect();
+    disabled.sort_unstable();
+    disabled.dedup();
+    let preset: String = disabled.into_iter().flat_map(|name| ["disable ", name, "\n"]).collect();
+    if !preset.is_empty() && given(disabled_preset).is_none_or(|file| file.contents.expose() != preset.as_bytes()) {
+        implied.push((disabled_preset, preset));
     }
     implied
 }

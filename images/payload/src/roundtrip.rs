@@ -284,6 +284,9 @@ fn nothing_hides_behind_a_resource() {
         (text[start..end].replace(&fetch.url, "data:;base64,QQ=="), "source"),
         (text[start..end].replace(&fetch.url, "file:///etc/shadow"), "source"),
         (r#"[null,"data:,a",null]"#.to_owned(), "contents"),
+        (r#"{"source":"data:,a","source":"data:,b"}"#.to_owned(), "contents"),
+        (r#"{"source":"data:,a","other":"b"}"#.to_owned(), "contents"),
+        (r#"{"source":"data:,a\u0022"}"#.to_owned(), "source"),
     ] {
         let forged = [&text[..start], &contents, &text[end..]].concat();
         let forged = [Artifact { name: "config.ign", bytes: nodekiln_plan::Secret::from(forged) }];

@@ -114,7 +114,7 @@ pub(crate) fn check(tree: &NodeTree, archive: &Artifact, profile: &Profile) -> R
 
 /// All that lies somewhere, by path.
 fn entries<'a>(tree: &'a NodeTree, profile: &Profile) -> BTreeMap<AbsPath, Laid<'a>> {
-    let mut entries: BTreeMap<AbsPath, Laid<'a>> = laid::laid(tree, profile.format).into_iter().collect();
+    let mut entries = laid::by_path(tree, profile.format);
     let preset = preset(tree);
     if !preset.is_empty() {
         let preset = Laid::File(Mode::PUBLIC, Cow::Owned(preset.into_bytes()));

@@ -133,9 +133,9 @@ pub fn validate(tree: &NodeTree, profile: &Profile) -> Vec<Fault> {
 }
 
 /// Whether the tree itself says something about what a snippet sets.
-fn is_ours(touched: &Touched, tree: &NodeTree, laid: &[(AbsPath, Laid<'_>)]) -> bool {
+fn is_ours(touched: &Touched, tree: &NodeTree, laid: &[(Cow<'_, AbsPath>, Laid<'_>)]) -> bool {
     match touched {
-        Touched::Directory(path) | Touched::File(path) => laid.iter().any(|(own, _)| own == path),
+        Touched::Directory(path) | Touched::File(path) => laid.iter().any(|(own, _)| **own == *path),
         Touched::Unit(name) => tree.units.iter().any(|unit| unit.name == *name),
         Touched::User(name) => tree.accounts.iter().any(|account| account.name == *name),
     }
@@ -163,38 +163,49 @@ static COMMON_ALIASES: LazyLock<[(AbsPath, AbsPath); 2]> = LazyLock::new(|| {
 static VOLATILE: LazyLock<[AbsPath; 5]> = LazyLock::new(|| ["/proc", "/sys", "/dev", "/run", "/tmp"].map(laid::parse));
 
 /// Paths against each other and against the system's own layout.
-fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) {
-    let aliases: Vec<_> = profile.aliases.iter().chain(&*COMMON_ALIASES).collect();
+fn places(faults: &mut Faults, laid: &[(Cow<'_, AbsPath>, Laid<'_>)], profile: &Profile) {
     // By path, so that what comes twice, or lies below another, comes right behind it.
-    let mut sorted: Vec<_> = laid.iter().collect();
-    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut sorted: Vec<(&AbsPath, &Laid<'_>)> = laid.iter().map(|(path, what)| (&**path, what)).collect();
+    sorted.sort_by_key(|(path, _)| *path);
+    // What begins with the path of a folder stands together there. Few folders of the system have any of it: the others
+    // need not be held against each path, unless a link may lead into them.
+    let begins = |folder: &AbsPath| {
+        let first = sorted.partition_point(|(path, _)| *path < folder);
+        sorted.get(first).is_some_and(|(path, _)| path.as_str().starts_with(folder.as_str()))
+    };
+    let linked = aliases(profile).any(|(from, _)| begins(from));
+    let near = |folder: &&AbsPath| linked || begins(folder);
+    let volatile: Vec<_> = VOLATILE.iter().filter(near).collect();
+    let read_only: Vec<_> = profile.read_only.iter().filter(near).collect();
     let mut real: Vec<(Cow<'_, AbsPath>, &AbsPath, &Laid<'_>)> = Vec::with_capacity(sorted.len());
-    let mut before: Option<&(AbsPath, Laid<'_>)> = None;
-    for entry @ (path, what) in sorted {
+    let mut before: Option<(&AbsPath, &Laid<'_>)> = None;
+    for &(path, what) in &sorted {
         if path.as_str() == "/" {
             faults.add(path, Why::Root);
             continue;
         }
-        if let Some((_, other)) = before.replace(entry).filter(|(other, _)| other == path) {
+        if let Some((_, other)) = before.replace((path, what)).filter(|(other, _)| *other == path) {
             faults.add(path, Why::Twice(other.kind(), what.kind()));
             continue;
         }
-        if let Some((_, to)) = aliases.iter().find(|(from, _)| from == path) {
+        if let Some((_, to)) = aliases(profile).filter(|_| linked).find(|(from, _)| from == path) {
             faults.add(path, Why::Alias(to.clone()));
             continue;
         }
-        let place = resolve(path, &aliases);
-        if let Some(folder) = VOLATILE.iter().find(|folder| place.is_within(folder)) {
-            faults.add(path, Why::Volatile(folder.clone()));
-        } else if let Some(folder) = profile.read_only.iter().find(|folder| place.is_within(folder)) {
-            faults.add(path, Why::ReadOnly(folder.clone()));
+        let place = if linked { resolve(path, profile) } else { Cow::Borrowed(path) };
+        if let Some(folder) = volatile.iter().find(|folder| place.is_within(folder)) {
+            faults.add(path, Why::Volatile((*folder).clone()));
+        } else if let Some(folder) = read_only.iter().find(|folder| place.is_within(folder)) {
+            faults.add(path, Why::ReadOnly((*folder).clone()));
         } else if !profile.writable.is_empty() && !profile.writable.iter().any(|folder| place.is_within(folder)) {
             faults.add(path, Why::ReadOnly(laid::parse("/")));
         }
         real.push((place, path, what));
     }
-    // By real place, so that a file below a link of the OS is found below its other name too.
-    real.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    // By real place, so that a file below a link of the OS is found below its other name too. Mostly they are it already.
+    if linked {
+        real.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    }
     for two in real.windows(2) {
         let [(place, first, _), (other, second, _)] = two else { continue };
         if place == other {
@@ -212,13 +223,18 @@ fn places(faults: &mut Faults, laid: &[(AbsPath, Laid<'_>)], profile: &Profile) 
     }
 }
 
+/// The system's own links.
+fn aliases(profile: &Profile) -> impl Iterator<Item = &(AbsPath, AbsPath)> {
+    profile.aliases.iter().chain(&*COMMON_ALIASES)
+}
+
 /// Where `path` lies once the system's own links are followed.
-fn resolve<'a>(path: &'a AbsPath, aliases: &[&(AbsPath, AbsPath)]) -> Cow<'a, AbsPath> {
+fn resolve<'a>(path: &'a AbsPath, profile: &Profile) -> Cow<'a, AbsPath> {
     let mut place = Cow::Borrowed(path);
     // A link may lead into another: no profile has more of them than this.
     for _ in 0..8 {
         let longest =
-            aliases.iter().filter(|(from, _)| place.is_within(from)).max_by_key(|(from, _)| from.as_str().len());
+            aliases(profile).filter(|(from, _)| place.is_within(from)).max_by_key(|(from, _)| from.as_str().len());
         let Some((from, to)) = longest else { break };
         let Ok(next) = format!("{to}{}", &place.as_str()[from.as_str().len()..]).parse() else { break };
         place = Cow::Owned(next);
@@ -227,7 +243,7 @@ fn resolve<'a>(path: &'a AbsPath, aliases: &[&(AbsPath, AbsPath)]) -> Cow<'a, Ab
 }
 
 /// What each path holds.
-fn entries(faults: &mut Faults, tree: &NodeTree, laid: &[(AbsPath, Laid<'_>)], format: Format) {
+fn entries(faults: &mut Faults, tree: &NodeTree, laid: &[(Cow<'_, AbsPath>, Laid<'_>)], format: Format) {
     for (path, what) in laid {
         if format == Format::CloudInit && !yaml_safe(path.as_str()) {
             faults.add(path, Why::Yaml);

@@ -6,6 +6,8 @@ use crate::{
     validate,
 };
 use nodekiln_plan::{AbsPath, Secret};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// Faults of an otherwise empty tree.
 fn faults(profile: &str, change: impl FnOnce(&mut NodeTree)) -> Vec<(String, Why)> {
@@ -262,4 +264,89 @@ fn faults_show_no_contents() {
         ]
     );
     assert!(!format!("{faults:?} {tree:?}").contains("secret"));
+}
+
+/// What `validate` finds of paths, formulated plainly: each against each, and against every list.
+fn plainly(tree: &NodeTree, profile: &Profile) -> Vec<(String, Why)> {
+    let common = [("/var/run", "/run"), ("/var/lock", "/run/lock")].map(|(from, to)| (path(from), path(to)));
+    let aliases: Vec<_> = profile.aliases.iter().chain(&common).collect();
+    let volatile = ["/proc", "/sys", "/dev", "/run", "/tmp"].map(path);
+    let mut all: Vec<_> = tree.directories.iter().map(|dir| (&dir.path, "directory")).collect();
+    all.extend(tree.files.iter().map(|file| (&file.path, "file")));
+    all.extend(tree.links.iter().map(|link| (&link.path, "link")));
+    let mut by_path: BTreeMap<&AbsPath, Vec<&'static str>> = BTreeMap::new();
+    all.into_iter().for_each(|(path, kind)| by_path.entry(path).or_default().push(kind));
+    let mut found = Vec::new();
+    let mut places: BTreeMap<AbsPath, Vec<(&AbsPath, &str)>> = BTreeMap::new();
+    for (at, kinds) in by_path {
+        if at.as_str() == "/" {
+            found.extend(kinds.iter().map(|_| (at, Why::Root)));
+            continue;
+        }
+        let twice = kinds.windows(2).map(|two| (at, Why::Twice(two[0], two[1])));
+        if let Some((_, to)) = aliases.iter().find(|(from, _)| from == at) {
+            found.push((at, Why::Alias(to.clone())));
+            found.extend(twice);
+            continue;
+        }
+        let mut place = at.clone();
+        while let Some((from, to)) =
+            aliases.iter().filter(|(from, _)| place.is_within(from)).max_by_key(|(from, _)| from.as_str().len())
+        {
+            place = path(&place.as_str().replacen(from.as_str(), to.as_str(), 1));
+        }
+        let within = |folders: &[AbsPath]| folders.iter().find(|folder| place.is_within(folder)).cloned();
+        match (within(&volatile), within(&profile.read_only), within(&profile.writable)) {
+            (Some(folder), ..) => found.push((at, Why::Volatile(folder))),
+            (None, Some(folder), _) => found.push((at, Why::ReadOnly(folder))),
+            (None, None, None) if !profile.writable.is_empty() => found.push((at, Why::ReadOnly(path("/")))),
+            _ => {}
+        }
+        found.extend(twice);
+        places.entry(place).or_default().push((at, kinds[0]));
+    }
+    for same in places.values() {
+        found.extend(same.windows(2).map(|two| (two[1].0, Why::SamePlace(two[0].0.clone()))));
+    }
+    for (above, uppers) in &places {
+        for (upper, kind) in uppers.iter().filter(|(_, kind)| *kind != "directory") {
+            let below = places.iter().filter(|(place, _)| *place != above && place.is_within(above));
+            found.extend(
+                below.flat_map(|(_, lowers)| lowers).map(|(lower, _)| (*lower, Why::Below((*upper).clone(), kind))),
+            );
+        }
+    }
+    found.sort_by_key(|(path, _)| *path);
+    found.into_iter().map(|(path, why)| (path.to_string(), why)).collect()
+}
+
+fn places() -> impl Strategy<Value = Vec<String>> {
+    let part = prop::sample::select(vec![
+        "a", "a-b", "bin", "boot", "dev", "etc", "home", "lib", "local", "lock", "opt", "root", "roothome", "run",
+        "runner", "sbin", "srv", "tmp", "usr", "usrlocal", "var", "x",
+    ]);
+    let path = prop::collection::vec(part, 0..5).prop_map(|parts| format!("/{}", parts.join("/")));
+    prop::collection::vec(path, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// That few lists are looked at for few paths leaves nothing out, and the order is the same.
+    #[test]
+    fn places_are_judged_as_each_against_each(paths in places(), kinds in prop::collection::vec(0..3, 12)) {
+        let mut tree = empty();
+        tree.node = None;
+        for (at, kind) in paths.iter().zip(kinds) {
+            match kind {
+                0 => tree.files.push(file(at, "0644", b"a")),
+                1 => tree.directories.push(directory(at, "0755")),
+                _ => tree.links.push(link(at, "elsewhere")),
+            }
+        }
+        for profile in Profile::all() {
+            let found: Vec<_> = validate(&tree, profile).into_iter().map(|fault| (fault.path, fault.why)).collect();
+            prop_assert_eq!(found, plainly(&tree, profile), "{}", profile.name);
+        }
+    }
 }

@@ -84,7 +84,9 @@ impl FromStr for AbsPath {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         let Some(rest) = text.strip_prefix('/') else { return Err(PathError::Relative) };
-        if text.bytes().any(|byte| byte.is_ascii_control() || !byte.is_ascii()) && text.chars().any(char::is_control) {
+        // All bytes without a way out between them: that is many at a time, and nearly every path is plain.
+        let is_plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+        if !is_plain && text.chars().any(char::is_control) {
             return Err(PathError::Control);
         }
         let parts = || rest.as_bytes().split(|byte| *byte == b'/');

@@ -284,7 +284,7 @@ fn decode_network(config: NetworkConfig) -> Result<Network, DecodeError> {
 
 /// Invariant: modes are right from the first byte.
 fn exposed_files_are_prepared(tree: &NodeTree, prepared: &[AbsPath]) -> Result<(), DecodeError> {
-    let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
+    let laid = laid::by_path(tree, Format::CloudInit);
     for file in &tree.files {
         if is_exposed(&file.path, file.mode, &laid) && !prepared.contains(&file.path) {
             return Err(DecodeError::unexpected(file.path.as_str(), "a private file that bootcmd does not prepare"));

@@ -209,7 +209,7 @@ fn sudo(account: &Account, profile: &Profile) -> Option<String> {
 
 /// The arguments of `prepare.sh`.
 fn prepare(tree: &NodeTree, digest: &str) -> Vec<String> {
-    let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
+    let laid = laid::by_path(tree, Format::CloudInit);
     let mut args = script(PREPARE, digest);
     let mut add = |kind: &str, what: &str, path: &AbsPath| args.extend([kind, what, path.as_str()].map(str::to_owned));
     for (path, what) in &laid {
@@ -279,7 +279,7 @@ fn word(state: UnitState) -> &'static str {
 
 /// Every file, by path.
 fn write_files(codec: &Codec, tree: &NodeTree, options: &EncodeOptions) -> Vec<WriteFile> {
-    let laid: BTreeMap<_, _> = laid::laid(tree, Format::CloudInit).into_iter().collect();
+    let laid = laid::by_path(tree, Format::CloudInit);
     let carried: BTreeMap<_, _> = tree.files.iter().map(|file| (&file.path, file)).collect();
     let mut files = Vec::with_capacity(laid.len());
     for (path, what) in &laid {

@@ -166,8 +166,22 @@ impl Behind {
     }
 }
 
-/// Reads the resource of the file at `place`.
+/// Source and compression of a resource in the form that the encoder puts together. If the source is a data URL that
+/// decodes, it has neither quote nor escape in it: then this is what the text says.
+fn put_together(resource: &str) -> Option<(&str, Option<&str>)> {
+    let (compression, rest) = match resource.strip_prefix(r#"{"compression":"gzip","source":""#) {
+        Some(rest) => (Some("gzip"), rest),
+        None => (None, resource.strip_prefix(r#"{"source":""#)?),
+    };
+    Some((rest.strip_suffix(r#""}"#)?, compression))
+}
+
+/// Reads the resource of the file at `place`, which is JSON.
 fn behind(place: &str, resource: &str, parts: &Parts) -> Result<Behind, DecodeError> {
+    let decode = |(source, compression)| DataUrl::decode(source, compression, Some(parts));
+    if let Some(bytes) = put_together(resource).and_then(decode) {
+        return Ok(Behind::Bytes(Contents::new(bytes)));
+    }
     // serde takes a list for a structure; Ignition does not.
     let resource = Some(resource).filter(|text| text.starts_with('{')).map(serde_json::from_str);
     let resource = resource.and_then(Result::ok).ok_or_else(|| DecodeError::unexpected(place, "contents"))?;
@@ -175,7 +189,7 @@ fn behind(place: &str, resource: &str, parts: &Parts) -> Result<Behind, DecodeEr
     let compression = compression.as_deref();
     match verification {
         None => {
-            let bytes = DataUrl::decode(&source, compression, Some(parts));
+            let bytes = decode((&source, compression));
             let bytes = bytes.ok_or_else(|| DecodeError::unexpected(place, "source"))?;
             Ok(Behind::Bytes(Contents::new(bytes)))
         }

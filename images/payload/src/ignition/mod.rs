@@ -136,7 +136,7 @@ fn fetched(Fetch { url, verification, .. }: &Fetch) -> Result<Arc<RawValue>, Enc
 fn resources(
     codec: &Codec,
     tree: &NodeTree,
-    implied: &[(AbsPath, String)],
+    implied: &[(&AbsPath, String)],
     options: &EncodeOptions,
 ) -> Result<Vec<Arc<RawValue>>, EncodeError> {
     let carried = tree.files.iter().map(|file| codec.resource(file, options.gzip));
@@ -147,11 +147,11 @@ fn resources(
 
 fn storage<'a>(
     tree: &'a NodeTree,
-    implied: &'a [(AbsPath, String)],
+    implied: &'a [(&'a AbsPath, String)],
     resources: &'a [Arc<RawValue>],
 ) -> model::Storage<'a> {
     let carried = tree.files.iter().map(|file| (&file.path, file.mode));
-    let implied = implied.iter().map(|(path, _)| (path, Mode::PUBLIC));
+    let implied = implied.iter().map(|(path, _)| (*path, Mode::PUBLIC));
     let fetched = tree.fetches.iter().map(|Fetch { into, .. }| (&into.path, into.mode));
     let places = carried.chain(implied).chain(fetched);
     let mut files: Vec<_> = places.zip(resources).map(|((path, mode), contents)| file(path, mode, contents)).collect();
