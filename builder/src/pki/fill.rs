@@ -162,7 +162,6 @@ impl<'a> Filling<'a> {
         };
         let plan = PlanText::new(&identity, &draft.spec, &class.text, &entries).map_err(FillError::Plan)?;
         let shared = SharedPart { range: plan.class, sha256: class.text.sha256() };
-        let Value { bytes, sha256 } = Value::new(Secret::new(plan.bytes));
         let mut directories = class.directories.clone();
         stage_folders(&own.files, &mut directories);
         let mut files = class.laid.files.clone();
@@ -170,8 +169,8 @@ impl<'a> Filling<'a> {
         files.push(TreeFile {
             path: constant(paths::PLAN),
             mode: Mode::PRIVATE,
-            sha256,
-            contents: bytes,
+            sha256: plan.sha256,
+            contents: Arc::new(Secret::new(plan.bytes)),
             shared: Some(shared),
         });
         let mut units: Vec<Unit> = draft.class.units.iter().chain(&draft.units).cloned().collect();

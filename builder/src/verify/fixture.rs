@@ -135,7 +135,7 @@ pub(crate) fn forge(output: &Memory, node: &str, change: impl Fn(&mut NodeTree, 
     let descent = plan.files.windows(2).position(|pair| pair[0].path > pair[1].path);
     let (common, its_own) = plan.files.split_at(descent.map_or(plan.files.len(), |index| index + 1));
     let class = ClassText::new(&plan.class, common).unwrap();
-    let PlanText { bytes, class: range } = PlanText::new(&plan.identity, &plan.spec, &class, its_own).unwrap();
+    let PlanText { bytes, class: range, .. } = PlanText::new(&plan.identity, &plan.spec, &class, its_own).unwrap();
     let index = own(&tree);
     tree.files[index].shared = Some(SharedPart { range, sha256: class.sha256() });
     tree.files[index].sha256 = Sha256::of(&bytes);

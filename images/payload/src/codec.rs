@@ -6,7 +6,7 @@ use crate::{
     cloud_init::{self, Content},
     content::{packed, unbase64},
     error::{DecodeError, EncodeError},
-    gzip::{self, Parts, gunzip},
+    gzip::{self, Parts, Unpacked, gunzip},
     ignition::{self, Behind},
     options::{EncodeOptions, Gzip},
     profile::{Format, Profile},
@@ -25,8 +25,8 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { sha256: Sha256::of(&bytes), bytes: Arc::new(Secret::new(bytes)) }
+    pub(crate) fn new(unpacked: Unpacked) -> Self {
+        Self { sha256: unpacked.sha256(), bytes: Arc::new(Secret::new(unpacked.bytes)) }
     }
 }
 
@@ -52,7 +52,7 @@ impl Default for Codec {
             members: Memory::new(),
             behind: Memory::weighing(Behind::held),
             packed: Memory::weighing(held),
-            parts: Memory::weighing(|part| part.expose().len()),
+            parts: Memory::weighing(|part| part.bytes.expose().len()),
         }
     }
 }
@@ -226,7 +226,7 @@ mod tests {
             let packed = codec.members.get_or(&key, shared.len(), || panic!("packed again")).unwrap();
             let make = || -> Result<_, ()> { panic!("unpacked again") };
             let unpacked = codec.parts.try_get_or(&*packed, packed.len(), make).unwrap();
-            assert!(unpacked.expose() == shared);
+            assert!(unpacked.bytes.expose() == shared);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use crate::cache::Memory;
 use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status, read::MultiGzDecoder};
-use nodekiln_plan::Secret;
+use nodekiln_plan::{Hashing, Secret, Sha256};
 use std::{cell::RefCell, io::Read as _, ops::Range, sync::Arc};
 
 /// Below this size compression saves nothing that counts: gzip's header and base64 eat it, the more of what is base64
@@ -34,7 +34,50 @@ thread_local! {
 }
 
 /// What is behind members that many payloads have.
-pub(crate) type Parts = Memory<Arc<[u8]>, Arc<Secret>>;
+pub(crate) type Parts = Memory<Arc<[u8]>, Arc<Part>>;
+
+/// What is behind a member.
+pub(crate) struct Part {
+    /// What it unpacks to.
+    pub bytes: Secret,
+    /// A digest that begins with it.
+    hashing: Hashing,
+}
+
+impl Part {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        let mut hashing = Hashing::default();
+        hashing.add(&bytes);
+        Self { bytes: Secret::new(bytes), hashing }
+    }
+}
+
+/// What was unpacked.
+#[derive(Default)]
+pub(crate) struct Unpacked {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// A digest that begins with the first of it.
+    hashing: Hashing,
+    /// How many bytes these are.
+    hashed: usize,
+}
+
+impl Unpacked {
+    /// The digest of all of it.
+    pub(crate) fn sha256(&self) -> Sha256 {
+        let mut hashing = self.hashing.clone();
+        hashing.add(&self.bytes[self.hashed..]);
+        hashing.digest()
+    }
+}
+
+impl From<Vec<u8>> for Unpacked {
+    /// What was not packed.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+}
 
 /// gzip without a time or name in its header: the same bytes for the same input.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -105,16 +148,16 @@ fn deflate(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Undoes gzip, whoever made it. What is behind parts that many texts have is taken from `parts`, if given.
-pub(crate) fn gunzip(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>> {
+pub(crate) fn gunzip(bytes: &[u8], parts: Option<&Parts>) -> Option<Unpacked> {
     gunzip_ours(bytes, parts).or_else(|| {
         let mut out = Vec::new();
         MultiGzDecoder::new(bytes).take(GUNZIP_LIMIT).read_to_end(&mut out).ok()?;
-        (out.len() < usize::try_from(GUNZIP_LIMIT).unwrap_or(usize::MAX)).then_some(out)
+        (out.len() < usize::try_from(GUNZIP_LIMIT).unwrap_or(usize::MAX)).then_some(out.into())
     })
 }
 
 /// Undoes what is made here of something that is no program; `None` for anything else.
-pub(crate) fn gunzip_ours(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>> {
+pub(crate) fn gunzip_ours(bytes: &[u8], parts: Option<&Parts>) -> Option<Unpacked> {
     const SMALL: usize = 1 << 20;
     // What stands before a shared part, that, and what stands behind it.
     const MOST: usize = 3;
@@ -134,14 +177,18 @@ pub(crate) fn gunzip_ours(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>
         rest = after;
     }
     // One byte more, so that the end is seen.
-    let mut out = Vec::with_capacity(size + 1);
+    let mut out = Unpacked::from(Vec::with_capacity(size + 1));
     for member in members {
         match parts.filter(|_| member.may_be_shared) {
             Some(parts) => {
                 let unpack = || member.unpacked().ok_or(());
-                out.extend_from_slice(parts.try_get_or(member.whole, member.whole.len(), unpack).ok()?.expose());
+                let part = parts.try_get_or(member.whole, member.whole.len(), unpack).ok()?;
+                if out.bytes.is_empty() {
+                    (out.hashing, out.hashed) = (part.hashing.clone(), part.bytes.expose().len());
+                }
+                out.bytes.extend_from_slice(part.bytes.expose());
             }
-            None => member.unpack(&mut out)?,
+            None => member.unpack(&mut out.bytes)?,
         }
     }
     Some(out)
@@ -189,9 +236,9 @@ impl<'a> Member<'a> {
     }
 
     /// What is in it.
-    fn unpacked(&self) -> Option<Arc<Secret>> {
+    fn unpacked(&self) -> Option<Arc<Part>> {
         let mut out = Vec::with_capacity(usize::try_from(self.size).ok()? + 1);
         self.unpack(&mut out)?;
-        Some(Arc::new(Secret::new(out)))
+        Some(Arc::new(Part::of(out)))
     }
 }

@@ -1,6 +1,6 @@
 //! Tests of [`crate::gzip`]: whatever a text is made of, it is read as the plain reader of a series reads it.
 
-use crate::gzip::{GZIP_FROM, Parts, gunzip, gunzip_ours, gzip, in_parts, sized};
+use crate::gzip::{self, GZIP_FROM, Part, Parts, Unpacked, gzip, in_parts, sized};
 use flate2::read::MultiGzDecoder;
 use nodekiln_plan::Sha256;
 use proptest::prelude::*;
@@ -13,7 +13,25 @@ fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn parts() -> Parts {
-    Parts::weighing(|part| part.expose().len())
+    Parts::weighing(|part| part.bytes.expose().len())
+}
+
+/// What was unpacked, with the digest that it should have.
+#[track_caller]
+fn hashed(unpacked: Option<Unpacked>) -> Option<Vec<u8>> {
+    let unpacked = unpacked?;
+    assert_eq!(unpacked.sha256(), Sha256::of(&unpacked.bytes));
+    Some(unpacked.bytes)
+}
+
+#[track_caller]
+fn gunzip(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>> {
+    hashed(gzip::gunzip(bytes, parts))
+}
+
+#[track_caller]
+fn gunzip_ours(bytes: &[u8], parts: Option<&Parts>) -> Option<Vec<u8>> {
+    hashed(gzip::gunzip_ours(bytes, parts))
 }
 
 fn text(lines: usize) -> Vec<u8> {
@@ -138,7 +156,7 @@ fn a_shared_part_is_unpacked_once() {
         parts
             .try_get_or(&member[..], member.len(), || {
                 unpacked.set(true);
-                gunzip(member, None).map(|bytes| std::sync::Arc::new(nodekiln_plan::Secret::new(bytes))).ok_or(())
+                gunzip(member, None).map(|bytes| std::sync::Arc::new(Part::of(bytes))).ok_or(())
             })
             .unwrap();
         // Kept when it comes by for the second time.

@@ -362,10 +362,11 @@ fn unpacked(text: &str) -> Option<Vec<u8>> {
     let bytes = match text.strip_prefix("data:").and_then(|url| url.split_once(',')) {
         // A media type does not change the bytes.
         Some((media, data)) if media.ends_with(";base64") => unbase64(data)?,
-        Some((_, data)) => DataUrl::decode(&format!("data:,{data}"), None, None)?,
+        Some((_, data)) => DataUrl::decode(&format!("data:,{data}"), None, None)?.bytes,
         None => unbase64(&text.split_ascii_whitespace().collect::<String>())?,
     };
-    if bytes.starts_with(&[0x1f, 0x8b]) { gunzip(&bytes, None).or(Some(bytes)) } else { Some(bytes) }
+    let unpacked = if bytes.starts_with(&[0x1f, 0x8b]) { gunzip(&bytes, None) } else { None };
+    Some(unpacked.map_or(bytes, |unpacked| unpacked.bytes))
 }
 
 fn texts(place: &str, value: &Value, found: &mut Vec<(String, Vec<u8>)>) {

@@ -48,6 +48,29 @@ impl Sha256 {
     }
 }
 
+/// A digest in the making, of bytes that come piece by piece. A clone goes on from where it was taken.
+#[derive(Clone, Default)]
+pub struct Hashing(sha2::Sha256);
+
+impl Hashing {
+    /// Adds what follows.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    pub fn digest(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for Hashing {
+    /// Without its state: that says something of what was added.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hashing(..)")
+    }
+}
+
 impl Serialize for Sha256 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.text(|digits| serializer.serialize_str(digits))
@@ -92,7 +115,7 @@ impl From<Sha256> for String {
 
 #[cfg(test)]
 mod tests {
-    use super::Sha256;
+    use super::{Hashing, Sha256};
 
     #[test]
     fn known_answers() {
@@ -101,6 +124,16 @@ mod tests {
         assert_eq!(empty.parse(), Ok(Sha256::of(b"")));
         assert!("e3".parse::<Sha256>().is_err());
         assert!("z".repeat(64).parse::<Sha256>().is_err());
+    }
+
+    #[test]
+    fn pieces_make_the_whole() {
+        let mut begun = Hashing::default();
+        begun.add(b"a");
+        let mut whole = begun.clone();
+        whole.add(b"bc");
+        assert_eq!(whole.digest(), Sha256::of(b"abc"));
+        assert_eq!(begun.digest(), Sha256::of(b"a"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod version;
 pub use api::{ApiStep, MANAGED_BY, NodeStep, TOKEN_OWNER, Taint, TaintEffect, TaintError};
 pub use etcd::{EtcdMember, EtcdPlan, EtcdServer, ExternalEtcdPlan};
 pub use file::{AbsPath, Archive, DirectoryEntry, FileEntry, FileKind, Mode, ModeError, PathError};
-pub use hash::{HashError, Sha256};
+pub use hash::{HashError, Hashing, Sha256};
 pub use name::{ClusterName, DnsName, ModuleName, NameError, NodeName, SysctlKey, UnitName};
 pub use net::{Cidr, CidrError, Endpoint, EndpointError, Host, parse_net};
 pub use plan::{

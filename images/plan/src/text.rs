@@ -2,7 +2,7 @@
 
 use crate::{
     file::FileEntry,
-    hash::Sha256,
+    hash::{Hashing, Sha256},
     json,
     plan::{ClassSpec, Identity, NodeSpec, PLAN_VERSION, PlanError},
 };
@@ -14,6 +14,8 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub struct ClassText {
     text: Vec<u8>,
+    /// A digest that begins with it.
+    hashing: Hashing,
     sha256: Sha256,
     has_files: bool,
 }
@@ -29,7 +31,9 @@ impl ClassText {
         append(&mut text, class, 1)?;
         text.extend_from_slice(b",\n  \"files\": [");
         list(&mut text, files, true)?;
-        Ok(Self { sha256: Sha256::of(&text), text, has_files: !files.is_empty() })
+        let mut hashing = Hashing::default();
+        hashing.add(&text);
+        Ok(Self { text, sha256: hashing.clone().digest(), hashing, has_files: !files.is_empty() })
     }
 
     /// Digest of the text.
@@ -43,6 +47,8 @@ impl ClassText {
 pub struct PlanText {
     /// All of them.
     pub bytes: Vec<u8>,
+    /// Their digest.
+    pub sha256: Sha256,
     /// Where the class's part lies in them.
     pub class: Range<usize>,
 }
@@ -62,7 +68,11 @@ impl PlanText {
         bytes.extend_from_slice(b",\n  \"spec\": ");
         append(&mut bytes, spec, 1)?;
         bytes.extend_from_slice(b"\n}\n");
-        Ok(Self { bytes, class: 0..class.text.len() })
+        let class_part = 0..class.text.len();
+        // The class's part was hashed once for all its nodes.
+        let mut hashing = class.hashing.clone();
+        hashing.add(&bytes[class_part.end..]);
+        Ok(Self { bytes, sha256: hashing.digest(), class: class_part })
     }
 }
 
@@ -122,6 +132,7 @@ mod tests {
                 let class = ClassText::new(&plan.class, common).unwrap();
                 let text = PlanText::new(&plan.identity, &plan.spec, &class, own).unwrap();
                 assert_eq!(text.bytes, whole, "{end}");
+                assert_eq!(text.sha256, Sha256::of(&whole));
                 assert_eq!(Sha256::of(&text.bytes[text.class]), class.sha256());
             }
         }

@@ -204,8 +204,8 @@ fn file(codec: &Codec, entry: WriteFile) -> Result<TreeFile, DecodeError> {
         return Err(DecodeError::unexpected(&path, "owner"));
     }
     let contents = match encoding {
-        None => Some(Contents::new(content.into_bytes())),
-        Some(Encoding::Base64) => unbase64(&content).map(Contents::new),
+        None => Some(Contents::new(content.into_bytes().into())),
+        Some(Encoding::Base64) => unbase64(&content).map(|bytes| Contents::new(bytes.into())),
         Some(Encoding::GzipBase64) => codec.contents_of_gzip_base64(&content),
     };
     let Contents { bytes, sha256 } = contents.ok_or_else(|| DecodeError::unexpected(&path, "content"))?;

@@ -84,8 +84,8 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<NodeTree, DecodeErro
 fn snippet(child: &model::Resource<'_>, version: IgnitionVersion) -> Result<Snippet, DecodeError> {
     let fault = || DecodeError::unexpected("", "ignition.config.merge");
     let model::Resource { compression, source, verification: None } = child else { return Err(fault()) };
-    let bytes = DataUrl::decode(source, compression.as_deref(), None).ok_or_else(fault)?;
-    Snippet::parse(&bytes, Format::Ignition, version).map_err(|_| fault())
+    let text = DataUrl::decode(source, compression.as_deref(), None).ok_or_else(fault)?;
+    Snippet::parse(&text.bytes, Format::Ignition, version).map_err(|_| fault())
 }
 
 /// The one bundle of authorities.
@@ -94,7 +94,7 @@ fn bundle(security: &model::Security<'_>) -> Result<Vec<u8>, DecodeError> {
         [model::Resource { compression: None, source, verification: None }] => DataUrl::decode(source, None, None),
         _ => None,
     };
-    bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
+    Ok(bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))?.bytes)
 }
 
 /// The one bundle of authorities of a stub.
@@ -102,7 +102,7 @@ pub(super) fn authority(security: spec::Security) -> Result<Vec<u8>, DecodeError
     let authorities = security.tls.and_then(|tls| tls.certificate_authorities);
     let one = authorities.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
     let bytes = one.and_then(|resource| DataUrl::decode(&resource.source?, resource.compression.as_deref(), None));
-    bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))
+    Ok(bytes.ok_or_else(|| DecodeError::unexpected("", "ignition.security.tls"))?.bytes)
 }
 
 fn path(text: &str) -> Result<AbsPath, DecodeError> {
