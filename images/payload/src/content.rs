@@ -46,20 +46,13 @@ impl DataUrl {
         const GZIP_KEY: usize = 21;
         let encoded = BASE64.len() + base64_len(bytes.len());
         let limit = packed.map_or(usize::MAX, |packed| BASE64.len() + base64_len(packed.len()) + GZIP_KEY);
-        // No byte is less than one: mostly that says enough.
-        let percent = match PLAIN.len() + bytes.len() {
-            least if least > limit => least,
-            _ => PLAIN.len() + bytes.iter().map(|byte| if is_plain(*byte) { 1 } else { 3 }).sum::<usize>(),
-        };
-        let packed = packed.filter(|_| limit < percent.min(encoded));
-        let mut source = String::with_capacity(percent.min(encoded).min(limit));
-        if packed.is_some() || encoded < percent {
-            source.push_str(BASE64);
-            STANDARD.encode_string(packed.unwrap_or(bytes), &mut source);
-        } else {
-            source.push_str(PLAIN);
-            percent_encode(bytes, &mut source);
+        if let Some(source) = percent_encode(PLAIN, bytes, encoded.min(limit)) {
+            return Self { source, gzip: false };
         }
+        let packed = packed.filter(|_| limit < encoded);
+        let mut source = String::with_capacity(encoded.min(limit));
+        source.push_str(BASE64);
+        STANDARD.encode_string(packed.unwrap_or(bytes), &mut source);
         Self { source, gzip: packed.is_some() }
     }
 
@@ -101,11 +94,21 @@ fn is_plain(byte: u8) -> bool {
     PLAIN[usize::from(byte)]
 }
 
-fn percent_encode(bytes: &[u8], out: &mut String) {
+/// `bytes` behind `start`, if that is no longer than `most`.
+fn percent_encode(start: &str, bytes: &[u8], most: usize) -> Option<String> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    // No byte is less than one: mostly that says enough.
+    if start.len() + bytes.len() > most {
+        return None;
+    }
+    let mut out = String::with_capacity(most.min(start.len() + 3 * bytes.len()));
+    out.push_str(start);
     let mut rest = bytes;
     while !rest.is_empty() {
         let (plain, after) = rest.split_at(rest.iter().take_while(|byte| is_plain(**byte)).count());
+        if out.len() + rest.len() > most {
+            return None;
+        }
         out.push_str(std::str::from_utf8(plain).expect("plain bytes are ASCII"));
         rest = after;
         if let Some((&byte, after)) = rest.split_first() {
@@ -113,6 +116,7 @@ fn percent_encode(bytes: &[u8], out: &mut String) {
             rest = after;
         }
     }
+    (out.len() <= most).then_some(out)
 }
 
 fn percent_decode(text: &str) -> Option<Vec<u8>> {

@@ -90,7 +90,11 @@ impl FromStr for AbsPath {
             return Err(PathError::Control);
         }
         let parts = || rest.as_bytes().split(|byte| *byte == b'/');
-        if !rest.is_empty() && parts().any(|part| matches!(part, b"" | b"." | b"..")) {
+        // Nearly no path has a part that is empty or begins with a dot.
+        let pairs = text.bytes().zip(rest.bytes());
+        let is_suspect =
+            pairs.fold(text.ends_with('/'), |suspect, (a, b)| suspect | (a == b'/' && (b == b'/' || b == b'.')));
+        if !rest.is_empty() && is_suspect && parts().any(|part| matches!(part, b"" | b"." | b"..")) {
             return Err(PathError::Unclean);
         }
         if text.len() > 4095 || (rest.len() > 255 && parts().any(|part| part.len() > 255)) {
@@ -270,7 +274,7 @@ mod tests {
 
     #[test]
     fn paths() {
-        for good in ["/", "/a", "/a/b.c", "/a b"] {
+        for good in ["/", "/a", "/a/b.c", "/a b", "/.a/..b/.../c."] {
             assert_eq!(good.parse::<AbsPath>().unwrap().to_string(), good);
         }
         for (bad, why) in [
@@ -280,6 +284,9 @@ mod tests {
             ("//a", PathError::Unclean),
             ("/a/../b", PathError::Unclean),
             ("/./a", PathError::Unclean),
+            ("/a/.", PathError::Unclean),
+            ("/..", PathError::Unclean),
+            ("/a//b", PathError::Unclean),
             ("/a\nb", PathError::Control),
         ] {
             assert_eq!(bad.parse::<AbsPath>(), Err(why), "{bad:?}");
