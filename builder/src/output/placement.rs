@@ -11,7 +11,7 @@ use crate::pki::{
 use nodekiln_payload::{Memory, NodeTree, Snippet};
 use nodekiln_plan::{NodeName, Sha256};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// File name in the output.
 pub const PLACEMENT: &str = "placement.json";
@@ -70,7 +70,7 @@ pub struct Known<'a> {
 
 /// What was found in contents, by their digest: many nodes share them. One set of needles, one of these.
 #[derive(Debug, Default)]
-pub struct Searched(Memory<ContentDigest, Arc<InContents>>);
+pub struct Searched(Memory<ContentDigest, InContents>);
 
 /// The keys in some contents, and the needles.
 type InContents = (Vec<Found>, Vec<KeyId>);
@@ -85,8 +85,8 @@ impl From<&ContentDigest> for ContentDigest {
 }
 
 impl Searched {
-    fn search(&self, contents: &[u8], sha256: Sha256, needles: &Needles) -> Arc<InContents> {
-        self.0.get_or(&ContentDigest(sha256), contents.len(), || Arc::new(scan::search(contents, needles)))
+    fn search(&self, contents: &[u8], sha256: Sha256, needles: &Needles) -> InContents {
+        self.0.get_or(&ContentDigest(sha256), contents.len(), || scan::search(contents, needles))
     }
 }
 
@@ -109,17 +109,16 @@ pub fn of_node(holder: &Holder, tree: &NodeTree, known: &Known<'_>) -> Result<Ve
     let snippets = snippets.iter().map(|(at, text, sha256)| (at.as_str(), text.as_slice(), *sha256));
     for (path, contents, sha256) in files.chain(units).chain(snippets) {
         let mut found: Vec<(Sha256, Option<KeyId>)> = Vec::new();
-        let searched = known.searched.search(contents, sha256, known.symmetric);
-        let (keys, symmetric) = &*searched;
+        let (keys, symmetric) = known.searched.search(contents, sha256, known.symmetric);
         for key in keys {
             match key {
-                Found::Key(spki) => found.push((*spki, (known.keys)(spki))),
+                Found::Key(spki) => found.push((spki, (known.keys)(&spki))),
                 // A program that reads keys holds the words that begin one.
                 Found::Unreadable if contents.starts_with(b"\x7fELF") => {}
                 Found::Unreadable => found.push((Sha256::of(b""), None)),
             }
         }
-        found.extend(symmetric.iter().map(|id| (known.symmetric.sha256(id), Some(id.clone()))));
+        found.extend(symmetric.into_iter().map(|id| (known.symmetric.sha256(&id), Some(id))));
         for (spki, id) in found {
             match id {
                 Some(id) if id.may_be_on(holder) => holdings.push(Holding {

@@ -20,7 +20,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use memchr::memmem::{self, Finder};
-use nodekiln_plan::Sha256;
+use nodekiln_plan::{Secret, Sha256};
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
@@ -105,8 +105,8 @@ impl Search<'_> {
         }
         while let Some((run, after)) = next_run(text) {
             text = after;
-            if let Ok(inner) = BASE64.decode(&*run).map(Zeroizing::new) {
-                self.look(&inner, depth - 1);
+            if let Ok(inner) = BASE64.decode(run.letters()).map(Secret::new) {
+                self.look(inner.expose(), depth - 1);
             }
         }
     }
@@ -169,8 +169,10 @@ fn block(bytes: &[u8]) -> Option<(Option<Body<'_>>, usize)> {
     let label = &bytes[BEGIN.needle().len()..];
     let label = &label[..memmem::find(&label[..label.len().min(LABEL + 5)], b"-----")?];
     let start = BEGIN.needle().len() + label.len() + 5;
-    let (mut base64, mut letters, mut end) = (Zeroizing::new(Vec::new()), 0, start);
     let private = label.ends_with(b"PRIVATE KEY");
+    // Room for any elliptic-curve key: growing would leave copies behind.
+    let room = if private { 256 } else { 0 };
+    let (mut base64, mut letters, mut end) = (Zeroizing::new(Vec::with_capacity(room)), 0, start);
     // Headers of encrypted keys of old (RFC 1421) are no base64.
     let headers = private && memmem::find(&bytes[start..bytes.len().min(start + 64)], b"Proc-Type:").is_some();
     loop {
@@ -205,37 +207,55 @@ fn escape(bytes: &[u8]) -> Option<usize> {
     matches!(bytes.get(slashes), Some(b'n' | b'r' | b't')).then_some(slashes + 1)
 }
 
+/// A run of base64.
+enum Run<'a> {
+    /// As it stands in the text.
+    There(&'a [u8]),
+    /// Of several lines, or of another alphabet.
+    Made(Secret),
+}
+
+impl Run<'_> {
+    /// It in the standard alphabet, on one line.
+    fn letters(&self) -> &[u8] {
+        let letters = match self {
+            Self::There(letters) => letters,
+            Self::Made(letters) => letters.expose(),
+        };
+        // The beginning of a word that is none of it, on the next line: without it the rest can be decoded.
+        &letters[..letters.len() - usize::from(letters.len() % 4 == 1)]
+    }
+}
+
 /// The first run of base64 in `text`, in either alphabet, and what follows it; lines of one length that follow each other
 /// are one.
-fn next_run(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
-    let mut rest = &text[run_start(text)?..];
-    let mut run = Zeroizing::new(Vec::new());
-    // Lines of one length, and one that is shorter: the last.
-    let mut line = alphabet_length(rest);
-    loop {
-        run.extend(rest[..line].iter().map(|byte| LETTERS[usize::from(*byte)]));
-        rest = &rest[line..];
-        if !line.is_multiple_of(4) {
-            break;
-        }
-        let gap = line_break(rest);
-        let next = alphabet_length(&rest[gap..]);
-        if gap == 0 || next == 0 || next > line {
-            break;
-        }
+fn next_run(text: &[u8]) -> Option<(Run<'_>, &[u8])> {
+    let text = &text[run_start(text)?..];
+    let line = SHORTEST + alphabet_length(&text[SHORTEST..]);
+    let (first, mut rest) = text.split_at(line);
+    if next_line(rest, line).is_none() && memchr::memchr2(b'-', b'_', first).is_none() {
+        return Some((Run::There(first), rest));
+    }
+    let mut run = Vec::with_capacity(2 * line);
+    let add = |run: &mut Vec<u8>, line: &[u8]| run.extend(line.iter().map(|byte| LETTERS[usize::from(*byte)]));
+    add(&mut run, first);
+    while let Some((gap, next)) = next_line(rest, line) {
         rest = &rest[gap..];
+        add(&mut run, &rest[..next]);
+        // A shorter one is the last. It may begin another run, too: then it is left where it is.
         if next < line {
-            // It may begin another run, too: then it is left where it is.
-            run.extend(rest[..next].iter().map(|byte| LETTERS[usize::from(*byte)]));
             break;
         }
-        line = next;
+        rest = &rest[line..];
     }
-    // The beginning of a word that is none of it, on the next line: without it the rest can be decoded.
-    if run.len() % 4 == 1 {
-        run.pop();
-    }
-    Some((run, rest))
+    Some((Run::Made(Secret::new(run)), rest))
+}
+
+/// Where in `rest` the next line of a run begins whose lines have `line` letters, and how many letters of it there are.
+fn next_line(rest: &[u8], line: usize) -> Option<(usize, usize)> {
+    let gap = line_break(rest);
+    let next = alphabet_length(&rest[gap..]);
+    (line.is_multiple_of(4) && gap != 0 && next != 0 && next <= line).then_some((gap, next))
 }
 
 /// Where the first run of [`SHORTEST`] letters or more begins.
@@ -288,7 +308,16 @@ fn in_alphabet(byte: u8) -> bool {
 
 /// Whether a byte is a letter of base64's standard alphabet, or its padding.
 fn is_base64(byte: u8) -> bool {
-    LETTERS[usize::from(byte)] == byte && byte != 0 || byte == b'='
+    static BODY: [bool; 256] = {
+        let mut body = [false; 256];
+        let mut byte = 1;
+        while byte < 256 {
+            body[byte] = LETTERS[byte] as usize == byte || byte == b'=' as usize;
+            byte += 1;
+        }
+        body
+    };
+    BODY[usize::from(byte)]
 }
 
 #[cfg(test)]
