@@ -9,10 +9,10 @@ use crate::{
 ///
 /// Defaults are sorted by name; one whose name is overridden is dropped; overrides follow in the user's order,
 /// duplicates kept. Releases before that rule sorted the whole.
-pub(crate) fn arguments(defaults: &[(&str, String)], overrides: &[Arg], release: Release) -> Vec<String> {
+pub(crate) fn arguments<T: AsRef<str>>(defaults: &[(&str, T)], overrides: &[Arg], release: Release) -> Vec<String> {
     let mut kept: Vec<(&str, &str)> = defaults
         .iter()
-        .map(|(name, value)| (*name, value.as_str()))
+        .map(|(name, value)| (*name, value.as_ref()))
         .filter(|(name, _)| !overrides.iter().any(|over| over.name == *name))
         .collect();
     kept.sort_unstable();
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn overrides() {
-        let defaults = [("b", "1".to_owned()), ("a", "2".to_owned()), ("c", "3".to_owned())];
+        let defaults = [("b", "1"), ("a", "2"), ("c", "3")];
         for (over, version, want) in [
             (vec![], "v1.36.0", "--a=2 --b=1 --c=3"),
             (vec![("z", "9"), ("b", "8"), ("b", "7"), ("d", "")], "v1.36.0", "--a=2 --c=3 --z=9 --b=8 --b=7 --d="),

@@ -153,12 +153,9 @@ pub(crate) fn binary(site: &ClassSite) -> AbsPath {
     containerd::place(site, &site.class.binaries.kubelet, "kubelet")
 }
 
-fn arguments(site: &Site) -> Vec<String> {
-    let node = site.node;
+/// Arguments that are the same on all nodes of a class.
+fn class_arguments(site: &ClassSite) -> Vec<(&'static str, String)> {
     let mut defaults = vec![("config", CONFIG.to_owned())];
-    if site.is_machine() {
-        defaults.push(("hostname-override", node.name.to_string()));
-    }
     // Without a kubeconfig the kubelet runs static pods and nothing else.
     if site.is_node() {
         defaults.push(("kubeconfig", KUBECONFIG.to_owned()));
@@ -166,18 +163,28 @@ fn arguments(site: &Site) -> Vec<String> {
             defaults.push(("bootstrap-kubeconfig", bootstrap::path().to_string()));
         }
     }
-    defaults.extend(node_ip(site).map(|address| ("node-ip", address)));
-    let labels: Vec<_> = node.labels.iter().filter(|(key, _)| label_is_free(key)).collect();
-    if !labels.is_empty() && site.is_node() {
-        defaults.push(("node-labels", comma(labels.iter().map(|(key, value)| format!("{key}={value}")))));
-    }
     if site.is_node() && !feature_gates::instance_config(site) {
         defaults.push(("container-runtime-endpoint", containerd::ENDPOINT.to_owned()));
     }
     if site.kubelet.has(Behaviour::PodInfraContainerImage) {
         defaults.push(("pod-infra-container-image", image::pause(site)));
     }
-    arg::arguments(&defaults, &node.kubelet_extra_args, site.kubelet)
+    defaults
+}
+
+/// Arguments that are the node's own.
+fn own_arguments(site: &Site) -> Vec<(&'static str, String)> {
+    let node = site.node;
+    let mut defaults = Vec::with_capacity(3);
+    if site.is_machine() {
+        defaults.push(("hostname-override", node.name.to_string()));
+    }
+    defaults.extend(node_ip(site).map(|address| ("node-ip", address)));
+    let labels: Vec<_> = node.labels.iter().filter(|(key, _)| label_is_free(key)).collect();
+    if !labels.is_empty() && site.is_node() {
+        defaults.push(("node-labels", comma(labels.iter().map(|(key, value)| format!("{key}={value}")))));
+    }
+    defaults
 }
 
 /// The addresses that the kubelet registers. Where they are not known, as in a pool, it takes the one of its default route,
@@ -226,25 +233,42 @@ pub(crate) fn unit() -> Unit {
     Unit { name: name(UNIT), state: UnitState::Disabled, contents: None, dropins }
 }
 
-/// Its text.
-pub(crate) fn unit_text(site: &Site, firstboot: &AbsPath) -> String {
-    let containerd = site.class.os.profile.containerd_unit.as_str();
-    let resolver = resolver(site).map(|script| format!("-{}", command("/bin/sh", ["-c", &script])));
-    UnitFile::default()
-        .section("Unit")
-        .set("Description", "Kubernetes kubelet")
-        .set("Documentation", "https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/")
-        .units("Wants", ["network-online.target", containerd])
-        .units("After", ["network-online.target", containerd, super::firstboot::UNIT])
-        .set("StartLimitIntervalSec", "0")
-        .section("Service")
-        // Runs at every restart too: a kubelet must not start etcd over a data directory that lost its log.
-        .set("ExecStartPre", &command(firstboot.as_str(), ["gate"]))
-        .each("ExecStartPre", resolver)
-        .set("ExecStart", &command(binary(site).as_str(), arguments(site)))
-        .set("Restart", "always")
-        .set("RestartSec", "5")
-        .render()
+/// The unit's text, but for the arguments that are each node's own.
+#[derive(Debug, Clone)]
+pub(crate) struct UnitText {
+    before: String,
+    arguments: Vec<(&'static str, String)>,
+    after: String,
+}
+
+impl UnitText {
+    /// That of a class, where firstboot is at `firstboot`.
+    pub fn of_class(site: &ClassSite, firstboot: &AbsPath) -> Self {
+        let containerd = site.class.os.profile.containerd_unit.as_str();
+        let resolver = resolver(site).map(|script| format!("-{}", command("/bin/sh", ["-c", &script])));
+        let before = UnitFile::default()
+            .section("Unit")
+            .set("Description", "Kubernetes kubelet")
+            .set("Documentation", "https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/")
+            .units("Wants", ["network-online.target", containerd])
+            .units("After", ["network-online.target", containerd, super::firstboot::UNIT])
+            .set("StartLimitIntervalSec", "0")
+            .section("Service")
+            // Runs at every restart too: a kubelet must not start etcd over a data directory that lost its log.
+            .set("ExecStartPre", &command(firstboot.as_str(), ["gate"]))
+            .each("ExecStartPre", resolver);
+        let after = UnitFile::default().set("Restart", "always").set("RestartSec", "5");
+        Self { before: before.render(), arguments: class_arguments(site), after: after.render() }
+    }
+
+    /// That of one of its nodes.
+    pub fn of_node(&self, site: &Site) -> String {
+        let own = own_arguments(site);
+        let defaults: Vec<_> = self.arguments.iter().chain(&own).map(|(name, value)| (*name, value.as_str())).collect();
+        let arguments = arg::arguments(&defaults, &site.node.kubelet_extra_args, site.kubelet);
+        let command = command(binary(site).as_str(), arguments);
+        [&self.before, "ExecStart=", &command, "\n", &self.after].concat()
+    }
 }
 
 /// Some of the systems under cloud-init run no systemd-resolved, and pods do not start without the file that it writes.

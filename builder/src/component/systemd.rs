@@ -16,7 +16,7 @@ impl UnitFile {
         self
     }
 
-    /// Adds an assignment. The value is taken as it is: texts that may hold anything go through [`word`].
+    /// Adds an assignment. The value is taken as it is: texts that may hold anything go through [`command`].
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.0.extend([key, "=", value, "\n"]);
         self
@@ -48,28 +48,26 @@ impl UnitFile {
 /// A command line for `ExecStart=` and kin: a program and its arguments, each one word whatever it holds.
 pub(crate) fn command<T: AsRef<str>>(program: &str, arguments: impl IntoIterator<Item = T>) -> String {
     // Variables are not replaced in the program's path, so its `$` stays single.
-    let mut line = quoted(program, false);
+    let mut line = String::with_capacity(256);
+    quote(program, false, &mut line);
     for argument in arguments {
         line.push(' ');
-        line.push_str(&word(argument.as_ref()));
+        quote(argument.as_ref(), true, &mut line);
     }
     line
 }
 
-/// One word of a command line: systemd.service(5), "Command lines", for quotes, `$` and a lone `;`; systemd.unit(5),
+/// Adds one word of a command line: systemd.service(5), "Command lines", for quotes, `$` and a lone `;`; systemd.unit(5),
 /// "Specifiers", for `%`.
-pub(crate) fn word(text: &str) -> String {
-    quoted(text, true)
-}
-
-fn quoted(text: &str, variables: bool) -> String {
+fn quote(text: &str, variables: bool, out: &mut String) {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_=/.,:@%$+*[]{}<>~^&|!?#()".contains(&b);
     let is_first = || !text.is_empty() && !text.starts_with(['#', '~', '@', '-', '!', ':', '+', '|']);
     let bare = text.bytes().all(plain) && (is_first() || text.starts_with("--"));
     if bare && !text.contains(['%', '$']) {
-        return text.to_owned();
+        out.push_str(text);
+        return;
     }
-    let mut out = String::with_capacity(text.len() + 2);
+    out.push_str(if bare { "" } else { "\"" });
     for c in text.chars() {
         match c {
             '%' => out.push_str("%%"),
@@ -88,7 +86,7 @@ fn quoted(text: &str, variables: bool) -> String {
             c => out.push(c),
         }
     }
-    if bare { out } else { format!("\"{out}\"") }
+    out.push_str(if bare { "" } else { "\"" });
 }
 
 #[cfg(test)]
@@ -110,7 +108,9 @@ mod tests {
             ("-x", "\"-x\""),
             ("é", "\"é\""),
         ] {
-            assert_eq!(word(text), want, "{text:?}");
+            let mut word = String::new();
+            quote(text, true, &mut word);
+            assert_eq!(word, want, "{text:?}");
         }
         assert_eq!(command("/opt/b in/k", ["a", "b c"]), "\"/opt/b in/k\" a \"b c\"");
         assert_eq!(command("/opt/$x%", ["$x"]), "/opt/$x%% $$x");

@@ -10,7 +10,9 @@ use super::{
 use crate::{
     component::{
         ClassSite, KUBERNETES_DIR, MANIFESTS_DIR, below, cni, constant, containerd, controller_manager, encryption,
-        feature_gates, firstboot, haproxy, kube_vip, kubelet, network, pretty, scheduler, system,
+        feature_gates, firstboot, haproxy, kube_vip,
+        kubelet::{self, UnitText},
+        network, pretty, scheduler, system,
     },
     config::{LoadBalancer, NodeClass, PatchTarget},
     draft::{ClassDraft, Contents, Digested},
@@ -22,8 +24,6 @@ use std::sync::Arc;
 
 /// A class of nodes: what they share, and what each of them has of its own.
 pub(super) struct Class {
-    /// Where firstboot is.
-    pub firstboot: AbsPath,
     /// What they share.
     pub draft: Arc<Digested>,
     /// By path.
@@ -65,7 +65,7 @@ pub(super) fn plan(site: &ClassSite, sources: &Sources) -> Result<Class, Vec<Fau
         let text = pretty(&kubelet::instance_config());
         tree.text(kubelet::INSTANCE_CONFIG, Mode::PUBLIC, FileKind::Staged, text);
     }
-    tree.own_unit(OwnUnit::Kubelet);
+    tree.own_unit(OwnUnit::Kubelet(UnitText::of_class(site, &firstboot)));
     tree.unit(firstboot::unit(site, &firstboot));
     lay_users_own(site, &mut tree);
 
@@ -99,7 +99,7 @@ pub(super) fn plan(site: &ClassSite, sources: &Sources) -> Result<Class, Vec<Fau
         },
         blobs: parts.blobs,
     };
-    Ok(Class { firstboot, draft: Arc::new(Digested::new(draft)), own_files: parts.own_files, own_units, faults })
+    Ok(Class { draft: Arc::new(Digested::new(draft)), own_files: parts.own_files, own_units, faults })
 }
 
 /// Whether a server's certificate has to be verified for any of these.

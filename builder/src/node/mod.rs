@@ -186,7 +186,7 @@ fn draft(site: &Site, class: &Class) -> Result<NodeDraft, Vec<Fault>> {
         return Err(faults);
     }
     let unit = |ClassUnit { unit, own }: &ClassUnit| {
-        let text = own.map(|own| own.text(site, &class.firstboot));
+        let text = own.as_ref().map(|own| own.text(site));
         Unit { contents: text.or_else(|| unit.contents.clone()), ..unit.clone() }
     };
     let network = node.network.as_ref().filter(|_| node.os.profile.network_service == NetworkService::CloudInit);

@@ -2,7 +2,11 @@
 
 use super::refusal::Fault;
 use crate::{
-    component::{ClassSite, Site, apiserver, bootstrap, cni, etcd, kube_vip, kubelet, network, patches, pretty},
+    component::{
+        ClassSite, Site, apiserver, bootstrap, cni, etcd, kube_vip,
+        kubelet::{self, UnitText},
+        network, patches, pretty,
+    },
     config::PatchTarget,
     draft::{Contents, LeafForm, Part, Row},
     pki::{
@@ -11,7 +15,6 @@ use crate::{
     },
 };
 use nodekiln_payload::Unit;
-use nodekiln_plan::AbsPath;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -86,27 +89,27 @@ fn embedded(site: &Site, row: Row) -> Vec<Part> {
 }
 
 /// A unit whose text is each node's own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum OwnUnit {
     /// The kubelet: it is told its name and its addresses.
-    Kubelet,
+    Kubelet(UnitText),
     /// Routes to the other nodes' pods.
     Routes,
 }
 
 impl OwnUnit {
     /// The unit without its text.
-    pub fn frame(self) -> Unit {
+    pub fn frame(&self) -> Unit {
         match self {
-            Self::Kubelet => kubelet::unit(),
+            Self::Kubelet(_) => kubelet::unit(),
             Self::Routes => cni::unit(),
         }
     }
 
-    /// Its text on this node, where firstboot is at `firstboot`.
-    pub fn text(self, site: &Site, firstboot: &AbsPath) -> String {
+    /// Its text on this node.
+    pub fn text(&self, site: &Site) -> String {
         match self {
-            Self::Kubelet => kubelet::unit_text(site, firstboot),
+            Self::Kubelet(text) => text.of_node(site),
             Self::Routes => cni::unit_text(site),
         }
     }

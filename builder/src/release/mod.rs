@@ -100,6 +100,7 @@ pub fn addon_image(addon: Addon) -> &'static str {
 #[derive(Clone, Copy)]
 pub struct Release {
     version: KubernetesVersion,
+    minor: &'static str,
     tags: &'static Tags,
 }
 
@@ -112,7 +113,7 @@ impl std::fmt::Debug for Release {
 impl Release {
     /// The release of this version, or `None` if its minor is not supported.
     pub fn find(version: KubernetesVersion) -> Option<Self> {
-        TABLE.minors.get(&minor(version)).map(|tags| Self { version, tags })
+        TABLE.minors.get_key_value(&minor(version)).map(|(minor, tags)| Self { version, minor, tags })
     }
 
     /// The supported minors, such as `1.36`, oldest first.
@@ -141,7 +142,7 @@ impl Release {
     }
 
     fn is_in(&self, row: &Row) -> bool {
-        row.get(&minor(self.version)).is_some_and(|first| self.version.patch >= *first)
+        row.get(self.minor).is_some_and(|first| self.version.patch >= *first)
     }
 
     /// Whether its kubelet knows the field `path` of KubeletConfiguration, one of [`KUBELET_FIELDS`].
@@ -151,13 +152,12 @@ impl Release {
 
     /// What its kubeadm says about the feature gate `name`; `None`: it has no such gate.
     pub fn gate(&self, name: &str) -> Option<Gate> {
-        TABLE.gates.get(name)?.get(&minor(self.version)).copied()
+        TABLE.gates.get(name)?.get(self.minor).copied()
     }
 
     /// The feature gates that its kubeadm has, by name.
     pub fn gates(&self) -> Vec<&'static str> {
-        let minor = minor(self.version);
-        TABLE.gates.iter().filter(|(_, row)| row.contains_key(&minor)).map(|(name, _)| name.as_str()).collect()
+        TABLE.gates.iter().filter(|(_, row)| row.contains_key(self.minor)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Tag of etcd's image.
