@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Cluster, Delivery, DeliveryMode, Finding, Node, Os, code},
+    digest::Parts,
     draft::NodeDraft,
     output::{
         manifest::{FileRole, NodeRow, UNSEALED},
@@ -266,8 +267,11 @@ impl<'a> Oven<'a> {
         let failed = |source| BakeError::Key { node: node.name.clone(), source };
         let draft = crate::draft::digest(draft).map_err(failed)?;
         let Os { platform, ignition_version, .. } = &node.os;
-        let options = format!("{platform:?} {ignition_version:?} {:?}", node.role);
-        Ok(Sha256::of_parts([self.base.as_bytes().as_slice(), draft.as_bytes(), options.as_bytes()]))
+        let mut parts = Parts::with_capacity(256);
+        parts.bytes(self.base.as_bytes());
+        parts.bytes(draft.as_bytes());
+        parts.debug(&(platform, ignition_version, node.role));
+        Ok(parts.digest())
     }
 }
 

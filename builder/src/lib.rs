@@ -10,6 +10,7 @@ pub mod cli;
 mod component;
 pub mod config;
 pub mod diff;
+mod digest;
 pub mod draft;
 pub mod firstboot;
 pub mod inspect;

@@ -3,11 +3,11 @@
 //! Nothing of a draft may be missing here: an unchanged digest means that an older payload is taken over. So every struct
 //! is taken apart by name, which a new field breaks, or written by its derived `Debug`, which a new field joins.
 
-use super::{Blob, ClassDraft, Contents, DraftFile, DraftStep, NodeDraft, Part};
+use super::{Blob, ClassDraft, Contents, DraftFile, DraftStep, Leaf, LeafForm, NodeDraft, Part};
+use crate::{config::San, digest::Parts, pki::table::Holder};
 use nodekiln_payload::{Account, Dropin, Unit};
-use nodekiln_plan::{Secret, Sha256};
-use serde::Serialize;
-use std::{fmt, io};
+use nodekiln_plan::{NodeName, Sha256};
+use std::net::IpAddr;
 
 /// The digest of all of `draft`.
 ///
@@ -15,10 +15,10 @@ use std::{fmt, io};
 /// A part that is no JSON, which no plan has.
 pub fn digest(draft: &NodeDraft) -> serde_json::Result<Sha256> {
     let NodeDraft { class, spec, holder, files, units, links, network, api } = draft;
-    let mut parts = Parts(Vec::with_capacity(4096));
+    let mut parts = Parts::with_capacity(4096);
     parts.bytes(class.sha256().as_bytes());
     parts.json(spec)?;
-    parts.debug(holder);
+    parts.holder(holder);
     parts.files(files);
     parts.units(units);
     parts.debug(&(links, network));
@@ -47,7 +47,7 @@ pub(super) fn of_class(class: &ClassDraft) -> Sha256 {
         snippets,
         blobs,
     } = class;
-    let mut parts = Parts(Vec::with_capacity(1 << 14));
+    let mut parts = Parts::with_capacity(1 << 14);
     parts.json(spec).expect("names, paths, numbers and lists of them are JSON");
     parts.text(&profile.name);
     parts.files(files);
@@ -73,49 +73,11 @@ pub(super) fn of_class(class: &ClassDraft) -> Sha256 {
     parts.digest()
 }
 
-/// What is digested, piece by piece, each after its length: no two lists give the same bytes.
-struct Parts(Vec<u8>);
-
+/// The parts of a draft.
 impl Parts {
-    /// Adds what `write` appends.
-    fn part<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        const LENGTH: usize = size_of::<u64>();
-        let start = self.0.len();
-        self.0.extend_from_slice(&[0; LENGTH]);
-        let result = write(&mut self.0);
-        let length = (self.0.len() - start - LENGTH) as u64;
-        self.0[start..start + LENGTH].copy_from_slice(&length.to_be_bytes());
-        result
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.part(|out| out.extend_from_slice(bytes));
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
     fn pair(&mut self, kind: &str, bytes: &[u8]) {
         self.text(kind);
         self.bytes(bytes);
-    }
-
-    fn count(&mut self, count: usize) {
-        self.bytes(&(count as u64).to_be_bytes());
-    }
-
-    fn debug(&mut self, value: &impl fmt::Debug) {
-        self.part(|out| io::Write::write_fmt(out, format_args!("{value:?}"))).expect("memory takes every write");
-    }
-
-    fn json(&mut self, value: &impl Serialize) -> serde_json::Result<()> {
-        self.part(|out| serde_json::to_writer(out, value))
-    }
-
-    /// Of all that was added, which may hold what users lay down.
-    fn digest(self) -> Sha256 {
-        Sha256::of(Secret::new(self.0).expose())
     }
 
     fn files(&mut self, files: &[DraftFile]) {
@@ -129,7 +91,25 @@ impl Parts {
                 Contents::Bytes(Blob { sha256, bytes: _ }) => self.pair("bytes", sha256.as_bytes()),
                 Contents::Template(template) => self.template(template),
                 Contents::Shared(shared) => self.debug(shared),
-                Contents::Leaf(leaf, form) => self.debug(&(leaf, form)),
+                Contents::Leaf(leaf, form) => self.leaf(leaf, *form),
+            }
+        }
+    }
+
+    fn holder(&mut self, Holder { name, duties }: &Holder) {
+        self.text(name.as_str());
+        self.part(|out| out.extend(duties.iter().map(|duty| *duty as u8)));
+    }
+
+    fn leaf(&mut self, Leaf { row, node, sans }: &Leaf, form: LeafForm) {
+        self.pair("leaf", &[*row as u8, form as u8, u8::from(node.is_some())]);
+        self.text(node.as_ref().map_or("", NodeName::as_str));
+        self.count(sans.len());
+        for san in sans {
+            match san {
+                San::Dns(name) => self.pair("dns", name.as_bytes()),
+                San::Ip(IpAddr::V4(ip)) => self.pair("ip", &ip.octets()),
+                San::Ip(IpAddr::V6(ip)) => self.pair("ip", &ip.octets()),
             }
         }
     }
@@ -138,7 +118,7 @@ impl Parts {
         self.count(units.len());
         for Unit { name, state, contents, dropins } in units {
             self.text(name.as_str());
-            self.debug(&(state, contents.is_some()));
+            self.bytes(&[*state as u8, u8::from(contents.is_some())]);
             self.text(contents.as_deref().unwrap_or_default());
             self.count(dropins.len());
             for Dropin { name, contents } in dropins {

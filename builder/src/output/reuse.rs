@@ -9,6 +9,7 @@ use super::{
     manifest::{FileRow, Manifest, NodeRow},
     placement::{Holding, PLACEMENT, Placement},
 };
+use crate::digest::Parts;
 use nodekiln_plan::{NodeName, Sha256};
 use std::{
     collections::BTreeMap,
@@ -33,23 +34,22 @@ impl Part {
     /// Digest of all of this but itself.
     pub fn seal(row: &NodeRow, files: &[FileRow], holdings: &[Holding]) -> Sha256 {
         let NodeRow { name, role, duties, profile, key, seal: _, not_before, boot_before } = row;
-        let mut parts: Vec<Vec<u8>> = vec![
-            name.as_str().into(),
-            format!("{role:?} {duties:?}").into(),
-            profile.as_str().into(),
-            key.as_bytes().to_vec(),
-            not_before.to_be_bytes().to_vec(),
-            boot_before.to_be_bytes().to_vec(),
-            files.len().to_be_bytes().to_vec(),
-        ];
+        let mut parts = Parts::with_capacity(1024);
+        parts.text(name.as_str());
+        parts.format(format_args!("{role:?} {duties:?}"));
+        parts.text(profile);
+        parts.bytes(key.as_bytes());
+        parts.bytes(&not_before.to_be_bytes());
+        parts.bytes(&boot_before.to_be_bytes());
+        parts.count(files.len());
         for FileRow { path, sha256, size, role, node } in files {
             let node = node.as_ref().map(NodeName::as_str).unwrap_or_default();
-            parts.push(format!("{path}\n{sha256}\n{size}\n{role:?}\n{node}").into());
+            parts.format(format_args!("{path}\n{sha256}\n{size}\n{role:?}\n{node}"));
         }
         for Holding { key, path, spki, custody } in holdings {
-            parts.push(format!("{key}\n{path}\n{spki}\n{custody}").into());
+            parts.format(format_args!("{key}\n{path}\n{spki}\n{custody}"));
         }
-        Sha256::of_parts(parts.iter().map(Vec::as_slice))
+        parts.digest()
     }
 }
 
