@@ -46,14 +46,16 @@ pub enum PemError {
 
 /// Appends one block.
 pub fn encode(label: &str, der: &[u8], out: &mut Vec<u8>) {
-    let base64 = Zeroizing::new(STANDARD.encode(der));
     // Once, so that no copy of a key is left behind by growing.
-    out.reserve(base64.len() + base64.len() / LINE + 2 * label.len() + 36);
+    let base64 = der.len().div_ceil(3) * 4;
+    out.reserve(base64 + base64 / LINE + 2 * label.len() + 36);
     out.extend_from_slice(b"-----BEGIN ");
     out.extend_from_slice(label.as_bytes());
     out.extend_from_slice(b"-----\n");
-    for line in base64.as_bytes().chunks(LINE) {
-        out.extend_from_slice(line);
+    for bytes in der.chunks(LINE / 4 * 3) {
+        let start = out.len();
+        out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
+        STANDARD.encode_slice(bytes, &mut out[start..]).expect("there is room for it");
         out.push(b'\n');
     }
     out.extend_from_slice(b"-----END ");

@@ -1,7 +1,7 @@
 //! Addresses, prefixes and endpoints over `std::net`.
 
 use crate::name::{DnsName, NameError};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
@@ -140,8 +140,8 @@ impl fmt::Display for Host {
 }
 
 /// A host and a TCP port. IPv6 literals are written in brackets (RFC 3986).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Endpoint {
     /// Host part.
     pub host: Host,
@@ -164,6 +164,12 @@ pub enum EndpointError {
     /// Looks like an IPv4 address and is none.
     #[error("`{0}` is not an IPv4 address")]
     Address(String),
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl Endpoint {

@@ -1,11 +1,11 @@
 //! Kubernetes versions.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
 /// A released version, `vMAJOR.MINOR.PATCH`. Ordered by number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct KubernetesVersion {
     /// Always 1 so far.
     pub major: u16,
@@ -19,6 +19,12 @@ pub struct KubernetesVersion {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a Kubernetes version is written vMAJOR.MINOR.PATCH, such as v1.36.3")]
 pub struct VersionError;
+
+impl Serialize for KubernetesVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl FromStr for KubernetesVersion {
     type Err = VersionError;
