@@ -4,6 +4,7 @@
 //! host's architecture, in a target folder of its own (the outer one is locked). Check, clippy, tests and editors never
 //! wait for it. `NODEKILN_FIRSTBOOT=FILE` takes a prebuilt binary instead.
 
+use sha2::Digest as _;
 use std::{
     env, fs,
     hash::{DefaultHasher, Hasher as _},
@@ -77,11 +78,14 @@ fn embed() -> Result<(), String> {
             println!("cargo::rerun-if-changed={}", path.display());
             let copy = out_dir.join("nodekiln-firstboot");
             fs::copy(&path, &copy).map_err(|e| format!("copying {}: {e}", path.display()))?;
-            format!("Some(include_bytes!({:?}))", copy.display().to_string())
+            let bytes = fs::read(&copy).map_err(|e| format!("reading {}: {e}", copy.display()))?;
+            let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
+            format!("Some((include_bytes!({:?}), {digest:?}))", copy.display().to_string())
         }
     };
     let source = format!(
-        "/// The node's binary for the builder's own architecture.\npub static FIRSTBOOT: Option<&[u8]> = {constant};\n"
+        "/// The node's binary for the builder's own architecture, and its SHA-256.\n\
+         pub static FIRSTBOOT: Option<(&[u8], [u8; 32])> = {constant};\n"
     );
     fs::write(out_dir.join("embedded.rs"), source).map_err(|e| format!("writing embedded.rs: {e}"))
 }

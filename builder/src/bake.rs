@@ -10,7 +10,7 @@ use crate::{
     },
     pki::{self, Authority, Filling, KeyId, table::Holder},
 };
-use nodekiln_payload::{Artifact, CheckError, Codec, EncodeError, EncodeOptions, Format, NodeTree, Pointer};
+use nodekiln_payload::{Artifact, CheckError, Codec, EncodeError, EncodeOptions, Format, Gzip, NodeTree, Pointer};
 use nodekiln_plan::{NodeName, Secret, Sha256, paths};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -166,7 +166,9 @@ impl<'a> Oven<'a> {
         let name = &node.name;
         let filled = self.filling.fill(draft).map_err(|source| BakeError::Fill { node: name.clone(), source })?;
         let profile = draft.class.profile;
-        let options = EncodeOptions { ignition_version: node.os.ignition_version, ..EncodeOptions::default() };
+        // Where the platform cuts off, size counts more than time.
+        let gzip = if node.os.platform.limit().is_some() { Gzip::WhereSmaller } else { Gzip::WhereShared };
+        let options = EncodeOptions { ignition_version: node.os.ignition_version, gzip };
         let artifacts = self
             .codec
             .encode(&filled.tree, profile, &options)

@@ -1,8 +1,8 @@
 //! The node's binary: the one embedded in this builder, or one that the user gives.
 
-use crate::config::Arch;
+use crate::{config::Arch, draft::Blob};
 use memchr::memmem;
-use std::sync::Arc;
+use nodekiln_plan::Sha256;
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
@@ -29,12 +29,12 @@ pub struct Firstboot {
     /// The machine it runs on.
     pub arch: Arch,
     /// Its bytes.
-    pub bytes: Arc<[u8]>,
+    pub program: Blob,
 }
 
 impl std::fmt::Debug for Firstboot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Firstboot({:?}, {} bytes)", self.arch, self.bytes.len())
+        write!(f, "Firstboot({:?}, {} bytes)", self.arch, self.program.bytes.len())
     }
 }
 
@@ -44,35 +44,38 @@ impl Firstboot {
     /// # Errors
     /// What was embedded is not what it should be.
     pub fn embedded() -> Result<Option<Self>, BinaryError> {
-        FIRSTBOOT.map(|bytes| Self::parse(bytes.into())).transpose()
+        // Hashed when it was embedded.
+        let blob = |(bytes, sha256): (&[u8], _)| Blob { sha256: Sha256::from_bytes(sha256), bytes: bytes.into() };
+        FIRSTBOOT.map(|embedded| Self::parse(blob(embedded))).transpose()
     }
 
     /// Reads the ELF header (System V ABI, gabi 4.1: e_machine, PT_INTERP) and looks for the marker of the plan version.
     ///
     /// # Errors
     /// Anything but a static program for a node's machine that reads this builder's plans.
-    pub fn parse(bytes: Arc<[u8]>) -> Result<Self, BinaryError> {
+    pub fn parse(program: Blob) -> Result<Self, BinaryError> {
         const PT_INTERP: u32 = 3;
+        let bytes = &program.bytes;
         if bytes.get(..6) != Some(b"\x7fELF\x02\x01") {
             return Err(BinaryError::NotElf);
         }
-        let arch = match read_u16(&bytes, 18)? {
+        let arch = match read_u16(bytes, 18)? {
             62 => Arch::Amd64,
             183 => Arch::Arm64,
             other => return Err(BinaryError::Machine(other)),
         };
-        let table = usize::try_from(read_u64(&bytes, 32)?).map_err(|_| BinaryError::NotElf)?;
-        let entry_size = usize::from(read_u16(&bytes, 54)?);
-        for index in 0..usize::from(read_u16(&bytes, 56)?) {
+        let table = usize::try_from(read_u64(bytes, 32)?).map_err(|_| BinaryError::NotElf)?;
+        let entry_size = usize::from(read_u16(bytes, 54)?);
+        for index in 0..usize::from(read_u16(bytes, 56)?) {
             let at = entry_size.checked_mul(index).and_then(|offset| table.checked_add(offset));
-            if read_u32(&bytes, at.ok_or(BinaryError::NotElf)?)? == PT_INTERP {
+            if read_u32(bytes, at.ok_or(BinaryError::NotElf)?)? == PT_INTERP {
                 return Err(BinaryError::Dynamic);
             }
         }
-        if memmem::find(&bytes, nodekiln_plan::PLAN_MARKER.as_bytes()).is_none() {
+        if memmem::find(bytes, nodekiln_plan::PLAN_MARKER.as_bytes()).is_none() {
             return Err(BinaryError::PlanVersion(nodekiln_plan::PLAN_VERSION));
         }
-        Ok(Self { arch, bytes })
+        Ok(Self { arch, program })
     }
 }
 
@@ -117,7 +120,7 @@ pub(crate) mod tests {
     #[test]
     fn binaries() {
         let marker = nodekiln_plan::PLAN_MARKER;
-        let parse = |bytes: Vec<u8>| Firstboot::parse(bytes.into()).map(|firstboot| firstboot.arch);
+        let parse = |bytes: Vec<u8>| Firstboot::parse(Blob::of(bytes.into())).map(|firstboot| firstboot.arch);
         assert_eq!(parse(elf(62, &[1, 2], marker)), Ok(Arch::Amd64));
         assert_eq!(parse(elf(183, &[], marker)), Ok(Arch::Arm64));
         assert_eq!(parse(elf(62, &[1, 3], marker)), Err(BinaryError::Dynamic));

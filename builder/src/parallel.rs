@@ -34,6 +34,15 @@ pub fn each(count: usize, work: impl Fn(usize) -> ControlFlow<()> + Sync) {
     });
 }
 
+/// Does both at once, `other` on a thread of its own.
+pub fn both<A, B: Send>(own: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let own = own();
+        (own, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

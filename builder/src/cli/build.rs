@@ -9,9 +9,11 @@ use super::{
 };
 use crate::{
     config::{self, Cluster, examples::Example},
+    draft::Blob,
     firstboot::Firstboot,
     node::Sources,
     output::{self, Built, WriteError, Written, secrets_file},
+    parallel,
     pki::{Authority, Ca, OpenError, certificate::BACKDATE},
     secrets::Secrets,
 };
@@ -69,21 +71,23 @@ impl Build {
                 (source, secrets_file::beside(&self.file))
             }
         };
-        // The node's program has megabytes: it is read and hashed beside cluster.yaml.
-        let (loaded, programs) = std::thread::scope(|scope| {
-            let programs = scope.spawn(|| programs(&self.firstboot));
-            let loaded = match self.example {
-                Some(Example { text, .. }) => config::load_str(&source, text, None),
-                None => config::load(&self.file),
-            };
-            (loaded, programs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
-        let loaded = loaded?;
-        let (firstboot, mut sources) = programs?;
         let path = self.secrets.unwrap_or(beside);
         let is_new = !path.exists();
+        // The node's program has megabytes: it is read and hashed beside cluster.yaml, and the secrets are opened there.
+        let (loaded, (firstboot, opened)) = parallel::both(
+            || match self.example {
+                Some(Example { text, .. }) => config::load_str(&source, text, None),
+                None => config::load(&self.file),
+            },
+            || {
+                let opened = (!is_new).then(|| secrets_file::open(&path, terminal));
+                (binaries(&self.firstboot), opened)
+            },
+        );
+        let loaded = loaded?;
+        let firstboot = firstboot?;
+        let mut sources = sources(&firstboot);
         // Drafts depend on what secrets there are. Faults in them are told after those of the drafts, which may be many.
-        let opened = if is_new { None } else { Some(secrets_file::open(&path, terminal)) };
         if let Some(Ok(secrets)) = &opened {
             sources.shape = secrets.shape();
         }
@@ -233,7 +237,7 @@ pub(super) fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
     for path in given {
         let bytes =
             std::fs::read(path).with_context(|| format!("reading {}", path.display())).map_err(Failure::Environment)?;
-        let binary = Firstboot::parse(bytes.into())
+        let binary = Firstboot::parse(Blob::of(bytes.into()))
             .with_context(|| format!("using {} as nodekiln-firstboot", path.display()))
             .map_err(Failure::Input)?;
         if binaries.iter().any(|other| other.arch == binary.arch) {
@@ -252,17 +256,7 @@ pub(super) fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
 
 /// Them, for planning.
 pub(super) fn sources(binaries: &[Firstboot]) -> Sources {
-    Sources::new(binaries.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect())
-}
-
-/// The node binaries to use, and what planning needs of them, digests included.
-fn programs(given: &[PathBuf]) -> Result<(Vec<Firstboot>, Sources), Failure> {
-    let binaries = binaries(given)?;
-    let sources = sources(&binaries);
-    for binary in &binaries {
-        sources.blob(&binary.bytes);
-    }
-    Ok((binaries, sources))
+    Sources::hashed(binaries.iter().map(|binary| (binary.arch, binary.program.clone())))
 }
 
 /// caCertificateValidityPeriod counts when the CAs are made, and never again.

@@ -54,6 +54,16 @@ impl Sources {
         Self { firstboot, ..Self::default() }
     }
 
+    /// With these programs, which are hashed.
+    pub fn hashed(firstboot: impl IntoIterator<Item = (Arch, Blob)>) -> Self {
+        let (mut programs, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        for (arch, program) in firstboot {
+            programs.insert(arch, Arc::clone(&program.bytes));
+            digests.insert(program.bytes.as_ptr() as usize, program);
+        }
+        Self { firstboot: programs, shape: Shape::default(), digests: Digests(Arc::new(Mutex::new(digests))) }
+    }
+
     /// `bytes` with their digest.
     pub(crate) fn blob(&self, bytes: &Arc<[u8]>) -> Blob {
         if bytes.len() < Self::LARGE {

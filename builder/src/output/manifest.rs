@@ -1,12 +1,12 @@
 //! `manifest.json`: every file of an output folder, and what it was made from.
 
 use crate::pki::table::Duty;
-use nodekiln_plan::{NodeName, Role, Sha256};
+use nodekiln_plan::{NodeName, Role, Sha256, json::Object};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    io::{self, Write as _},
 };
 
 /// File name in the output.
@@ -35,8 +35,7 @@ pub struct Manifest {
     pub nodes: Vec<NodeRow>,
     /// One row per file, by path.
     pub files: Vec<FileRow>,
-    /// Digest of all of the above, so that no byte of it changes unseen: of this manifest's JSON without spaces, with
-    /// [`UNSEALED`] here.
+    /// Digest of all of the above, so that no byte of it changes unseen: of the file up to the comma before this.
     pub digest: Sha256,
 }
 
@@ -103,7 +102,7 @@ impl Manifest {
     /// [`Manifest::made_by`].
     pub const MADE_BY: &'static str = "nodekiln";
     /// [`Manifest::version`].
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// The folders that its files lie in, the output itself being the empty path.
     pub fn folders(&self) -> BTreeSet<&str> {
@@ -111,26 +110,37 @@ impl Manifest {
         paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).chain([""]).collect()
     }
 
-    /// Fills in the digest of the rest.
+    /// Writes `manifest.json`, JSON with a line for each entry, and fills in its digest on the way: ten thousand nodes' is
+    /// gone through once. Tells the digest and the size of the whole file.
     ///
     /// # Errors
-    /// None in practice: all keys are strings.
-    pub fn set_digest(&mut self) -> Result<(), serde_json::Error> {
-        self.digest = UNSEALED;
-        let mut hashing = Hashing::new(std::io::sink());
-        serde_json::to_writer(&mut hashing, self)?;
-        self.digest = hashing.finish().0;
-        Ok(())
+    /// Those of `out`: all keys are strings.
+    pub fn write(&mut self, out: impl io::Write) -> Result<(Sha256, u64), serde_json::Error> {
+        let Self { made_by, version, tool, inputs, secrets, firstboot, nodes, files, digest } = self;
+        let mut object = Object::new(io::BufWriter::with_capacity(1 << 16, Hashing::new(out)));
+        object.field("madeBy", made_by)?;
+        object.field("version", version)?;
+        object.field("tool", tool)?;
+        object.field("inputs", inputs)?;
+        object.field("secrets", secrets)?;
+        object.field("firstboot", firstboot)?;
+        object.field("nodes", nodes)?;
+        object.field("files", files)?;
+        let out = object.get_mut();
+        out.flush().map_err(serde_json::Error::io)?;
+        *digest = out.get_ref().digest();
+        object.field("digest", digest)?;
+        let hashing = object.end().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
+        Ok(hashing.map_err(serde_json::Error::io)?.finish())
     }
 
-    /// The bytes of `manifest.json`: JSON with a line for each entry, with the digest of the rest.
+    /// The bytes of `manifest.json`, see [`Manifest::write`].
     ///
     /// # Errors
     /// None in practice: all keys are strings.
     pub fn seal(&mut self) -> Result<Vec<u8>, serde_json::Error> {
-        self.set_digest()?;
         let mut bytes = Vec::new();
-        nodekiln_plan::json::to_writer(&mut bytes, self)?;
+        self.write(&mut bytes)?;
         Ok(bytes)
     }
 }
@@ -145,6 +155,11 @@ pub(super) struct Hashing<W> {
 impl<W: io::Write> Hashing<W> {
     pub(super) fn new(to: W) -> Self {
         Self { to, hasher: sha2::Sha256::new(), size: 0 }
+    }
+
+    /// Digest of the bytes that were written up to now.
+    fn digest(&self) -> Sha256 {
+        Sha256::from_bytes(self.hasher.clone().finalize().into())
     }
 
     /// Digest and number of the bytes that were written.
@@ -163,5 +178,46 @@ impl<W: io::Write> io::Write for Hashing<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written field by field is what serde makes of it, and the digest is of what stands before it.
+    #[test]
+    fn the_text_is_the_manifests() {
+        let row = |path: &str| FileRow {
+            path: path.to_owned(),
+            sha256: Sha256::of(path.as_bytes()),
+            size: 7,
+            role: FileRole::Payload,
+            node: path.ends_with("ign").then(|| "n1".parse().unwrap()),
+        };
+        for (inputs, files) in [(vec![], vec![]), (vec![("cluster.yaml".to_owned(), UNSEALED)], vec!["a.ign", "b"])] {
+            let mut manifest = Manifest {
+                made_by: Manifest::MADE_BY.to_owned(),
+                version: Manifest::VERSION,
+                tool: "0.1.0".to_owned(),
+                inputs: inputs.into_iter().collect(),
+                secrets: Sha256::of(b"secrets"),
+                firstboot: BTreeMap::new(),
+                nodes: vec![],
+                files: files.into_iter().map(row).collect(),
+                digest: UNSEALED,
+            };
+            let mut bytes = Vec::new();
+            let written = manifest.write(&mut bytes).unwrap();
+            assert_eq!(written, (Sha256::of(&bytes), bytes.len() as u64));
+            assert_eq!(manifest.seal().unwrap(), bytes);
+            assert_eq!(serde_json::from_slice::<Manifest>(&bytes).unwrap(), manifest);
+            let mut whole = Vec::new();
+            nodekiln_plan::json::to_writer(&mut whole, &manifest).unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), String::from_utf8(whole.clone()).unwrap());
+            let end = format!(",\n  \"digest\": \"{}\"\n}}\n", manifest.digest);
+            let before = whole.strip_suffix(end.as_bytes()).unwrap();
+            assert_eq!(manifest.digest, Sha256::of(before));
+        }
     }
 }

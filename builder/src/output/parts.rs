@@ -5,6 +5,7 @@ use super::{
     manifest::{FileRow, NodeRow},
     placement::Holding,
     reuse::{Older, Part},
+    served,
     write::{Built, WriteError},
 };
 use crate::{
@@ -30,9 +31,16 @@ pub(super) struct Rows<'o> {
     pub(super) nodes: Vec<NodeRow>,
     pub(super) holdings: BTreeMap<NodeName, Vec<Holding>>,
     pub(super) files: Vec<FileRow>,
-    pub(super) blobs: BTreeMap<Sha256, Blob>,
+    pub(super) blobs: BTreeMap<Sha256, Published>,
     /// What is taken over and not linked yet, with the index of its node.
     pub(super) kept: Vec<(usize, &'o Part)>,
+}
+
+/// Something that machines fetch.
+pub(super) struct Published {
+    pub(super) blob: Blob,
+    /// Whether it is in the new output already.
+    pub(super) is_staged: bool,
 }
 
 /// Why a node has no part in the output.
@@ -147,7 +155,7 @@ impl<'a, 'o> Bakery<'a, 'o> {
     fn part(
         &self,
         node: &'a Node,
-        blobs: &Mutex<BTreeMap<Sha256, Blob>>,
+        blobs: &Mutex<BTreeMap<Sha256, Published>>,
         refused: &AtomicBool,
     ) -> Result<Made<'o>, Failure> {
         let only = &self.built.only;
@@ -159,17 +167,37 @@ impl<'a, 'o> Bakery<'a, 'o> {
         if refused.load(Ordering::Relaxed) {
             return Ok(Made::Skipped);
         }
-        if !draft.class.blobs.is_empty() {
-            let all = draft.class.blobs.iter().map(|blob| (blob.sha256, blob.clone()));
-            blobs.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
-        }
         let key = self.oven.key(node, &draft).map_err(Failure::Bake)?;
         if only.is_empty()
             && let Some(part) = self.older.and_then(|older| older.unchanged(&node.name, &key))
         {
+            self.publish(&draft, blobs, false)?;
             return Ok(Made::Kept(part));
         }
+        self.publish(&draft, blobs, true)?;
         self.bake(node, &draft, key).map(Made::New)
+    }
+
+    /// Takes down what the node fetches. A node that is made has it staged too, once and while others are made: a program
+    /// takes as long as many payloads. Without one there may be nothing to write.
+    fn publish(
+        &self,
+        draft: &NodeDraft,
+        blobs: &Mutex<BTreeMap<Sha256, Published>>,
+        is_made: bool,
+    ) -> Result<(), Failure> {
+        for blob in &draft.class.blobs {
+            let mut known = blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let published =
+                known.entry(blob.sha256).or_insert_with(|| Published { blob: blob.clone(), is_staged: false });
+            let is_due = is_made && !published.is_staged;
+            published.is_staged |= is_made;
+            drop(known);
+            if is_due {
+                self.staged.write(&served::path(&blob.sha256), &blob.bytes).map_err(Failure::Stage)?;
+            }
+        }
+        Ok(())
     }
 
     fn plan(&self, node: &'a Node) -> Result<NodeDraft, Failure> {

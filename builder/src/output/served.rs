@@ -15,6 +15,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+/// Where what has this digest is published, relative to the output.
+pub(super) fn path(digest: &Sha256) -> String {
+    format!("serve/blobs/{digest}")
+}
+
 /// What `older` publishes for all.
 pub(super) fn of(older: &Manifest) -> Vec<FileRow> {
     older.files.iter().filter(|row| row.role == FileRole::Served && row.node.is_none()).cloned().collect()

@@ -3,7 +3,7 @@
 use super::{
     existing::{self, ExistingError},
     manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, UNSEALED},
-    parts::{Bakery, Rows},
+    parts::{Bakery, Published, Rows},
     placement::{self, Known, PLACEMENT, Placement, Searched},
     reuse::{self, Older},
     served,
@@ -11,9 +11,9 @@ use super::{
 use crate::{
     bake::{BakeError, Oven},
     config::{Cluster, NamedInput},
-    draft::Blob,
     firstboot::Firstboot,
     node::{Planner, Refusal, Sources},
+    parallel,
     pki::{Authority, Ca, KeyId},
 };
 use nodekiln_fs::{StageError, StagedTree};
@@ -111,10 +111,7 @@ pub fn write(
     let firstboot: BTreeMap<String, Sha256> = built
         .firstboot
         .iter()
-        .map(|binary| {
-            let digest = built.sources.blob(&binary.bytes).sha256;
-            (format!("{:?}", binary.arch).to_lowercase(), digest)
-        })
+        .map(|binary| (format!("{:?}", binary.arch).to_lowercase(), binary.program.sha256))
         .collect();
     only_is_possible(built, &firstboot, older.as_ref())?;
     let published = older.as_ref().filter(|_| !built.only.is_empty()).map(served::of).unwrap_or_default();
@@ -134,15 +131,30 @@ pub fn write(
         return Err(WriteError::Only(format!("{} is not as it was written", row.path)));
     }
     files.extend(served.iter().cloned());
-    let placement = Placement::new(holdings, built.authority.key_ids());
     // Where nothing was made there may be nothing to write.
     let is_written = kept.len() < nodes.len();
-    let (sha256, size) = match is_written {
-        true => write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?,
-        false => write_json(PLACEMENT, io::sink(), &placement)?,
-    };
-    files.push(FileRow { path: PLACEMENT.to_owned(), sha256, size, role: FileRole::Placement, node: None });
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let ids = built.authority.key_ids();
+    let (sorted, placed) = parallel::both(
+        || -> Result<_, WriteError> {
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            if is_written {
+                write_shared(&staged, &shared)?;
+            }
+            Ok(files)
+        },
+        || -> Result<_, WriteError> {
+            let placement = Placement::new(holdings, ids);
+            let written = match is_written {
+                true => write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?,
+                false => write_json(PLACEMENT, io::sink(), &placement)?,
+            };
+            Ok((placement, written))
+        },
+    );
+    let (mut files, (placement, (sha256, size))) = (sorted?, placed?);
+    let place = files.partition_point(|row| row.path.as_str() < PLACEMENT);
+    let row = FileRow { path: PLACEMENT.to_owned(), sha256, size, role: FileRole::Placement, node: None };
+    files.insert(place, row);
     let mut manifest = Manifest {
         made_by: Manifest::MADE_BY.to_owned(),
         version: Manifest::VERSION,
@@ -154,28 +166,38 @@ pub fn write(
         files,
         digest: UNSEALED,
     };
-    manifest.set_digest().map_err(|source| WriteError::Other(MANIFEST, source.into()))?;
     if !is_written {
-        if is_up_to_date(target, &manifest)? {
+        if is_up_to_date(target, &mut manifest)? {
             keep()?;
             return Ok(Written { manifest, kept: kept.len(), changed: false });
         }
         write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?;
+        write_shared(&staged, &shared)?;
     }
 
     bakery.link_all(&kept)?;
-    for file in &shared {
-        staged.write(&file.path, file.bytes())?;
-    }
     for row in &served {
         staged.link(&row.path)?;
     }
-    write_json(MANIFEST, staged.create(MANIFEST)?, &manifest)?;
+    write_manifest(&mut manifest, staged.create(MANIFEST)?)?;
     keep()?;
     // Whoever keeps the secrets in the output folder would lose them.
     existing::check(target)?;
-    staged.commit()?;
+    // What ten thousand nodes took is given back while the disk is at work.
+    let (committed, ()) = parallel::both(|| staged.commit(), || drop(placement));
+    committed?;
     Ok(Written { manifest, kept: kept.len(), changed: true })
+}
+
+/// Writes what is not staged yet.
+fn write_shared(staged: &StagedTree, shared: &[SharedFile]) -> Result<(), WriteError> {
+    let is_due = |file: &&SharedFile| !matches!(&file.bytes, Bytes::Blob(published) if published.is_staged);
+    Ok(shared.iter().filter(is_due).try_for_each(|file| staged.write(&file.path, file.bytes()))?)
+}
+
+/// Writes the manifest; its digest and size.
+fn write_manifest(manifest: &mut Manifest, out: impl io::Write) -> Result<(Sha256, u64), WriteError> {
+    manifest.write(out).map_err(|source| WriteError::Other(MANIFEST, source.into()))
 }
 
 /// A file that belongs to no node.
@@ -188,7 +210,7 @@ struct SharedFile {
 enum Bytes {
     Secret(Secret),
     Public(Arc<[u8]>),
-    Blob(Blob),
+    Blob(Published),
 }
 
 impl SharedFile {
@@ -196,13 +218,13 @@ impl SharedFile {
         match &self.bytes {
             Bytes::Secret(bytes) => bytes.expose(),
             Bytes::Public(bytes) => bytes,
-            Bytes::Blob(blob) => &blob.bytes,
+            Bytes::Blob(published) => &published.blob.bytes,
         }
     }
 
     fn row(&self) -> FileRow {
         let sha256 = match &self.bytes {
-            Bytes::Blob(blob) => blob.sha256,
+            Bytes::Blob(published) => published.blob.sha256,
             Bytes::Secret(_) | Bytes::Public(_) => Sha256::of(self.bytes()),
         };
         let size = self.bytes().len() as u64;
@@ -214,7 +236,7 @@ impl SharedFile {
 fn shared(
     built: &Built<'_>,
     firstboot: &BTreeMap<String, Sha256>,
-    blobs: BTreeMap<Sha256, Blob>,
+    blobs: BTreeMap<Sha256, Published>,
 ) -> Result<Vec<SharedFile>, WriteError> {
     let kubeconfigs = built.authority.admin_kubeconfigs(built.cluster);
     let kubeconfigs = kubeconfigs.map_err(|source| WriteError::Other("admin.conf", source.into()))?;
@@ -234,21 +256,21 @@ fn shared(
         user_files: &|_| false,
         searched: &Searched::default(),
     };
-    for (digest, blob) in blobs {
+    for (digest, published) in blobs {
         // The node's own program was checked when it was read.
         let is_ours = firstboot.values().any(|ours| *ours == digest);
-        if let Some(key) = (!is_ours).then(|| placement::of_served(&blob.bytes, &known)).flatten() {
+        if let Some(key) = (!is_ours).then(|| placement::of_served(&published.blob.bytes, &known)).flatten() {
             return Err(WriteError::Served(key));
         }
-        let path = format!("serve/blobs/{digest}");
-        files.push(SharedFile { path, role: FileRole::Served, bytes: Bytes::Blob(blob) });
+        let path = served::path(&digest);
+        files.push(SharedFile { path, role: FileRole::Served, bytes: Bytes::Blob(published) });
     }
     Ok(files)
 }
 
 /// Whether `target` is what `manifest` says, of whose nodes' files that is known: then there is nothing to write.
-fn is_up_to_date(target: &Path, manifest: &Manifest) -> Result<bool, WriteError> {
-    let (sha256, size) = write_json(MANIFEST, io::sink(), manifest)?;
+fn is_up_to_date(target: &Path, manifest: &mut Manifest) -> Result<bool, WriteError> {
+    let (sha256, size) = write_manifest(manifest, io::sink())?;
     let own = FileRow { path: MANIFEST.to_owned(), sha256, size, role: FileRole::Plan, node: None };
     let shared = manifest.files.iter().filter(|row| row.node.is_none());
     Ok(shared.chain([&own]).all(|row| reuse::is_whole(&target.join(&row.path), row))

@@ -115,7 +115,7 @@ impl Memory {
 
 /// The output with the payload of `node` changed, and all digests, its stub and its tree made to fit.
 pub(crate) fn forge(output: &Memory, node: &str, change: impl Fn(&mut NodeTree, &mut NodePlan)) -> Memory {
-    const OPTIONS: EncodeOptions = EncodeOptions { ignition_version: IgnitionVersion::V3_3, gzip: Gzip::WhereSmaller };
+    const OPTIONS: EncodeOptions = EncodeOptions { ignition_version: IgnitionVersion::V3_3, gzip: Gzip::WhereShared };
     let manifest = output.manifest();
     let row = manifest.nodes.iter().find(|row| row.name.as_str() == node).unwrap();
     let profile = Profile::find(&row.profile).unwrap();

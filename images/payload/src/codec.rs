@@ -147,9 +147,14 @@ impl Codec {
 
     /// gzip of a file's contents of which a part is shared.
     fn in_parts(&self, file: &TreeFile, policy: Gzip) -> Option<Vec<u8>> {
-        let shared = file.shared.as_ref().filter(|_| policy == Gzip::WhereSmaller)?;
-        gzip::in_parts(file.contents.expose(), &shared.range, |part| {
-            let make = || gzip::sized(part).map(Arc::from);
+        let shared = file.shared.as_ref()?;
+        let own_from = match policy {
+            Gzip::WhereSmaller => gzip::GZIP_FROM,
+            Gzip::WhereShared => gzip::OWN_FROM,
+            Gzip::Never => return None,
+        };
+        gzip::in_parts(file.contents.expose(), &shared.range, own_from, |part| {
+            let make = || gzip::sized(part, gzip::GZIP_FROM).map(Arc::from);
             self.members.get_or(&Encoded(shared.sha256, policy), part.len(), make)
         })
     }
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn parts_are_pure() {
         for profile in Profile::all() {
-            for gzip in [Gzip::WhereSmaller, Gzip::Never] {
+            for gzip in Gzip::ALL {
                 let warm = Codec::default();
                 for name in ["n1", "n2", "n3", "n1", "n2"] {
                     let hinted = node(name);

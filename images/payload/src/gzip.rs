@@ -14,6 +14,10 @@ use std::{cell::RefCell, io::Read as _, ops::Range, sync::Arc};
 /// itself, as certificates are.
 pub(crate) const GZIP_FROM: usize = 1024;
 
+/// The same for what is one node's own beside a part that many have, where time counts more than size. Digests make half of
+/// it, which do not compress.
+pub(crate) const OWN_FROM: usize = 2048;
+
 /// What decompression may make of a payload, so that a few bytes cannot fill memory. Far above any payload's size.
 const GUNZIP_LIMIT: u64 = 1 << 30;
 
@@ -82,43 +86,51 @@ impl From<Vec<u8>> for Unpacked {
 /// gzip without a time or name in its header: the same bytes for the same input.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
-    out.extend_from_slice(&HEADER);
-    body(bytes, &mut out);
+    append(bytes, GZIP_FROM, &mut out);
     out
 }
 
-/// As [`gzip`], of something that others may follow. `None` if it is longer than the extra field can say.
-pub(crate) fn sized(bytes: &[u8]) -> Option<Vec<u8>> {
+/// As [`gzip`], behind what `out` holds, and compressed if it is `from` bytes or more.
+fn append(bytes: &[u8], from: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&HEADER);
+    body(bytes, from, out);
+}
+
+/// As [`append`], of something that others may follow. `None` if it is longer than the extra field can say.
+pub(crate) fn sized(bytes: &[u8], from: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
     out.extend_from_slice(&SIZED_HEADER);
     out.extend_from_slice(&[0; 2]);
-    body(bytes, &mut out);
+    body(bytes, from, &mut out);
     let size = u16::try_from(out.len() - 1).ok()?;
     out[SIZED_HEADER.len()..][..2].copy_from_slice(&size.to_le_bytes());
     Some(out)
 }
 
-/// gzip of `bytes` in parts, the one at `shared` as `pack` has it: [`sized`]. `None` where that is not to be had, or not
-/// worth it.
+/// gzip of `bytes` in parts, the one at `shared` as `pack` has it: [`sized`]. What stands beside it is compressed if it is
+/// `own_from` bytes or more. `None` where that is not to be had, or not worth it.
 pub(crate) fn in_parts<P: AsRef<[u8]>>(
     bytes: &[u8],
     shared: &Range<usize>,
+    own_from: usize,
     pack: impl FnOnce(&[u8]) -> Option<P>,
 ) -> Option<Vec<u8>> {
     let part = bytes.get(shared.clone()).filter(|part| part.len() >= GZIP_FROM)?;
     let (head, tail) = (&bytes[..shared.start], &bytes[shared.end..]);
-    let mut out = if head.is_empty() { Vec::new() } else { sized(head)? };
-    out.extend_from_slice(pack(part)?.as_ref());
+    let mut out = if head.is_empty() { Vec::new() } else { sized(head, own_from)? };
+    let packed = pack(part)?;
+    out.reserve_exact(packed.as_ref().len() + tail.len() + 64);
+    out.extend_from_slice(packed.as_ref());
     if !tail.is_empty() {
-        out.extend(gzip(tail));
+        append(tail, own_from, &mut out);
     }
     Some(out)
 }
 
 /// What follows a header: compressed or as it is, and the trailer.
-fn body(bytes: &[u8], out: &mut Vec<u8>) {
+fn body(bytes: &[u8], from: usize, out: &mut Vec<u8>) {
     match u16::try_from(bytes.len()) {
-        Ok(len) if bytes.len() < GZIP_FROM => {
+        Ok(len) if bytes.len() < from => {
             // The only block, and stored (RFC 1951, section 3.2.4).
             out.push(1);
             out.extend_from_slice(&len.to_le_bytes());

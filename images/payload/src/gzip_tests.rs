@@ -1,10 +1,10 @@
 //! Tests of [`crate::gzip`]: whatever a text is made of, it is read as the plain reader of a series reads it.
 
-use crate::gzip::{self, GZIP_FROM, Part, Parts, Unpacked, gzip, in_parts, sized};
+use crate::gzip::{self, GZIP_FROM, OWN_FROM, Part, Parts, Unpacked, gzip};
 use flate2::read::MultiGzDecoder;
 use nodekiln_plan::Sha256;
 use proptest::prelude::*;
-use std::{io::Read as _, sync::LazyLock};
+use std::{io::Read as _, ops::Range, sync::LazyLock};
 
 /// As Go's `compress/gzip` and Python's `gzip` read it, but for what stands behind the last member.
 fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -38,9 +38,17 @@ fn text(lines: usize) -> Vec<u8> {
     (0..lines).flat_map(|line| format!("line {line} of a payload: {}\n", line * line).into_bytes()).collect()
 }
 
-/// `text` in parts, the one in the middle being one that others have.
-fn packed(text: &[u8], range: std::ops::Range<usize>) -> Vec<u8> {
-    in_parts(text, &range, sized).unwrap()
+/// `text` in parts, the one at `range` being one that others have.
+fn in_parts(text: &[u8], range: &Range<usize>) -> Option<Vec<u8>> {
+    crate::gzip::in_parts(text, range, GZIP_FROM, sized)
+}
+
+fn sized(part: &[u8]) -> Option<Vec<u8>> {
+    crate::gzip::sized(part, GZIP_FROM)
+}
+
+fn packed(text: &[u8], range: Range<usize>) -> Vec<u8> {
+    in_parts(text, &range).unwrap()
 }
 
 /// Reads `bytes` in all ways, which have to agree.
@@ -104,7 +112,7 @@ fn what_is_packed_in_parts() {
         (usize::MAX - 2000..usize::MAX, None),
         (0..0, None),
     ] {
-        let packed = in_parts(&text, &range, sized);
+        let packed = in_parts(&text, &range);
         let headers = packed.as_ref().map(|packed| packed.windows(4).filter(|four| four[..3] == [31, 139, 8]).count());
         assert_eq!(headers, members, "{range:?}");
         if let Some(packed) = packed {
@@ -112,11 +120,28 @@ fn what_is_packed_in_parts() {
         }
     }
     let (start, end) = (5000, 300);
-    assert_eq!(in_parts(&text, &(start..end), sized), None);
+    assert_eq!(in_parts(&text, &(start..end)), None);
     // No compression gets this below 64 KiB.
     let noise: Vec<u8> = (0u32..3000).flat_map(|index| *Sha256::of(&index.to_le_bytes()).as_bytes()).collect();
-    assert_eq!(in_parts(&noise, &(1..noise.len()), sized), None);
-    assert_eq!(in_parts(&noise, &(noise.len() - 2000..noise.len()), sized), None);
+    assert_eq!(in_parts(&noise, &(1..noise.len())), None);
+    assert_eq!(in_parts(&noise, &(noise.len() - 2000..noise.len())), None);
+}
+
+/// What stands beside a part stays as it is up to a size, and is compressed from there on.
+#[test]
+fn what_is_ones_own_is_stored() {
+    let text = text(400);
+    for (own_from, behind, is_stored) in [
+        (GZIP_FROM, GZIP_FROM - 1, true),
+        (GZIP_FROM, GZIP_FROM, false),
+        (OWN_FROM, OWN_FROM - 1, true),
+        (OWN_FROM, OWN_FROM, false),
+    ] {
+        let text = &text[..4000 + behind];
+        let packed = crate::gzip::in_parts(text, &(0..4000), own_from, sized).unwrap();
+        assert_eq!(packed.ends_with(&[&text[4000..], &packed[packed.len() - 8..]].concat()), is_stored, "{behind}");
+        assert_eq!(agree(&packed, &parts()).as_deref(), Some(text));
+    }
 }
 
 /// A text of three parts and another whose middle is the same, as a build packs them.
@@ -237,7 +262,7 @@ proptest! {
     fn parts_round_trip(text in prop::collection::vec(any::<u8>(), 0..700), times in 1usize..8, a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {
         let text = text.repeat(times);
         let (a, b) = (a.index(text.len() + 1), b.index(text.len() + 1));
-        if let Some(packed) = in_parts(&text, &(a.min(b)..a.max(b)), sized) {
+        if let Some(packed) = in_parts(&text, &(a.min(b)..a.max(b))) {
             prop_assert_eq!(gunzip_ours(&packed, None), Some(text.clone()));
             prop_assert_eq!(agree(&packed, &WARM), Some(text));
         }

@@ -55,8 +55,16 @@ pub enum Gzip {
     /// File by file, where that is the smallest encoding.
     #[default]
     WhereSmaller,
+    /// As that; but of a file of which many nodes have a part, what is one node's own stays as it is below 2 KiB. To
+    /// compress it would take as long as all else of the encoding, and make the payload a fifteenth smaller.
+    WhereShared,
     /// Not at all: larger, and everything but binary contents can be read in the payload.
     Never,
+}
+
+impl Gzip {
+    /// All of them, the smallest payload first.
+    pub const ALL: [Gzip; 3] = [Self::WhereSmaller, Self::WhereShared, Self::Never];
 }
 
 /// What a user may choose about the encoding.

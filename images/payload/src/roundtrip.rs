@@ -8,9 +8,9 @@ use crate::{
 use proptest::prelude::*;
 
 fn options() -> impl Iterator<Item = EncodeOptions> {
-    IgnitionVersion::ALL.into_iter().flat_map(|ignition_version| {
-        [Gzip::WhereSmaller, Gzip::Never].map(|gzip| EncodeOptions { ignition_version, gzip })
-    })
+    IgnitionVersion::ALL
+        .into_iter()
+        .flat_map(|ignition_version| Gzip::ALL.map(|gzip| EncodeOptions { ignition_version, gzip }))
 }
 
 fn passes(tree: &NodeTree, profile: &Profile, options: &EncodeOptions) {
@@ -236,8 +236,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn round_trip(tree in tree(), gzip in any::<bool>()) {
-        let gzip = if gzip { Gzip::WhereSmaller } else { Gzip::Never };
+    fn round_trip(tree in tree(), gzip in prop::sample::select(&Gzip::ALL)) {
         for profile in Profile::all() {
             passes(&tree, profile, &EncodeOptions { gzip, ..Default::default() });
         }

@@ -21,6 +21,47 @@ pub(crate) fn append(out: impl io::Write, value: &impl Serialize, depth: usize) 
     value.serialize(&mut Serializer::with_formatter(out, Lines { depth, has_entry: false }))
 }
 
+/// An object that is written field by field, to the bytes that [`to_writer`] makes of the whole: for one whose last field
+/// tells of those before it.
+pub struct Object<W> {
+    out: W,
+    has_field: bool,
+}
+
+impl<W: io::Write> Object<W> {
+    /// One without fields yet, written to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, has_field: false }
+    }
+
+    /// Writes a field.
+    ///
+    /// # Errors
+    /// As for [`to_writer`].
+    pub fn field(&mut self, name: &str, value: &impl Serialize) -> serde_json::Result<()> {
+        let separator = if self.has_field { ",\n  " } else { "{\n  " };
+        self.has_field = true;
+        self.out.write_all(separator.as_bytes()).map_err(serde_json::Error::io)?;
+        append(&mut self.out, &name, 1)?;
+        self.out.write_all(b": ").map_err(serde_json::Error::io)?;
+        append(&mut self.out, value, 1)
+    }
+
+    /// Where it is written: up to now its fields, without an end.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn end(mut self) -> io::Result<W> {
+        self.out.write_all(if self.has_field { b"\n}\n" } else { b"{}\n" })?;
+        Ok(self.out)
+    }
+}
+
 /// How deep the writer is, and whether the innermost container with lines has an entry.
 struct Lines {
     depth: usize,
@@ -103,6 +144,7 @@ impl Formatter for Lines {
 
 #[cfg(test)]
 mod tests {
+    use super::Object;
     use serde_json::{Value, json};
 
     fn text(value: &Value) -> String {
@@ -122,5 +164,16 @@ mod tests {
             assert_eq!(back, value);
         }
         assert_eq!((text(&json!({})).as_str(), text(&json!([[]])).as_str()), ("{}\n", "[\n  []\n]\n"));
+    }
+
+    #[test]
+    fn field_by_field_it_is_the_whole() {
+        for value in [json!({}), json!({"a \"quoted\"": {"b": [1, {}]}}), json!({"a": [[1], 2], "b": {}, "c": "d"})] {
+            let mut object = Object::new(Vec::new());
+            for (name, value) in value.as_object().unwrap() {
+                object.field(name, value).unwrap();
+            }
+            assert_eq!(String::from_utf8(object.end().unwrap()).unwrap(), text(&value));
+        }
     }
 }

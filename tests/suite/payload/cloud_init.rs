@@ -15,8 +15,8 @@ use nodekiln_tests::{
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
-fn options() -> [EncodeOptions; 2] {
-    [Gzip::WhereSmaller, Gzip::Never].map(|gzip| EncodeOptions { gzip, ..Default::default() })
+fn options() -> [EncodeOptions; 3] {
+    Gzip::ALL.map(|gzip| EncodeOptions { gzip, ..Default::default() })
 }
 
 pub fn artifact<'a>(artifacts: &'a [Artifact], name: &str) -> Result<&'a [u8]> {

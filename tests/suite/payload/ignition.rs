@@ -62,9 +62,7 @@ pub fn apply(cache: &Cache, program: &str, config: &Path, root: &Path) -> Result
 
 /// With every option.
 fn options(versions: &[IgnitionVersion]) -> impl Iterator<Item = EncodeOptions> {
-    versions.iter().flat_map(|&ignition_version| {
-        [Gzip::WhereSmaller, Gzip::Never].map(|gzip| EncodeOptions { ignition_version, gzip })
-    })
+    versions.iter().flat_map(|&ignition_version| Gzip::ALL.map(|gzip| EncodeOptions { ignition_version, gzip }))
 }
 
 #[test]

@@ -243,7 +243,7 @@ mod tests {
         /// What is put together by hand is what serde makes of the model.
         #[test]
         fn a_resource_is_the_models(bytes in prop::collection::vec(any::<u8>(), 0..400), times in 1usize..8) {
-            for policy in [Gzip::WhereSmaller, Gzip::Never] {
+            for policy in Gzip::ALL {
                 let bytes = bytes.repeat(times);
                 let packed = packed(&bytes, policy);
                 let DataUrl { source, gzip } = DataUrl::of(&bytes, packed.as_deref());

@@ -6,6 +6,7 @@ use nodekiln::{
     bake::{BakeError, Oven},
     config::{self, Algorithm, Arch, Cluster, Failure, Loaded},
     draft,
+    draft::Blob,
     firstboot::Firstboot,
     node::{self, Sources},
     output::{self, Built, WriteError},
@@ -119,12 +120,12 @@ fn with_secrets<T>(cluster: &Cluster, work: impl FnOnce(&mut Secrets) -> Result<
 
 /// A firstboot that is none, for both architectures.
 pub fn firstboot(text: &str) -> Vec<Firstboot> {
-    [Arch::Amd64, Arch::Arm64].map(|arch| Firstboot { arch, bytes: text.as_bytes().into() }).into()
+    [Arch::Amd64, Arch::Arm64].map(|arch| Firstboot { arch, program: Blob::of(text.as_bytes().into()) }).into()
 }
 
 /// For planning.
 pub fn sources(firstboot: &[Firstboot]) -> Sources {
-    Sources::new(firstboot.iter().map(|binary| (binary.arch, binary.bytes.clone())).collect())
+    Sources::hashed(firstboot.iter().map(|binary| (binary.arch, binary.program.clone())))
 }
 
 /// Reads a cluster.yaml and plans its nodes.
