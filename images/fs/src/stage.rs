@@ -72,7 +72,7 @@ pub struct StagedTree {
     old: PathBuf,
     /// Holds the lock on the parent folder for as long as this lives.
     lock: File,
-    /// Runs until the tree is whole or given up.
+    /// Of the staging folder, from when that is there until the tree is whole or given up.
     writeback: Option<Writeback>,
     committed: bool,
 }
@@ -118,7 +118,7 @@ impl StagedTree {
         }
         make_dir(&tree.staging)?;
         let folder = File::open(&tree.staging).map_err(io_error("opening", &tree.staging))?;
-        tree.writeback = Writeback::begin(folder);
+        tree.writeback = Some(Writeback::new(folder));
         Ok(tree)
     }
 
@@ -198,9 +198,7 @@ impl StagedTree {
     /// # Errors
     /// The file system refuses; the target is the old tree then.
     pub fn commit(mut self) -> Result<(), StageError> {
-        let staging = File::open(&self.staging).map_err(io_error("opening", &self.staging))?;
-        let early = self.writeback.take().map_or(Ok(()), Writeback::end);
-        let synced = early.and_then(|()| rustix::fs::syncfs(&staging).map_err(Into::into));
+        let synced = self.writeback.take().map_or(Ok(()), Writeback::finish);
         synced.map_err(io_error("syncing", &self.staging))?;
         let exists = fs::symlink_metadata(&self.target).is_ok();
         if !exists {
@@ -218,13 +216,15 @@ impl StagedTree {
         remove(&self.old)
     }
 
-    /// The staged place of `path`.
+    /// The staged place of `path`, where something is about to be written.
     fn place(&self, path: &str) -> Result<PathBuf, StageError> {
         let relative = Path::new(path);
         let clean = !path.is_empty() && relative.components().all(|part| matches!(part, Component::Normal(_)));
         if !clean {
             return Err(StageError::Outside { path: relative.to_owned() });
         }
+        // A tree that stays empty, since nothing changed, is no reason to have everybody's files synced.
+        self.writeback.iter().for_each(Writeback::begin);
         Ok(self.staging.join(relative))
     }
 
@@ -241,8 +241,8 @@ impl StagedTree {
 
 impl Drop for StagedTree {
     fn drop(&mut self) {
-        // Nobody waits for what it wrote.
-        let _ = self.writeback.take().map(Writeback::end);
+        // What the disk did not take of what goes now is nobody's business.
+        let _ = self.writeback.take().map(|mut writeback| writeback.stop());
         if !self.committed {
             // The next run clears what this cannot.
             let _ = remove(&self.staging);
@@ -328,6 +328,17 @@ mod tests {
         }
         let mode = |path: &str| fs::metadata(out.join(path)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(""), mode("a"), mode("a/b")), (0o700, 0o700, 0o600));
+    }
+
+    /// Others write to the same disk, and a build that changes nothing does not wait for them.
+    #[test]
+    fn what_stays_empty_syncs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = begin(&dir.path().join("out")).unwrap();
+        let has_begun = |tree: &StagedTree| tree.writeback.as_ref().unwrap().has_begun();
+        assert!(!has_begun(&tree));
+        tree.write("a", b"").unwrap();
+        assert!(has_begun(&tree));
     }
 
     #[test]
