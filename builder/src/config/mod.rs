@@ -258,5 +258,5 @@ fn read_and_resolve(text: &str, found: &mut Diagnostics, inputs: &mut inputs::In
         return None;
     }
     let raw = <raw::RawCluster as read::Read>::read(&mut reader, tree.root, &top)?;
-    resolve::resolve(&raw, resolve::Cx { tree: &tree, found, inputs })
+    resolve::resolve(raw, resolve::Cx { tree: &tree, found, inputs })
 }

@@ -56,12 +56,12 @@ pub struct Node {
     pub mac: Option<String>,
     /// uuid, lower-case.
     pub uuid: Option<String>,
-    /// network; DHCP without it.
-    pub network: Option<StaticNetwork>,
+    /// network; DHCP without it. Like `replaces` in memory of its own: few nodes of many have one.
+    pub network: Option<Box<StaticNetwork>>,
     /// disk.
     pub disk: Option<AbsPath>,
     /// replaces.
-    pub replaces: Option<Replaces>,
+    pub replaces: Option<Box<Replaces>>,
     /// labels.
     pub labels: BTreeMap<String, String>,
     /// podCIDR, one per pod network; empty without podSubnet.

@@ -30,6 +30,7 @@ use std::{
 pub(super) struct Rows<'o> {
     pub(super) nodes: Vec<NodeRow>,
     pub(super) holdings: BTreeMap<NodeName, Vec<Holding>>,
+    /// In no order.
     pub(super) files: Vec<FileRow>,
     pub(super) blobs: BTreeMap<Sha256, Published>,
     /// What is taken over and not linked yet, with the index of its node.
@@ -50,6 +51,35 @@ enum Failure {
     Gone(NodeName),
     Plan(Vec<Refusal>),
     Stopped,
+}
+
+/// [`Rows`] of the nodes that are done, in the order in which they were.
+struct Done<'o> {
+    nodes: Vec<(usize, NodeRow)>,
+    holdings: BTreeMap<NodeName, Vec<Holding>>,
+    files: Vec<FileRow>,
+    kept: Vec<(usize, &'o Part)>,
+}
+
+impl<'o> Done<'o> {
+    fn with_capacity(nodes: usize) -> Self {
+        let files = Vec::with_capacity(nodes * 2);
+        Self { nodes: Vec::with_capacity(nodes), holdings: BTreeMap::new(), files, kept: Vec::new() }
+    }
+
+    fn add(&mut self, index: usize, made: Made<'o>) {
+        let Part { row, files, holdings } = match made {
+            Made::New(part) => part,
+            Made::Kept(part) => {
+                self.kept.push((index, part));
+                part.clone()
+            }
+            Made::Skipped => return,
+        };
+        self.holdings.insert(row.name.clone(), holdings);
+        self.nodes.push((index, row));
+        self.files.extend(files);
+    }
 }
 
 /// How a node came by its part.
@@ -73,14 +103,14 @@ impl<'a, 'o> Bakery<'a, 'o> {
     /// Makes the parts of all nodes and pools, or finds them in the older output.
     pub(super) fn bake_all(&self) -> Result<Rows<'o>, WriteError> {
         let nodes: Vec<_> = self.built.cluster.payloads().collect();
-        let done = Mutex::new(Vec::with_capacity(nodes.len()));
+        let done = Mutex::new(Done::with_capacity(nodes.len()));
         let blobs = Mutex::new(BTreeMap::new());
         let failures = Mutex::new(Vec::new());
         // Once a node cannot be planned, the others are only planned: all that is found comes at once.
         let refused = AtomicBool::new(false);
         parallel::each(nodes.len(), |index| match self.part(nodes[index], &blobs, &refused) {
             Ok(made) => {
-                done.lock().unwrap_or_else(PoisonError::into_inner).push((index, made));
+                done.lock().unwrap_or_else(PoisonError::into_inner).add(index, made);
                 let next = (self.built.each)();
                 if next.is_break() {
                     failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, Failure::Stopped));
@@ -97,29 +127,12 @@ impl<'a, 'o> Bakery<'a, 'o> {
         let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by_key(|(index, _)| *index);
         refuse(failures)?;
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(index, _)| *index);
-        let mut rows = Rows {
-            nodes: Vec::with_capacity(done.len()),
-            holdings: BTreeMap::new(),
-            files: Vec::with_capacity(done.len() * 3),
-            blobs: blobs.into_inner().unwrap_or_else(PoisonError::into_inner),
-            kept: Vec::new(),
-        };
-        for (index, made) in done {
-            let Part { row, files, holdings } = match made {
-                Made::New(part) => part,
-                Made::Kept(part) => {
-                    rows.kept.push((index, part));
-                    part.clone()
-                }
-                Made::Skipped => continue,
-            };
-            rows.holdings.insert(row.name.clone(), holdings);
-            rows.nodes.push(row);
-            rows.files.extend(files);
-        }
-        Ok(rows)
+        let Done { mut nodes, holdings, files, mut kept } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        nodes.sort_unstable_by_key(|(index, _)| *index);
+        kept.sort_unstable_by_key(|(index, _)| *index);
+        let nodes = nodes.into_iter().map(|(_, row)| row).collect();
+        let blobs = blobs.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Rows { nodes, holdings, files, blobs, kept })
     }
 
     /// Takes the files of `kept` over into the new output.

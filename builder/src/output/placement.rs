@@ -142,6 +142,7 @@ pub fn of_node(holder: &Holder, tree: &NodeTree, known: &Known<'_>) -> Result<Ve
     }
     holdings.sort();
     holdings.dedup();
+    holdings.shrink_to_fit();
     if violations.is_empty() { Ok(holdings) } else { Err(violations) }
 }
 
@@ -173,7 +174,8 @@ impl Placement {
         let mut keys: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
         for (node, holdings) in &nodes {
             for holding in holdings {
-                let holders = keys.entry(holding.key.clone()).or_default();
+                // Most keys are one node's own.
+                let holders = keys.entry(holding.key.clone()).or_insert_with(|| Vec::with_capacity(1));
                 if holders.last() != Some(node) {
                     holders.push(node.clone());
                 }

@@ -17,7 +17,7 @@ impl Cx<'_, '_> {
         if list.value.0.is_empty() && !matches!(at.address, Field::Faulty) {
             self.found.error_at(&list.place, written("address", Finding::new(code::MISSING, "no address")));
         }
-        let mut addresses: Vec<At<IpAddr>> = Vec::new();
+        let mut addresses: Vec<At<IpAddr>> = Vec::with_capacity(list.value.0.len());
         for text in &list.value.0 {
             let Some(ip) = self.machine_address(text) else { continue };
             if let Some(other) = addresses.iter().find(|other| other.is_ipv6() == ip.is_ipv6()) {

@@ -9,8 +9,8 @@ use crate::config::{
     Cni, ControlPlaneComponent, Fragment, Node, NodeClass, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork,
     choices, code,
     diag::Finding,
-    raw::{RawCluster, RawNode},
-    read::{At, Place},
+    raw::{List, RawCluster, RawNode},
+    read::{At, Field, Place},
 };
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
@@ -29,23 +29,25 @@ pub(super) struct Shared<'a> {
     pub(super) data_dir_place: Option<&'a Place>,
 }
 
-/// What rules between nodes need: whatever of a node is sound.
+/// What rules between nodes need: whatever of a node is sound. What few nodes have has a place of its own in memory.
 pub(super) struct NodeFacts {
     pub(super) place: Place,
     pub(super) role: Option<Role>,
     pub(super) addresses: Vec<At<IpAddr>>,
-    pub(super) pod_cidr: Option<At<Vec<Cidr>>>,
+    pub(super) pod_cidr: Option<Box<At<Vec<Cidr>>>>,
     pub(super) name: Option<At<NodeName>>,
-    pub(super) network: Option<At<StaticNetwork>>,
-    pub(super) replaces: Option<At<Replaces>>,
+    pub(super) network: Option<Box<At<StaticNetwork>>>,
+    pub(super) replaces: Option<Box<At<Replaces>>>,
     role_place: Option<Place>,
     /// `None` where it is faulty.
     identity: Option<NodeIdentity>,
     disk: Option<AbsPath>,
-    mac: Option<At<String>>,
-    uuid: Option<At<String>>,
+    mac: Option<Box<At<String>>>,
+    uuid: Option<Box<At<String>>>,
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
+    /// As it was read, if it lays anything over the cluster's own values.
+    raw: Option<Box<RawNode>>,
 }
 
 impl NodeFacts {
@@ -77,10 +79,20 @@ pub(super) struct Nodes {
 pub(super) type Profiles = Vec<(&'static Profile, Place)>;
 
 impl Cx<'_, '_> {
-    pub(super) fn nodes(&mut self, raw: &RawCluster, top: &Place, shared: &Shared<'_>) -> Nodes {
+    /// `nodes`: the cluster's, taken out of `raw`.
+    pub(super) fn nodes(
+        &mut self,
+        raw: &RawCluster,
+        nodes: Field<List<RawNode>>,
+        top: &Place,
+        shared: &Shared<'_>,
+    ) -> Nodes {
         let none = Nodes { facts: Vec::new(), nodes: None, pool_places: Vec::new(), pools: None, profiles: Vec::new() };
-        let Some(list) = raw.nodes.required("nodes", top, self.found) else { return none };
-        let mut facts: Vec<NodeFacts> = list.value.iter().map(|at| self.facts(at)).collect();
+        nodes.required("nodes", top, self.found);
+        let Field::Given(list) = nodes else { return none };
+        let At { value: list, place } = *list;
+        let mut facts = Vec::with_capacity(list.len());
+        facts.extend(list.into_iter().map(|at| self.facts(at)));
         // The advertise address is the one of the service network's first family.
         if let Some(primary) = shared.networking.services().first() {
             for node in &mut facts {
@@ -89,17 +101,17 @@ impl Cx<'_, '_> {
         }
         let names = self.identities(&facts);
         let pools = self.pool_facts(raw, names);
-        self.roles(raw, &facts, &list.place);
+        self.roles(raw, &facts, &place);
         self.external_etcd_nodes(raw, &facts);
         self.replacements(raw, &facts, &pools);
         self.addresses_and_networks(&facts, shared.networking);
         if shared.cni == Some(Cni::Bridge) {
-            self.bridge(&facts, &list.place);
+            self.bridge(&facts, &place);
             self.bridge_pools(raw);
         }
         let cidrs = self.pod_cidrs(&facts, pools.len(), shared.networking, shared.controller_manager, shared.cni);
         let mut base = self.base(raw, shared);
-        let (nodes, mut profiles) = self.assemble(raw, &list.value, &facts, cidrs, &mut base, shared);
+        let (nodes, mut profiles) = self.assemble(raw, &facts, cidrs, &mut base, shared);
         let pool_places = pools.iter().map(|pool| pool.place.clone()).collect();
         let (pools, others) = self.assemble_pools(raw, pools, &mut base, shared);
         profiles.extend(others);
@@ -110,31 +122,35 @@ impl Cx<'_, '_> {
     fn assemble(
         &mut self,
         raw: &RawCluster,
-        list: &[At<RawNode>],
-        facts: &[NodeFacts],
+        all: &[NodeFacts],
         cidrs: Option<Vec<Vec<Cidr>>>,
         base: &mut Base,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
-        let control_planes = facts.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
-        let mut nodes = Vec::with_capacity(list.len());
-        let mut profiles = Profiles::new();
+        let control_planes = all.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
+        let mut nodes = Vec::with_capacity(all.len());
+        let mut profiles = Profiles::with_capacity(all.len());
+        let unset = RawNode::default();
         let mut cidrs = cidrs.map(Vec::into_iter);
-        for (at, facts) in list.iter().zip(facts) {
-            let own = Own::of_node(at);
+        for facts in all {
+            let said = facts.raw.as_deref().unwrap_or(&unset);
+            let own = Own::of_node(said);
             let layers = self.layers(&own, base, &facts.place, facts.role, shared);
             let cidr = cidrs.as_mut().and_then(Iterator::next);
             let Some(layers) = layers else { continue };
             profiles.push((layers.os.profile, facts.place.clone()));
             if layers.os.updates && control_planes > 1 {
-                self.updates_warning(&at.os, &raw.os);
+                self.updates_warning(&said.os, &raw.os);
             }
             self.early_fetch(facts, &layers.os, &layers.binaries, raw);
-            if facts.network.is_some() && facts.mac.is_none() && layers.os.platform == Platform::Metal {
-                let place = at.network.get().map_or(&facts.place, |network| &network.place);
+            if let Some(network) = &facts.network
+                && facts.mac.is_none()
+                && layers.os.platform == Platform::Metal
+            {
                 let finding =
                     Finding::new(code::NETWORK, "`network` without `mac` on metal: the only Ethernet port is taken");
-                self.found.warning_at(place, finding.hint("name the port by `mac`: many machines have several"));
+                self.found
+                    .warning_at(&network.place, finding.hint("name the port by `mac`: many machines have several"));
             }
             if let Some(uuid) = &facts.uuid {
                 let finding = Finding::new(code::UNSUPPORTED, "nothing reads `uuid` yet: it is for booting by PXE")
@@ -171,21 +187,22 @@ impl Cx<'_, '_> {
             };
             nodes.push(Node {
                 disk: facts.disk.clone(),
-                replaces: facts.replaces.as_ref().map(|at| at.value.clone()),
+                replaces: facts.replaces.as_ref().map(|at| Box::new(at.value.clone())),
                 name: name.value.clone(),
                 addresses: facts.addresses.iter().map(|at| at.value).collect(),
                 mac: facts.mac.as_ref().map(|at| at.value.clone()),
                 uuid: facts.uuid.as_ref().map(|at| at.value.clone()),
-                network: facts.network.as_ref().map(|at| at.value.clone()),
+                network: facts.network.as_ref().map(|at| Box::new(at.value.clone())),
                 labels: facts.labels.clone(),
                 pod_cidrs: cidr,
                 class,
             });
         }
-        ((nodes.len() == list.len()).then_some(nodes), profiles)
+        ((nodes.len() == all.len()).then_some(nodes), profiles)
     }
 
-    fn facts(&mut self, at: &At<RawNode>) -> NodeFacts {
+    fn facts(&mut self, node: At<RawNode>) -> NodeFacts {
+        let at = &node;
         let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<NodeName>(name));
         let role = at.role.required("role", &at.place, self.found);
         let role_place = role.map(|role| role.place.clone());
@@ -206,19 +223,20 @@ impl Cx<'_, '_> {
             role,
             pod_cidr: at.pod_cidr.get().and_then(|text| {
                 let nets = self.subnets(text)?;
-                Some(At { value: nets, place: text.place.clone() })
+                Some(Box::new(At { value: nets, place: text.place.clone() }))
             }),
             name,
             role_place,
             identity,
             disk: at.disk.get().and_then(|disk| self.disk(disk)),
-            replaces: at.replaces.get().and_then(|replaces| self.replaces(replaces)),
-            mac: at.mac.get().and_then(|mac| self.mac(mac)),
-            uuid: at.uuid.get().and_then(|uuid| self.uuid(uuid)),
-            network,
+            replaces: at.replaces.get().and_then(|replaces| self.replaces(replaces)).map(Box::new),
+            mac: at.mac.get().and_then(|mac| self.mac(mac)).map(Box::new),
+            uuid: at.uuid.get().and_then(|uuid| self.uuid(uuid)).map(Box::new),
+            network: network.map(Box::new),
             labels: self.labels(&at.labels),
             taints: self.taints(&at.taints, role),
             addresses,
+            raw: (!Own::of_node(at).is_unset()).then(|| Box::new(node.value)),
         }
     }
 

@@ -38,7 +38,7 @@ impl Cx<'_, '_> {
         cni: Option<Cni>,
     ) -> Option<Vec<Vec<Cidr>>> {
         let pods = networks.pods();
-        let mut out: Vec<Vec<Cidr>> = vec![Vec::new(); nodes.len()];
+        let mut out: Vec<Vec<Cidr>> = nodes.iter().map(|_| Vec::with_capacity(pods.len())).collect();
         let Some(place) = &networks.pods_place else {
             for node in nodes {
                 if let Some(at) = &node.pod_cidr {

@@ -19,7 +19,7 @@ fn many() -> Cluster {
     let worker = cluster.nodes[2].clone();
     let mut nodes: Vec<_> = (0..=5).map(|number| another(&worker, number)).collect();
     let network = StaticNetwork { addresses: vec![(nodes[1].address(), 24)], gateways: vec![], nameservers: vec![] };
-    nodes[1].network = Some(network);
+    nodes[1].network = Some(Box::new(network));
     nodes[2].mac = Some("52:54:00:00:00:02".to_owned());
     nodes[3].addresses.push("2001:db8::3".parse().unwrap());
     nodes[4].labels.insert("a".to_owned(), "b".to_owned());

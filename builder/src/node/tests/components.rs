@@ -288,11 +288,11 @@ fn networks_and_clocks_by_profile() {
     ] {
         let mut cluster = cluster(profile, &["cp1"]);
         cluster.nodes[0].os.time_servers = vec!["a".to_owned(), "b".to_owned()];
-        cluster.nodes[0].network = Some(StaticNetwork {
+        cluster.nodes[0].network = Some(Box::new(StaticNetwork {
             addresses: vec![("10.0.0.11".parse().unwrap(), 24)],
             gateways: vec![],
             nameservers: vec![],
-        });
+        }));
         let draft = draft(&cluster, "cp1");
         for path in paths {
             let mode = if path.ends_with(".nmconnection") { Mode::PRIVATE } else { Mode::PUBLIC };

@@ -89,11 +89,11 @@ fn bare_metal() -> Cluster {
     }
     let node = &mut cluster.nodes[0];
     node.mac = Some("52:54:00:20:00:11".to_owned());
-    node.network = Some(StaticNetwork {
+    node.network = Some(Box::new(StaticNetwork {
         addresses: vec![("10.0.0.11".parse().unwrap(), 24)],
         gateways: vec!["10.0.0.1".parse().unwrap()],
         nameservers: vec!["10.0.0.1".parse().unwrap()],
-    });
+    }));
     node.taints = vec![];
     node.os.users = vec![User {
         name: "core".to_owned(),

@@ -535,8 +535,8 @@ fn what_a_plan_tells_of_a_member() {
     let mut cluster = five();
     cluster.nodes[1].disk = Some("/dev/disk/by-id/x".parse().unwrap());
     cluster.nodes[1].replaces =
-        Some(Replaces { name: "old".parse().unwrap(), address: Some("10.0.0.77".parse().unwrap()) });
-    cluster.nodes[2].replaces = Some(Replaces { name: "older".parse().unwrap(), address: None });
+        Some(Box::new(Replaces { name: "old".parse().unwrap(), address: Some("10.0.0.77".parse().unwrap()) }));
+    cluster.nodes[2].replaces = Some(Box::new(Replaces { name: "older".parse().unwrap(), address: None }));
     let mount = |name: &str| OsUnit {
         name: name.parse().unwrap(),
         enabled: true,
