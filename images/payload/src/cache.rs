@@ -97,7 +97,9 @@ impl<K, V: Clone> Generations<K, V> {
     }
 
     fn insert(&mut self, print: u64, entry: Entry<K, V>) {
-        self.weight += entry.weight;
+        // Another key of the same fingerprint, or the same key made by another thread at the same time.
+        let replaced = self.young.remove(&print).map_or(0, |entry| entry.weight);
+        self.weight = self.weight - replaced + entry.weight;
         if self.weight > self.limit {
             self.old = mem::take(&mut self.young);
             self.weight = entry.weight;
@@ -249,6 +251,18 @@ mod tests {
         held.limit = 0;
         held.insert(8, Entry { key: "c".into(), value: 3, weight: 1 });
         assert_eq!((held.get(7, "b"), held.get(7, "a"), held.get(7, "a")), (None, Some(1), Some(1)));
+    }
+
+    /// Nodes whose texts differ in front alone do not push out what all have.
+    #[test]
+    fn what_is_replaced_does_not_count() {
+        let mut held: Generations<Arc<str>, usize> = Generations::new(10, 0);
+        held.insert(1, Entry { key: "all".into(), value: 1, weight: 4 });
+        for value in 0..100 {
+            held.insert(2, Entry { key: "own".into(), value, weight: 4 });
+        }
+        assert_eq!((held.weight, held.get(1, "all"), held.get(2, "own")), (8, Some(1), Some(99)));
+        assert!(held.old.is_empty());
     }
 
     /// Texts of one length and one end meet, and are told apart.
