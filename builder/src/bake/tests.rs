@@ -158,8 +158,9 @@ fn keys_in_manifests() {
 #[test]
 fn every_input_counts_in_the_key() {
     type Change = fn(&mut Cluster);
-    let changes: [Change; 8] = [
+    let changes: [Change; 9] = [
         |_| {},
+        |c| c.nodes[0].os.platform = Platform::Aws,
         |c| c.nodes[0].os.ignition_version = crate::config::IgnitionVersion::V3_4,
         |c| c.nodes[0].os.users.push(user("$6$a$b")),
         |c| c.nodes[0].os.users.push(user("$6$a$c")),

@@ -27,8 +27,13 @@ pub(super) fn manifest(source: &dyn Source, found: &mut Findings) -> Result<Opti
             return Ok(None);
         }
     };
-    if parsed.made_by != Manifest::MADE_BY || parsed.version != Manifest::VERSION {
-        found.add(MANIFEST, "is no manifest that this nodekiln reads");
+    if parsed.made_by != Manifest::MADE_BY {
+        found.add(MANIFEST, "is no manifest of nodekiln's");
+        return Ok(None);
+    }
+    if parsed.version != Manifest::VERSION {
+        let (theirs, ours) = (parsed.version, Manifest::VERSION);
+        found.add(MANIFEST, format!("has version {theirs}, and this nodekiln reads version {ours}: build again"));
         return Ok(None);
     }
     let mut sealed = parsed.clone();

@@ -137,6 +137,20 @@ fn the_manifest_has_one_form() {
     }
 }
 
+/// An output by another nodekiln is not taken for one that somebody changed.
+#[test]
+fn a_manifest_of_another_version_or_maker() {
+    let output = Memory::of(&cluster("flatcar"));
+    for (version, made_by, due) in [
+        (1, Manifest::MADE_BY, "manifest.json: has version 1, and this nodekiln reads version 2: build again"),
+        (Manifest::VERSION, "somebody", "manifest.json: is no manifest of nodekiln's"),
+    ] {
+        let mut manifest = output.manifest();
+        (manifest.version, manifest.made_by) = (version, made_by.to_owned());
+        assert_eq!(findings(&output.sealed(manifest)), [due]);
+    }
+}
+
 #[test]
 fn files_that_come_go_or_are_opened_to_others() {
     let output = Memory::of(&cluster("flatcar"));
