@@ -134,14 +134,8 @@ pub fn write(
     // Where nothing was made there may be nothing to write.
     let is_written = kept.len() < nodes.len();
     let ids = built.authority.key_ids();
-    let (sorted, placed) = parallel::both(
-        || -> Result<_, WriteError> {
-            files.sort_by(|a, b| a.path.cmp(&b.path));
-            if is_written {
-                write_shared(&staged, &shared)?;
-            }
-            Ok(files)
-        },
+    // Placement takes more memory: this thread has what was left of cluster.yaml to give.
+    let (placed, sorted) = parallel::both(
         || -> Result<_, WriteError> {
             let placement = Placement::new(holdings, ids);
             let written = match is_written {
@@ -149,6 +143,13 @@ pub fn write(
                 false => write_json(PLACEMENT, io::sink(), &placement)?,
             };
             Ok((placement, written))
+        },
+        || -> Result<_, WriteError> {
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            if is_written {
+                write_shared(&staged, &shared)?;
+            }
+            Ok(files)
         },
     );
     let (mut files, (placement, (sha256, size))) = (sorted?, placed?);
