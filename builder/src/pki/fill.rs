@@ -258,10 +258,10 @@ fn stage_folders(files: &[TreeFile], all: &mut Vec<DirectoryEntry>) {
     for file in files.iter().filter(|file| file.path.is_within(&STAGE)) {
         let mut folder = file.path.parent();
         while let Some(path) = folder.filter(|path| path.is_within(&STAGE)) {
-            // Where a folder is there, those that it lies in are.
-            let Err(place) = all.binary_search_by(|entry| entry.path.cmp(&path)) else { break };
             folder = path.parent();
-            all.insert(place, DirectoryEntry { path, mode: Mode::PRIVATE_DIR });
+            if let Err(place) = all.binary_search_by(|entry| entry.path.cmp(&path)) {
+                all.insert(place, DirectoryEntry { path, mode: Mode::PRIVATE_DIR });
+            }
         }
     }
 }
