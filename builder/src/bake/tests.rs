@@ -51,6 +51,20 @@ fn a_pointer_fits_where_its_configuration_does_not() {
     assert_eq!(error.node().map(NodeName::as_str), Some("cp1"));
 }
 
+/// What is one node's own of its plan is compressed only where a platform cuts off.
+#[test]
+fn size_counts_where_a_platform_has_a_limit() {
+    let size = |platform| {
+        let mut cluster = cluster();
+        cluster.nodes.swap(0, 1);
+        cluster.nodes[0].os.platform = platform;
+        let files = bake(&cluster).unwrap().files;
+        files.iter().find(|file| file.role == FileRole::Served).unwrap().bytes.expose().len()
+    };
+    let (cut_off, metal) = (size(Platform::Aws), size(Platform::Metal));
+    assert!(cut_off + 500 < metal, "{cut_off} {metal}");
+}
+
 /// What is advised is not refused, and is not what is there already.
 #[test]
 fn advice_is_of_use() {
