@@ -1,4 +1,5 @@
-//! X.509 certificates: rcgen writes what is to be signed, we set the serial number and sign.
+//! X.509 certificates: rcgen writes what is to be signed, for leaves once for all of a kind ([`frame`]); we set the serial
+//! number and sign.
 //!
 //! rcgen fills in defaults that no certificate of ours may have (validity 1975 to 4096, a placeholder subject, a serial
 //! number that repeats with the key, no authority key identifier): every field is set here, and tests read all of them
@@ -11,17 +12,22 @@ use crate::{
         table::{Ca, Usage},
     },
 };
+use der::{Tag, Tagged as _};
+use frame::Frame;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 use sha2::Digest as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 mod ca;
+mod frame;
 mod given;
 mod request;
+mod tlv;
 
 pub(crate) use ca::is_issuer;
 pub use ca::{CaCertificate, CaDoubt, CaError};
@@ -86,6 +92,9 @@ pub enum CertificateError {
     /// The draft holds another public key: a fault of the encoder.
     #[error("a certificate came out with another public key than it was made for")]
     PublicKey,
+    /// The draft has other parts than were asked for: a fault of the encoder.
+    #[error("a certificate came out with other parts than it was made of")]
+    Frame,
 }
 
 /// The public half, which is all that rcgen needs. It is asked to "sign" and gives nothing: `finish` signs.
@@ -121,6 +130,16 @@ pub struct Signer {
     issuer: Issuer<'static, Public>,
     key: KeyPair,
     certificate: CaCertificate,
+    /// By kind: there are few, for an authority gives all leaves of a CA one validity.
+    frames: Mutex<Vec<(Kind, Arc<Frame>)>>,
+}
+
+/// What leaves have to have in common for one frame to be theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    usage: Usage,
+    is_rsa: bool,
+    validity: Validity,
 }
 
 impl Signer {
@@ -134,14 +153,15 @@ impl Signer {
         if certificate.spki != key.spki() {
             return Err(CaError::OtherKey);
         }
-        // rcgen keeps names in a map: repeated attributes collapse, and so do their encodings. It is given none; `finish`
-        // puts the CA's name in, byte for byte.
+        // rcgen keeps names in a map: repeated attributes collapse, and so do their encodings. It is given none; frames have
+        // the CA's name in them, byte for byte.
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.key_identifier_method =
             KeyIdMethod::PreSpecified(certificate.key_identifier.clone().unwrap_or_default());
-        let signer = Self { issuer: Issuer::new(params, Public::of(&key)), key, certificate };
+        let issuer = Issuer::new(params, Public::of(&key));
+        let signer = Self { issuer, key, certificate, frames: Mutex::default() };
         signer.probe()?;
         Ok(signer)
     }
@@ -162,11 +182,30 @@ impl Signer {
     /// # Errors
     /// A name that no certificate can hold.
     pub fn issue(&self, subject: &Subject<'_>, key: &KeyPair, validity: Validity) -> Result<Vec<u8>, CertificateError> {
+        let frame = self.frame(key, Kind { usage: subject.usage, is_rsa: key.is_rsa(), validity })?;
+        Ok(sign(&frame.fill(subject, &key.spki())?, &self.key))
+    }
+
+    /// What the leaves of this kind have in common. Any key that is of it does to make it.
+    fn frame(&self, key: &KeyPair, kind: Kind) -> Result<Arc<Frame>, CertificateError> {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == kind) {
+            return Ok(Arc::clone(frame));
+        }
+        let some = Subject { common_name: "some", organization: None, sans: frame::SOME_NAME, usage: kind.usage };
+        let draft = self.draft(&some, key, kind.validity)?;
+        let frame = Arc::new(Frame::cut(&draft, &self.certificate.subject, &self.key)?);
+        frames.push((kind, Arc::clone(&frame)));
+        Ok(frame)
+    }
+
+    /// What rcgen makes of a leaf: with the serial number 0, and nobody's name as the issuer's.
+    fn draft(&self, subject: &Subject<'_>, key: &KeyPair, validity: Validity) -> Result<Vec<u8>, CertificateError> {
         let mut params = leaf_params(subject, key, validity)?;
         // Without the CA's there is nothing to name, and a guess would mislead verifiers.
         params.use_authority_key_identifier_extension = self.certificate.key_identifier.is_some();
         let draft = params.signed_by(&Public::of(key), &self.issuer).map_err(CertificateError::Encode)?;
-        finish(draft.der(), Some(&self.certificate.subject), key, &self.key)
+        Ok(draft.der().to_vec())
     }
 
     /// The CA's own certificate.
@@ -196,7 +235,7 @@ pub fn self_signed(ca: Ca, key: &KeyPair, validity: Validity) -> Result<Vec<u8>,
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
     let draft = params.self_signed(&Public::of(key)).map_err(CertificateError::Encode)?;
-    finish(draft.der(), None, key, key)
+    finish(draft.der(), key)
 }
 
 /// What all leaves have, whoever signs them.
@@ -257,11 +296,14 @@ fn params(
 /// How a TBSCertificate begins: version 3 and the serial number 0.
 const START: &[u8] = b"\xa0\x03\x02\x01\x02\x02\x01\x00";
 
-/// The serial number over a TBSCertificate without its first two fields: see [`finish`].
+/// The serial number over a TBSCertificate without its first two fields: see [`sign`].
 fn serial(rest: &[u8]) -> Vec<u8> {
-    let mut header = Vec::with_capacity(START.len() + 4);
-    der_header(0x30, START.len() + rest.len(), &mut header);
-    let digest = sha2::Sha256::new().chain_update(header).chain_update(START).chain_update(rest).finalize();
+    let mut zero = Vec::with_capacity(START.len() + rest.len() + 8);
+    tlv::nest(Tag::Sequence, &mut zero, |out| {
+        out.extend_from_slice(START);
+        out.extend_from_slice(rest);
+    });
+    let digest = sha2::Sha256::digest(&zero);
     let mut serial = digest[..20].to_vec();
     serial[0] &= 0x7f;
     // DER integers are minimal.
@@ -271,84 +313,56 @@ fn serial(rest: &[u8]) -> Vec<u8> {
 
 /// Whether nodekiln made the certificate: nobody else's serial number follows from the rest of it.
 pub fn is_made_here(der: &[u8]) -> bool {
-    let content = der_sequence(der).and_then(|(certificate, _)| Some(der_sequence(certificate)?.0));
-    let Some(number) = content.and_then(|content| content.strip_prefix(&START[..5])) else { return false };
-    match number {
-        [0x02, length, rest @ ..] if *length < 0x80 => {
-            rest.split_at_checked(usize::from(*length)).is_some_and(|(number, rest)| *number == serial(rest))
-        }
-        _ => false,
-    }
+    let number = || {
+        let (certificate, _) = tlv::sequence(der)?;
+        let (content, _) = tlv::sequence(certificate)?;
+        tlv::element(content.strip_prefix(&START[..5])?)
+    };
+    number().is_some_and(|(number, rest)| number.tag() == Tag::Integer && number.value() == serial(rest))
 }
 
-/// Gives a draft its issuer's name (its own, where none is given), serial number and signature.
+/// What follows serial number and algorithm in a draft that `ca` is to sign.
+fn after_algorithm<'a>(draft: &'a [u8], ca: &KeyPair) -> Result<&'a [u8], CertificateError> {
+    let (certificate, _) = tlv::sequence(draft).expect("rcgen writes a SEQUENCE");
+    let (content, _) = tlv::sequence(certificate).expect("which starts with a SEQUENCE");
+    let rest = content.strip_prefix(START).expect("of version 3 and the serial number that was set");
+    rest.strip_prefix(ca.signature_algorithm()).ok_or(CertificateError::Algorithm)
+}
+
+/// Gives the draft of a certificate that `key` itself signs its serial number and signature.
+fn finish(draft: &[u8], key: &KeyPair) -> Result<Vec<u8>, CertificateError> {
+    let rest = after_algorithm(draft, key)?;
+    // rcgen takes the algorithm of a request's signature for that of its key; nothing of the kind happens to ours.
+    if memchr::memmem::find(rest, &key.spki()).is_none() {
+        return Err(CertificateError::PublicKey);
+    }
+    Ok(sign(&[key.signature_algorithm(), rest].concat(), key))
+}
+
+/// The certificate whose TBSCertificate ends with `rest`: all of it but the version and the serial number, which it is
+/// given here.
 ///
 /// The serial number is the first 20 bytes of SHA-256 over the TBSCertificate that has serial number 0, without the top
 /// bit: 159 bits that differ wherever anything else does, and positive (RFC 5280 §4.1.2.2).
-fn finish(draft: &[u8], issuer: Option<&[u8]>, key: &KeyPair, ca: &KeyPair) -> Result<Vec<u8>, CertificateError> {
-    let (certificate, _) = der_sequence(draft).expect("rcgen writes a SEQUENCE");
-    let (content, _) = der_sequence(certificate).expect("which starts with a SEQUENCE");
-    let rest = content.strip_prefix(START).expect("of version 3 and the serial number that was set");
-    let rest = rest.strip_prefix(ca.signature_algorithm()).ok_or(CertificateError::Algorithm)?;
-    let (_, after) = der_sequence(rest).expect("then the issuer's name");
-    let issuer = issuer.unwrap_or(&rest[..rest.len() - after.len()]);
-    // rcgen takes the algorithm of a request's signature for that of its key; nothing of the kind happens to ours.
-    let spki = key.spki();
-    if memchr::memmem::find(after, &spki).is_none() {
-        return Err(CertificateError::PublicKey);
-    }
-
-    let rest = [ca.signature_algorithm(), issuer, after].concat();
-    let serial = serial(&rest);
-    let mut body = Vec::with_capacity(rest.len() + 32);
-    body.extend_from_slice(&START[..5]);
-    der_header(0x02, serial.len(), &mut body);
-    body.extend_from_slice(&serial);
-    body.extend_from_slice(&rest);
-    let mut tbs = Vec::with_capacity(body.len() + 4);
-    der_header(0x30, body.len(), &mut tbs);
-    tbs.extend_from_slice(&body);
-
+fn sign(rest: &[u8], ca: &KeyPair) -> Vec<u8> {
+    let mut tbs = Vec::with_capacity(rest.len() + 32);
+    tlv::nest(Tag::Sequence, &mut tbs, |out| {
+        out.extend_from_slice(&START[..5]);
+        tlv::put(Tag::Integer, &serial(rest), out);
+        out.extend_from_slice(rest);
+    });
     let signature = ca.sign(&tbs);
     let mut out = Vec::with_capacity(tbs.len() + signature.len() + 32);
-    let mut tail = Vec::with_capacity(signature.len() + 24);
-    tail.extend_from_slice(ca.signature_algorithm());
-    der_header(0x03, signature.len() + 1, &mut tail);
-    tail.push(0);
-    tail.extend_from_slice(&signature);
-    der_header(0x30, tbs.len() + tail.len(), &mut out);
-    out.extend_from_slice(&tbs);
-    out.extend_from_slice(&tail);
-    Ok(out)
-}
-
-/// Content of the SEQUENCE at the start of `der`, and what follows it.
-fn der_sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[tag, first], rest) = der.split_first_chunk()?;
-    if tag != 0x30 {
-        return None;
-    }
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x83 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first - 0x80))?;
-            (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
-}
-
-/// Tag and length. Certificates stay below 16 MiB: the longest list of names is bounded by cluster.yaml.
-fn der_header(tag: u8, length: usize, out: &mut Vec<u8>) {
-    out.push(tag);
-    let bytes = (length as u32).to_be_bytes();
-    match length {
-        0..=0x7f => out.push(length as u8),
-        0x80..=0xff => out.extend_from_slice(&[0x81, bytes[3]]),
-        0x100..=0xffff => out.extend_from_slice(&[0x82, bytes[2], bytes[3]]),
-        _ => out.extend_from_slice(&[0x83, bytes[1], bytes[2], bytes[3]]),
-    }
+    tlv::nest(Tag::Sequence, &mut out, |out| {
+        out.extend_from_slice(&tbs);
+        out.extend_from_slice(ca.signature_algorithm());
+        tlv::nest(Tag::BitString, out, |out| {
+            // No bit is left over.
+            out.push(0);
+            out.extend_from_slice(&signature);
+        });
+    });
+    out
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tests of certificates: every field read back.
 
 mod chains;
+mod frames;
 mod openssl;
 mod traps;
 
@@ -26,7 +27,7 @@ pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
     let (_, certificate) = X509Certificate::from_der(der).unwrap();
     let old = certificate.subject().as_raw();
     let tbs = certificate.tbs_certificate.as_ref();
-    let (content, _) = der_sequence(tbs).unwrap();
+    let (content, _) = tlv::sequence(tbs).unwrap();
     let mut body = Vec::new();
     let mut rest = content;
     while let Some(offset) = rest.windows(old.len()).position(|window| window == old) {
@@ -38,13 +39,9 @@ pub(crate) fn with_name(der: &[u8], name: &[u8], key: &KeyPair) -> Vec<u8> {
     // A draft again: serial number 0.
     let serial_end = 5 + 2 + usize::from(body[6]);
     body.splice(5..serial_end, *b"\x02\x01\x00");
-    let mut tbs = Vec::new();
-    der_header(0x30, body.len(), &mut tbs);
-    tbs.extend_from_slice(&body);
     let mut draft = Vec::new();
-    der_header(0x30, tbs.len(), &mut draft);
-    draft.extend_from_slice(&tbs);
-    finish(&draft, None, key, key).unwrap()
+    tlv::nest(Tag::Sequence, &mut draft, |out| tlv::put(Tag::Sequence, &body, out));
+    finish(&draft, key).unwrap()
 }
 
 fn text(secret: &nodekiln_plan::Secret) -> &str {
@@ -208,12 +205,11 @@ fn leaves_of(algorithm: Algorithm) {
         // The serial number follows from the rest, is positive and has at most 20 bytes.
         let serial = certificate.raw_serial();
         assert!(serial.len() <= 20 && serial[0] < 0x80, "{id}");
-        let content = der_sequence(certificate.tbs_certificate.as_ref()).unwrap().0;
+        let content = tlv::sequence(certificate.tbs_certificate.as_ref()).unwrap().0;
         let mut zero = b"\xa0\x03\x02\x01\x02\x02\x01\x00".to_vec();
         zero.extend_from_slice(&content[5 + 2 + serial.len()..]);
         let mut tbs = Vec::new();
-        der_header(0x30, zero.len(), &mut tbs);
-        tbs.extend_from_slice(&zero);
+        tlv::put(Tag::Sequence, &zero, &mut tbs);
         let mut digest = sha2::Sha256::digest(&tbs)[..20].to_vec();
         digest[0] &= 0x7f;
         let start = digest.iter().position(|byte| *byte != 0).unwrap();
@@ -286,15 +282,14 @@ fn der_lengths() {
         (0x1_0000, "3083010000"),
     ] {
         let mut der = Vec::new();
-        der_header(0x30, length, &mut der);
-        assert_eq!(hex::encode(&der), header);
-        der.resize(der.len() + length, 7);
+        tlv::put(Tag::Sequence, &vec![7; length], &mut der);
+        assert_eq!(hex::encode(&der[..header.len() / 2]), header);
         der.push(9);
-        let (content, rest) = der_sequence(&der).unwrap();
+        let (content, rest) = tlv::sequence(&der).unwrap();
         assert_eq!((content.len(), rest), (length, &[9][..]));
     }
     for bad in ["", "30", "3001", "3101", "3080", "308201", "30840000000100"] {
-        assert_eq!(der_sequence(&hex::decode(bad).unwrap()), None, "{bad}");
+        assert_eq!(tlv::sequence(&hex::decode(bad).unwrap()), None, "{bad}");
     }
 }
 
