@@ -256,11 +256,10 @@ fn directories(planned: &[DirectoryEntry], files: &[TreeFile]) -> Vec<DirectoryE
 /// Adds the folders below the stage folder that `files` lie in to `all`, which is sorted and stays so.
 fn stage_folders(files: &[TreeFile], all: &mut Vec<DirectoryEntry>) {
     for file in files.iter().filter(|file| file.path.is_within(&STAGE)) {
-        let mut folder = file.path.parent();
-        while let Some(path) = folder.filter(|path| path.is_within(&STAGE)) {
-            folder = path.parent();
-            if let Err(place) = all.binary_search_by(|entry| entry.path.cmp(&path)) {
-                all.insert(place, DirectoryEntry { path, mode: Mode::PRIVATE_DIR });
+        // Nearest first: what the stage folder itself lies in comes last.
+        for folder in file.path.folders().take_while(|folder| folder.len() >= STAGE.as_str().len()) {
+            if let Err(place) = all.binary_search_by(|entry| entry.path.as_str().cmp(folder)) {
+                all.insert(place, DirectoryEntry { path: constant(folder), mode: Mode::PRIVATE_DIR });
             }
         }
     }
