@@ -9,7 +9,7 @@ mod render;
 pub use digest::digest;
 pub use render::render;
 
-use crate::{config::San, pki::table::Holder};
+use crate::{bytes::Bytes, config::San, pki::table::Holder};
 use nodekiln_payload::{Account, Fetch, Link, Network, Profile, Snippet, Unit};
 use nodekiln_plan::{AbsPath, ApiStep, ClassSpec, FileKind, Mode, NodeName, NodeSpec, Secret, Sha256};
 use std::{ops::Deref, sync::Arc};
@@ -118,12 +118,13 @@ pub struct Blob {
     /// Digest of the bytes; the file's name below `serve/blobs/`, where it is published.
     pub sha256: Sha256,
     /// The bytes.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bytes,
 }
 
 impl Blob {
     /// `bytes` and their digest.
-    pub fn of(bytes: Arc<[u8]>) -> Self {
+    pub fn of(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
         Self { sha256: Sha256::of(&bytes), bytes }
     }
 }

@@ -1,6 +1,6 @@
 //! The node's binary: the one embedded in this builder, or one that the user gives.
 
-use crate::{config::Arch, draft::Blob};
+use crate::{bytes::Bytes, config::Arch, draft::Blob};
 use memchr::memmem;
 use nodekiln_plan::Sha256;
 
@@ -45,7 +45,7 @@ impl Firstboot {
     /// What was embedded is not what it should be.
     pub fn embedded() -> Result<Option<Self>, BinaryError> {
         // Hashed when it was embedded.
-        let blob = |(bytes, sha256): (&[u8], _)| Blob { sha256: Sha256::from_bytes(sha256), bytes: bytes.into() };
+        let blob = |(bytes, sha256)| Blob { sha256: Sha256::from_bytes(sha256), bytes: Bytes::Embedded(bytes) };
         FIRSTBOOT.map(|embedded| Self::parse(blob(embedded))).transpose()
     }
 
@@ -120,7 +120,7 @@ pub(crate) mod tests {
     #[test]
     fn binaries() {
         let marker = nodekiln_plan::PLAN_MARKER;
-        let parse = |bytes: Vec<u8>| Firstboot::parse(Blob::of(bytes.into())).map(|firstboot| firstboot.arch);
+        let parse = |bytes: Vec<u8>| Firstboot::parse(Blob::of(bytes)).map(|firstboot| firstboot.arch);
         assert_eq!(parse(elf(62, &[1, 2], marker)), Ok(Arch::Amd64));
         assert_eq!(parse(elf(183, &[], marker)), Ok(Arch::Arm64));
         assert_eq!(parse(elf(62, &[1, 3], marker)), Err(BinaryError::Dynamic));

@@ -6,6 +6,7 @@
 //! [`output`] stages the results and is the only part that writes.
 
 pub mod bake;
+pub mod bytes;
 pub mod cli;
 mod component;
 pub mod config;

@@ -101,6 +101,8 @@ impl Build {
         let only = only(&self.node, cluster)?;
         // Before anything is made: an output that cannot be replaced is refused without a trace.
         let older = output::existing::check(&self.output).map_err(Failure::environment)?;
+        // All else in it is read again under the lock.
+        let is_of_this = older.is_some_and(|older| older.inputs.contains_key(&source));
         if place(&path).starts_with(place(&self.output)) {
             return Err(Failure::Input(anyhow!(
                 "{}: lies in the output {}, which is replaced as a whole; keep the secrets elsewhere with --secrets",
@@ -112,7 +114,7 @@ impl Build {
         let mut secrets = if let Some(opened) = opened {
             opened?
         } else {
-            if older.is_some_and(|older| older.inputs.contains_key(&source)) {
+            if is_of_this {
                 return Err(Failure::Environment(anyhow!(
                     "there is no {}, but {} holds payloads of this cluster: put its secrets back, for new ones would make \
                      another cluster; or move {1} away",
@@ -237,7 +239,7 @@ pub(super) fn binaries(given: &[PathBuf]) -> Result<Vec<Firstboot>, Failure> {
     for path in given {
         let bytes =
             std::fs::read(path).with_context(|| format!("reading {}", path.display())).map_err(Failure::Environment)?;
-        let binary = Firstboot::parse(Blob::of(bytes.into()))
+        let binary = Firstboot::parse(Blob::of(bytes))
             .with_context(|| format!("using {} as nodekiln-firstboot", path.display()))
             .map_err(Failure::Input)?;
         if binaries.iter().any(|other| other.arch == binary.arch) {

@@ -2,12 +2,12 @@
 
 use super::{Sources, refusal::Fault, tree::Tree};
 use crate::{
+    bytes::Bytes,
     component::{ClassSite, below, constant, containerd, firstboot, sysext},
     config::{Arch, Binary, FetchHash},
 };
 use nodekiln_payload::{Format, Unit, UnitState, Verification};
 use nodekiln_plan::{AbsPath, Archive, Mode, paths};
-use std::sync::Arc;
 
 /// Lays down or fetches every program, and says where firstboot is.
 pub(super) fn lay(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPath {
@@ -48,7 +48,7 @@ fn put(site: &ClassSite, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode
     match binary {
         // Extensions are laid together.
         Binary::Path(_) | Binary::Sysext { .. } => {}
-        Binary::File(file) => bytes(site, tree, field, path, mode, &file.bytes),
+        Binary::File(file) => bytes(site, tree, field, path, mode, file.bytes.clone().into()),
         // Ignition, or the payload's script under cloud-init, checks the hash before anything runs.
         Binary::Url { url, hash } => tree.fetch(path, mode, url.clone(), verification(hash), field),
     }
@@ -109,7 +109,7 @@ fn extensions(site: &ClassSite, tree: &mut Tree) {
 }
 
 /// Bytes of the build: by URL and hash where they are served, in the payload otherwise.
-fn bytes(site: &ClassSite, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>) {
+fn bytes(site: &ClassSite, tree: &mut Tree, field: &str, path: AbsPath, mode: Mode, bytes: Bytes) {
     match &site.cluster.delivery.base_url {
         Some(base_url) => tree.publish(path, mode, base_url, bytes, field),
         _ => tree.bytes(path, mode, bytes, field),
@@ -152,7 +152,7 @@ fn firstboot(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPath {
         Some(Binary::Path(path)) => return path.clone(),
         Some(binary) => put(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, binary),
         None => match sources.firstboot.get(&site.class.os.arch) {
-            Some(program) => bytes(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, program),
+            Some(program) => bytes(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, program.clone()),
             None => {
                 let arch = match site.class.os.arch {
                     Arch::Amd64 => "amd64",

@@ -69,7 +69,7 @@ fn etcd_client(site: &ClassSite, tree: &mut Tree) {
     };
     for file in etcd_access::files(site, external).into_iter().flatten() {
         if let Some(input) = file.input {
-            tree.users_key(file.path, file.mode, &input.bytes, "etcd.external");
+            tree.users_key(file.path, file.mode, input.bytes.clone().into(), "etcd.external");
         }
     }
 }

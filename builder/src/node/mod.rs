@@ -14,6 +14,7 @@ mod tree;
 pub use refusal::Refusal;
 
 use crate::{
+    bytes::Bytes,
     component::{ClassSite, Families, Site},
     config::{Arch, Cluster, Node, NodeClass},
     draft::{Blob, DraftFile, NodeDraft},
@@ -34,7 +35,7 @@ use tree::{ClassFile, ClassUnit};
 #[derive(Clone, Default)]
 pub struct Sources {
     /// The firstboot program per architecture: embedded in the builder, or given by `--firstboot`.
-    pub firstboot: BTreeMap<Arch, Arc<[u8]>>,
+    pub firstboot: BTreeMap<Arch, Bytes>,
     /// What secrets the cluster has: new ones, unless it is told otherwise.
     pub shape: Shape,
     /// What was hashed, by address.
@@ -51,6 +52,7 @@ impl Sources {
 
     /// With these programs.
     pub fn new(firstboot: BTreeMap<Arch, Arc<[u8]>>) -> Self {
+        let firstboot = firstboot.into_iter().map(|(arch, bytes)| (arch, bytes.into())).collect();
         Self { firstboot, ..Self::default() }
     }
 
@@ -58,19 +60,20 @@ impl Sources {
     pub fn hashed(firstboot: impl IntoIterator<Item = (Arch, Blob)>) -> Self {
         let (mut programs, mut digests) = (BTreeMap::new(), BTreeMap::new());
         for (arch, program) in firstboot {
-            programs.insert(arch, Arc::clone(&program.bytes));
+            programs.insert(arch, program.bytes.clone());
             digests.insert(program.bytes.as_ptr() as usize, program);
         }
         Self { firstboot: programs, shape: Shape::default(), digests: Digests(Arc::new(Mutex::new(digests))) }
     }
 
     /// `bytes` with their digest.
-    pub(crate) fn blob(&self, bytes: &Arc<[u8]>) -> Blob {
+    pub(crate) fn blob(&self, bytes: impl Into<Bytes>) -> Blob {
+        let bytes = bytes.into();
         if bytes.len() < Self::LARGE {
-            return Blob::of(Arc::clone(bytes));
+            return Blob::of(bytes);
         }
         let mut known = self.digests.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(bytes.as_ptr() as usize).or_insert_with(|| Blob::of(Arc::clone(bytes))).clone()
+        known.entry(bytes.as_ptr() as usize).or_insert_with(|| Blob::of(bytes)).clone()
     }
 }
 

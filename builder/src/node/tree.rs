@@ -6,6 +6,7 @@ use super::{
     refusal::Fault,
 };
 use crate::{
+    bytes::Bytes,
     config::{NodeClass, OsFile, OsUnit},
     draft::{Blob, Contents, DraftFile},
 };
@@ -13,7 +14,7 @@ use nodekiln_payload::{Account, Dropin, Fetch, FetchInto, Snippet, Touched, Unit
 use nodekiln_plan::{AbsPath, Archive, DirectoryEntry, FileKind, Mode, Sha256, UnitName, paths};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
 /// A file that every node of a class has.
@@ -117,7 +118,7 @@ impl<'a> Tree<'a> {
 
     /// A file of the user's.
     pub fn users_file(&mut self, file: &OsFile) {
-        let contents = Contents::Bytes(self.sources.blob(&file.contents.bytes));
+        let contents = Contents::Bytes(self.sources.blob(file.contents.bytes.clone()));
         self.put(file.path.clone(), file.mode, FileKind::Laid, contents.into(), "os.files");
     }
 
@@ -144,7 +145,7 @@ impl<'a> Tree<'a> {
     }
 
     /// A file to publish below `base_url`, fetched from there. Its name is its digest, so it is stored once.
-    pub fn publish(&mut self, path: AbsPath, mode: Mode, base_url: &str, bytes: &Arc<[u8]>, field: &str) {
+    pub fn publish(&mut self, path: AbsPath, mode: Mode, base_url: &str, bytes: Bytes, field: &str) {
         let blob = self.sources.blob(bytes);
         let sha256 = blob.sha256;
         self.blobs.entry(sha256).or_insert(blob);
@@ -152,13 +153,13 @@ impl<'a> Tree<'a> {
     }
 
     /// A file of the build, in the payload itself.
-    pub fn bytes(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
+    pub fn bytes(&mut self, path: AbsPath, mode: Mode, bytes: Bytes, field: &str) {
         let contents = Contents::Bytes(self.sources.blob(bytes));
         self.put(path, mode, FileKind::Laid, contents.into(), field);
     }
 
     /// A file of the user's that may hold a key, at a path of ours.
-    pub fn users_key(&mut self, path: AbsPath, mode: Mode, bytes: &Arc<[u8]>, field: &str) {
+    pub fn users_key(&mut self, path: AbsPath, mode: Mode, bytes: Bytes, field: &str) {
         self.users_own.push(path.clone());
         self.bytes(path, mode, bytes, field);
     }

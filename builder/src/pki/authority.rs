@@ -9,6 +9,7 @@ use value::shared_values;
 pub(crate) use value::{Issued, OpenToken, SharedValue, Value};
 
 use crate::{
+    bytes::Bytes,
     config::Cluster,
     draft::{Blob, Leaf, Part, Row, Shared, TokenForm},
     pki::{
@@ -60,7 +61,7 @@ pub struct Authority {
 /// Bytes and the contents made of them.
 struct Interned {
     /// Keeps the address taken.
-    _bytes: Arc<[u8]>,
+    _bytes: Bytes,
     value: Value,
 }
 
@@ -377,7 +378,7 @@ impl Authority {
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = large
             .entry(bytes.as_ptr() as usize)
-            .or_insert_with(|| Interned { _bytes: Arc::clone(bytes), value: value() });
+            .or_insert_with(|| Interned { _bytes: bytes.clone(), value: value() });
         entry.value.clone()
     }
 }

@@ -120,7 +120,7 @@ fn with_secrets<T>(cluster: &Cluster, work: impl FnOnce(&mut Secrets) -> Result<
 
 /// A firstboot that is none, for both architectures.
 pub fn firstboot(text: &str) -> Vec<Firstboot> {
-    [Arch::Amd64, Arch::Arm64].map(|arch| Firstboot { arch, program: Blob::of(text.as_bytes().into()) }).into()
+    [Arch::Amd64, Arch::Arm64].map(|arch| Firstboot { arch, program: Blob::of(text.as_bytes().to_vec()) }).into()
 }
 
 /// For planning.
