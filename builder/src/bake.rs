@@ -223,8 +223,8 @@ impl<'a> Oven<'a> {
         let row = NodeRow {
             name: name.clone(),
             role: node.role,
-            duties: holder.duties,
-            profile: profile.name.clone(),
+            duties: holder.duties.into(),
+            profile: profile.name.as_str().into(),
             key,
             seal: UNSEALED,
             not_before: filled.identity.not_before,

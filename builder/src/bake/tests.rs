@@ -36,7 +36,7 @@ fn a_pointer_finds_what_is_served() {
     assert!(pointer.matches(&config) && pointer.ca.as_deref() == Some(b"CA"));
     // All keys are in what is served, and are counted as the node's.
     assert!(String::from_utf8_lossy(config.bytes.expose()).contains("/etc/kubernetes/pki/ca.key"));
-    assert!(baked.holdings.iter().any(|holding| holding.key == "ca"));
+    assert!(baked.holdings.iter().any(|holding| &*holding.key == "ca"));
     // No other configuration of the node is given out.
     assert_eq!(baked.files.iter().filter(|file| file.path.ends_with(".ign")).count(), 2);
 }

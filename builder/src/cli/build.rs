@@ -181,7 +181,7 @@ impl Build {
             other => Failure::environment(other),
         })?;
         tell(terminal, &written, &self.output);
-        if self.json { super::summary::json(terminal, &written.manifest, &self.output) } else { Ok(()) }
+        if self.json { super::summary::json(terminal, &written, &self.output) } else { Ok(()) }
     }
 }
 
@@ -293,8 +293,9 @@ fn place(path: &Path) -> PathBuf {
 }
 
 /// What was made, and until when it can boot. The clock only warns: it never changes a byte.
-fn tell(terminal: &Terminal, Written { manifest, kept, changed }: &Written, folder: &Path) {
-    let payloads = manifest.nodes.len();
+fn tell(terminal: &Terminal, written: &Written, folder: &Path) {
+    let Written { parts, files, kept, changed, .. } = written;
+    let payloads = parts.len();
     let nodes = if payloads == 1 { "node" } else { "nodes" };
     let unchanged = match (*kept, payloads) {
         (0, _) => String::new(),
@@ -303,15 +304,11 @@ fn tell(terminal: &Terminal, Written { manifest, kept, changed }: &Written, fold
         (kept, _) => format!(" ({kept} as they were)"),
     };
     let did = if *changed { "wrote" } else { "nothing to change in" };
-    terminal.say(format!(
-        "{did} {}: payloads for {payloads} {nodes}{unchanged}, {} files",
-        folder.display(),
-        manifest.files.len()
-    ));
-    super::summary::tell(terminal, manifest);
+    terminal.say(format!("{did} {}: payloads for {payloads} {nodes}{unchanged}, {files} files", folder.display()));
+    super::summary::tell(terminal, written);
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    for node in &manifest.nodes {
+    for node in parts.iter().map(|part| &part.row) {
         let lifetime = node.boot_before.saturating_sub(node.not_before);
         let date = time::OffsetDateTime::from_unix_timestamp(node.boot_before).map(|time| time.date());
         let date = date.map_or_else(|_| node.boot_before.to_string(), |date| date.to_string());

@@ -3,7 +3,7 @@
 use super::terminal::{Failure, Terminal};
 use crate::{
     inspect::date,
-    output::manifest::{FileRole, Manifest},
+    output::{Written, manifest::FileRole},
 };
 use nodekiln_plan::{NodeName, Role};
 use serde::Serialize;
@@ -43,30 +43,22 @@ struct Payload<'m> {
     boot_before: i64,
 }
 
-/// Whether a program that was used is among what is served.
-fn program(manifest: &Manifest) -> Program {
-    let blob = |path: &str| path.strip_prefix("serve/blobs/").map(str::to_owned);
-    let digests: Vec<_> = manifest.firstboot.values().map(ToString::to_string).collect();
-    let served = manifest.files.iter().filter_map(|row| blob(&row.path)).any(|name| digests.contains(&name));
-    if served { Program::Fetched } else { Program::Carried }
-}
-
 /// Until when payloads can boot, and what they lack.
-pub fn tell(terminal: &Terminal, manifest: &Manifest) {
+pub fn tell(terminal: &Terminal, written: &Written) {
     let mut ends: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
-    for row in &manifest.nodes {
+    for row in written.parts.iter().map(|part| &part.row) {
         ends.entry(row.boot_before).or_default().push(row.name.as_str());
     }
     let several = ends.len() > 1;
     for (end, names) in ends {
         let who = match several {
             true => some(&names),
-            false if manifest.nodes.len() == 1 => "it".to_owned(),
+            false if written.parts.len() == 1 => "it".to_owned(),
             false => "they".to_owned(),
         };
         terminal.say(format!("{who} can boot until {}", date(end)));
     }
-    if program(manifest) == Program::Fetched {
+    if written.serves_firstboot {
         terminal.say(
             "nodekiln-firstboot is not in the payloads: machines fetch it, so publish the output's `serve` at \
              delivery.baseURL",
@@ -88,31 +80,24 @@ fn some(names: &[&str]) -> String {
 ///
 /// # Errors
 /// stdout is full.
-pub fn json(terminal: &Terminal, manifest: &Manifest, folder: &Path) -> Result<(), Failure> {
-    let mut given: BTreeMap<&NodeName, (Vec<&str>, u64)> = BTreeMap::new();
-    for row in manifest.files.iter().filter(|row| row.role == FileRole::Payload) {
-        let Some(node) = &row.node else { continue };
-        let (files, size) = given.entry(node).or_default();
-        files.push(&row.path);
-        *size = row.size.max(*size);
-    }
-    let nodes = manifest.nodes.iter().map(|row| {
-        let (files, size) = given.remove(&row.name).unwrap_or_default();
+pub fn json(terminal: &Terminal, written: &Written, folder: &Path) -> Result<(), Failure> {
+    let nodes = written.parts.iter().map(|part| {
+        let (row, given) = (&part.row, part.files.iter().filter(|file| file.role == FileRole::Payload));
         Payload {
             name: &row.name,
             role: row.role,
             profile: &row.profile,
-            files,
-            size,
+            files: given.clone().map(|file| file.path.as_str()).collect(),
+            size: given.map(|file| file.size).max().unwrap_or_default(),
             not_before: row.not_before,
             boot_before: row.boot_before,
         }
     });
     terminal.json(&Summary {
         output: folder.display().to_string(),
-        files: manifest.files.len(),
+        files: written.files,
         nodes: nodes.collect(),
-        firstboot: program(manifest),
+        firstboot: if written.serves_firstboot { Program::Fetched } else { Program::Carried },
     })
 }
 

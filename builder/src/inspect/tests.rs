@@ -78,7 +78,7 @@ fn a_control_plane_is_told_whole() {
         let mut told: Vec<_> =
             report.private_keys.iter().map(|key| (key.name.clone().unwrap(), key.path.clone(), key.spki)).collect();
         let mut placed: Vec<_> =
-            baked.holdings.iter().map(|held| (held.key.clone(), held.path.clone(), Some(held.spki))).collect();
+            baked.holdings.iter().map(|held| (held.key.to_string(), held.path.to_string(), Some(held.spki))).collect();
         told.sort();
         placed.sort();
         assert_eq!(told, placed);

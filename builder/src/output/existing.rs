@@ -172,7 +172,7 @@ pub fn same_cluster(folder: &Path, bundle: &str) -> Result<(), ExistingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::manifest::{FileRole, FileRow, UNSEALED};
+    use crate::output::manifest::{FileRole, FileRow, NodeRow, UNSEALED};
     use nodekiln_plan::Sha256;
     use std::collections::BTreeMap;
 
@@ -184,7 +184,7 @@ mod tests {
             role: FileRole::Payload,
             node: None,
         };
-        serde_json::to_vec(&Manifest {
+        serde_json::to_vec(&Manifest::<NodeRow, FileRow> {
             made_by: Manifest::MADE_BY.to_owned(),
             version: Manifest::VERSION,
             tool: "0".to_owned(),

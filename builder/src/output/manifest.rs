@@ -1,12 +1,15 @@
 //! `manifest.json`: every file of an output folder, and what it was made from.
 
 use crate::pki::table::Duty;
+use nodekiln_payload::Profile;
 use nodekiln_plan::{NodeName, Role, Sha256, json::Object};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Digest as _;
 use std::{
+    borrow::{Borrow, Cow},
     collections::{BTreeMap, BTreeSet},
     io::{self, Write as _},
+    sync::Arc,
 };
 
 /// File name in the output.
@@ -15,10 +18,11 @@ pub const MANIFEST: &str = "manifest.json";
 /// What stands in the place of a digest of a whole of which it is a part, while that is made.
 pub const UNSEALED: Sha256 = Sha256::from_bytes([0; 32]);
 
-/// What an output folder holds. The manifest itself is not among its files.
+/// What an output folder holds. The manifest itself is not among its files. One that is written has references to rows
+/// that are elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest {
+pub struct Manifest<N = NodeRow, F = FileRow> {
     /// `nodekiln`: what makes a folder ours.
     pub made_by: String,
     /// Version of this format.
@@ -32,9 +36,9 @@ pub struct Manifest {
     /// Digests of the node binaries used, by architecture.
     pub firstboot: BTreeMap<String, Sha256>,
     /// One row per node, in the order of cluster.yaml.
-    pub nodes: Vec<NodeRow>,
+    pub nodes: Vec<N>,
     /// One row per file, by path.
-    pub files: Vec<FileRow>,
+    pub files: Vec<F>,
     /// Digest of all of the above, so that no byte of it changes unseen: of the file up to the comma before this.
     pub digest: Sha256,
 }
@@ -48,9 +52,10 @@ pub struct NodeRow {
     /// Its role.
     pub role: Role,
     /// What it does, as far as that says which keys it may hold.
-    pub duties: Vec<Duty>,
+    pub duties: Arc<[Duty]>,
     /// Its OS profile.
-    pub profile: String,
+    #[serde(deserialize_with = "profile")]
+    pub profile: Cow<'static, str>,
     /// Digest of all that its payload was made from.
     pub key: Sha256,
     /// Digest of this row, of the node's files and of the keys that it holds: whether they are as they were written.
@@ -59,6 +64,12 @@ pub struct NodeRow {
     pub not_before: i64,
     /// Latest time at which it may: the earliest end of a leaf or token that it authenticates with.
     pub boot_before: i64,
+}
+
+/// The name of a profile, which is in memory already.
+fn profile<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::Error> {
+    let name = String::deserialize(from)?;
+    Ok(Profile::find(&name).map_or(Cow::Owned(name), |profile| Cow::Borrowed(&profile.name)))
 }
 
 /// What a file of the output is.
@@ -103,13 +114,17 @@ impl Manifest {
     pub const MADE_BY: &'static str = "nodekiln";
     /// [`Manifest::version`].
     pub const VERSION: u32 = 2;
+}
 
+impl<N, F: Borrow<FileRow>> Manifest<N, F> {
     /// The folders that its files lie in, the output itself being the empty path.
     pub fn folders(&self) -> BTreeSet<&str> {
-        let paths = self.files.iter().map(|row| row.path.as_str());
+        let paths = self.files.iter().map(|row| row.borrow().path.as_str());
         paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).chain([""]).collect()
     }
+}
 
+impl<N: Serialize, F: Serialize> Manifest<N, F> {
     /// Writes `manifest.json`, JSON with a line for each entry, and fills in its digest on the way: ten thousand nodes' is
     /// gone through once. Tells the digest and the size of the whole file.
     ///

@@ -10,6 +10,7 @@ mod process;
 mod reuse;
 pub mod secrets_file;
 mod served;
+mod shared;
 mod write;
 
 pub use process::no_core_dumps;

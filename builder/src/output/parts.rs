@@ -2,10 +2,10 @@
 //! output holds unchanged is taken over.
 
 use super::{
-    manifest::{FileRow, NodeRow},
-    placement::Holding,
+    manifest::FileRow,
     reuse::{Older, Part},
     served,
+    shared::Once,
     write::{Built, WriteError},
 };
 use crate::{
@@ -21,20 +21,18 @@ use std::{
     collections::BTreeMap,
     ops::ControlFlow,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 /// What all nodes leave.
-pub(super) struct Rows<'o> {
-    pub(super) nodes: Vec<NodeRow>,
-    pub(super) holdings: BTreeMap<NodeName, Vec<Holding>>,
-    /// In no order.
-    pub(super) files: Vec<FileRow>,
+pub(super) struct Rows {
+    /// In the order of cluster.yaml.
+    pub(super) parts: Vec<Arc<Part>>,
     pub(super) blobs: BTreeMap<Sha256, Published>,
-    /// What is taken over and not linked yet, with the index of its node.
-    pub(super) kept: Vec<(usize, &'o Part)>,
+    /// Which of them are taken over and not linked yet.
+    pub(super) kept: Vec<usize>,
 }
 
 /// Something that machines fetch.
@@ -53,57 +51,56 @@ enum Failure {
     Stopped,
 }
 
-/// [`Rows`] of the nodes that are done, in the order in which they were.
-struct Done<'o> {
-    nodes: Vec<(usize, NodeRow)>,
-    holdings: BTreeMap<NodeName, Vec<Holding>>,
-    files: Vec<FileRow>,
-    kept: Vec<(usize, &'o Part)>,
+/// The parts of the nodes that are done.
+struct Done {
+    /// By the index of the node.
+    parts: Vec<Option<Arc<Part>>>,
+    kept: Vec<usize>,
+    once: Once,
 }
 
-impl<'o> Done<'o> {
-    fn with_capacity(nodes: usize) -> Self {
-        let files = Vec::with_capacity(nodes * 2);
-        Self { nodes: Vec::with_capacity(nodes), holdings: BTreeMap::new(), files, kept: Vec::new() }
+impl Done {
+    fn of(nodes: usize) -> Self {
+        Self { parts: vec![None; nodes], kept: Vec::new(), once: Once::default() }
     }
 
-    fn add(&mut self, index: usize, made: Made<'o>) {
-        let Part { row, files, holdings } = match made {
-            Made::New(part) => part,
-            Made::Kept(part) => {
-                self.kept.push((index, part));
-                part.clone()
+    fn add(&mut self, index: usize, made: Made) {
+        self.parts[index] = match made {
+            Made::New(mut part) => {
+                self.once.share(&mut part);
+                Some(Arc::new(part))
             }
-            Made::Skipped => return,
+            Made::Kept(part) => {
+                self.kept.push(index);
+                Some(part)
+            }
+            Made::Skipped => None,
         };
-        self.holdings.insert(row.name.clone(), holdings);
-        self.nodes.push((index, row));
-        self.files.extend(files);
     }
 }
 
 /// How a node came by its part.
-enum Made<'o> {
-    Kept(&'o Part),
+enum Made {
+    Kept(Arc<Part>),
     New(Part),
     /// Not at all: another cannot be planned.
     Skipped,
 }
 
 /// Where parts are made.
-pub(super) struct Bakery<'a, 'o> {
+pub(super) struct Bakery<'a> {
     pub(super) planner: &'a Planner<'a>,
     pub(super) oven: &'a Oven<'a>,
     pub(super) built: &'a Built<'a>,
-    pub(super) older: Option<&'o Older>,
+    pub(super) older: Option<&'a Older>,
     pub(super) staged: &'a StagedTree,
 }
 
-impl<'a, 'o> Bakery<'a, 'o> {
+impl<'a> Bakery<'a> {
     /// Makes the parts of all nodes and pools, or finds them in the older output.
-    pub(super) fn bake_all(&self) -> Result<Rows<'o>, WriteError> {
+    pub(super) fn bake_all(&self) -> Result<Rows, WriteError> {
         let nodes: Vec<_> = self.built.cluster.payloads().collect();
-        let done = Mutex::new(Done::with_capacity(nodes.len()));
+        let done = Mutex::new(Done::of(nodes.len()));
         let blobs = Mutex::new(BTreeMap::new());
         let failures = Mutex::new(Vec::new());
         // Once a node cannot be planned, the others are only planned: all that is found comes at once.
@@ -127,21 +124,20 @@ impl<'a, 'o> Bakery<'a, 'o> {
         let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by_key(|(index, _)| *index);
         refuse(failures)?;
-        let Done { mut nodes, holdings, files, mut kept } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        nodes.sort_unstable_by_key(|(index, _)| *index);
-        kept.sort_unstable_by_key(|(index, _)| *index);
-        let nodes = nodes.into_iter().map(|(_, row)| row).collect();
+        let Done { parts, mut kept, once: _ } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        kept.sort_unstable();
+        let parts = parts.into_iter().flatten().collect();
         let blobs = blobs.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Rows { nodes, holdings, files, blobs, kept })
+        Ok(Rows { parts, blobs, kept })
     }
 
-    /// Takes the files of `kept` over into the new output.
-    pub(super) fn link_all(&self, kept: &[(usize, &Part)]) -> Result<(), WriteError> {
+    /// Takes the files of those of `parts` that are `kept` over into the new output.
+    pub(super) fn link_all(&self, parts: &[Arc<Part>], kept: &[usize]) -> Result<(), WriteError> {
         let nodes: Vec<_> = self.built.cluster.payloads().collect();
         let failures = Mutex::new(Vec::new());
         parallel::each(kept.len(), |number| {
-            let (index, part) = kept[number];
-            match self.link(nodes[index], part) {
+            let index = kept[number];
+            match self.link(nodes[index], &parts[index]) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(failure) => {
                     failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
@@ -170,11 +166,11 @@ impl<'a, 'o> Bakery<'a, 'o> {
         node: &'a Node,
         blobs: &Mutex<BTreeMap<Sha256, Published>>,
         refused: &AtomicBool,
-    ) -> Result<Made<'o>, Failure> {
+    ) -> Result<Made, Failure> {
         let only = &self.built.only;
         if !only.is_empty() && !only.contains(&node.name) {
             let whole = self.older.and_then(|older| older.whole(&node.name));
-            return whole.map(Made::Kept).ok_or_else(|| Failure::Gone(node.name.clone()));
+            return whole.cloned().map(Made::Kept).ok_or_else(|| Failure::Gone(node.name.clone()));
         }
         let draft = self.plan(node).inspect_err(|_| refused.store(true, Ordering::Relaxed))?;
         if refused.load(Ordering::Relaxed) {
@@ -185,7 +181,7 @@ impl<'a, 'o> Bakery<'a, 'o> {
             && let Some(part) = self.older.and_then(|older| older.unchanged(&node.name, &key))
         {
             self.publish(&draft, blobs, false)?;
-            return Ok(Made::Kept(part));
+            return Ok(Made::Kept(Arc::clone(part)));
         }
         self.publish(&draft, blobs, true)?;
         self.bake(node, &draft, key).map(Made::New)

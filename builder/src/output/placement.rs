@@ -10,8 +10,8 @@ use crate::pki::{
 };
 use nodekiln_payload::{Memory, NodeTree, Snippet};
 use nodekiln_plan::{NodeName, Sha256};
-use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// File name in the output.
 pub const PLACEMENT: &str = "placement.json";
@@ -24,13 +24,24 @@ pub const SNIPPETS: &str = "os.snippets";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Holding {
     /// Name of the key: a CA, `sa`, `encryption-at-rest`, or a certificate of the table.
-    pub key: String,
+    pub key: Box<str>,
     /// Where the payload lays it.
-    pub path: String,
+    pub path: Arc<str>,
     /// Digest of the public half (SubjectPublicKeyInfo), or of a symmetric key itself.
     pub spki: Sha256,
     /// `kept`, or `until firstboot has finished`.
+    #[serde(deserialize_with = "custody")]
     pub custody: Cow<'static, str>,
+}
+
+const KEPT: &str = "kept";
+const UNTIL_FINISHED: &str = "until firstboot has finished";
+
+/// A [`Holding::custody`], which is in memory already.
+fn custody<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::Error> {
+    let said = String::deserialize(from)?;
+    let known = [KEPT, UNTIL_FINISHED].into_iter().find(|known| *known == said);
+    Ok(known.map_or(Cow::Owned(said), Cow::Borrowed))
 }
 
 /// A key that is where it must not be.
@@ -122,12 +133,12 @@ pub fn of_node(holder: &Holder, tree: &NodeTree, known: &Known<'_>) -> Result<Ve
         for (spki, id) in found {
             match id {
                 Some(id) if id.may_be_on(holder) => holdings.push(Holding {
-                    key: id.to_string(),
-                    path: path.to_owned(),
+                    key: id.to_string().into(),
+                    path: path.into(),
                     spki,
                     custody: match id.custody() {
-                        Custody::UntilFinished => "until firstboot has finished".into(),
-                        Custody::Kept | Custody::Output => "kept".into(),
+                        Custody::UntilFinished => UNTIL_FINISHED.into(),
+                        Custody::Kept | Custody::Output => KEPT.into(),
                     },
                 }),
                 Some(id) => violations.push(Violation::Misplaced {
@@ -156,7 +167,7 @@ pub fn of_served(bytes: &[u8], known: &Known<'_>) -> Option<KeyId> {
     keys.chain(symmetric).next()
 }
 
-/// The proof as a file: for each key its holders, for each node its keys.
+/// The proof as a file, read: for each key its holders, for each node its keys.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placement {
@@ -168,26 +179,68 @@ pub struct Placement {
     pub nodes: BTreeMap<NodeName, Vec<Holding>>,
 }
 
-impl Placement {
-    /// Collects what was found.
-    pub fn new(nodes: BTreeMap<NodeName, Vec<Holding>>, all_keys: impl IntoIterator<Item = KeyId>) -> Self {
-        let mut keys: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
-        for (node, holdings) in &nodes {
-            for holding in holdings {
-                // Most keys are one node's own.
-                let holders = keys.entry(holding.key.clone()).or_insert_with(|| Vec::with_capacity(1));
-                if holders.last() != Some(node) {
-                    holders.push(node.clone());
-                }
-            }
-        }
-        for holders in keys.values_mut() {
-            holders.sort();
-            holders.dedup();
-        }
-        let mut on_no_node: Vec<String> =
-            all_keys.into_iter().map(|id| id.to_string()).filter(|name| !keys.contains_key(name)).collect();
-        on_no_node.sort();
-        Self { on_no_node, keys, nodes }
+/// A [`Placement`] to be written: what was found, in the order in which it is said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placed<'p> {
+    /// See [`Placement::on_no_node`].
+    pub on_no_node: Vec<String>,
+    /// Each key with each of its holders. Most are one node's own.
+    #[serde(rename = "keys", serialize_with = "by_key")]
+    holders: Vec<(&'p str, &'p NodeName)>,
+    #[serde(serialize_with = "by_node")]
+    nodes: Vec<(&'p NodeName, &'p [Holding])>,
+}
+
+impl<'p> Placed<'p> {
+    /// Collects what was found on `nodes`.
+    pub fn new(
+        nodes: impl IntoIterator<Item = (&'p NodeName, &'p [Holding])>,
+        all_keys: impl IntoIterator<Item = KeyId>,
+    ) -> Self {
+        let mut nodes: Vec<_> = nodes.into_iter().collect();
+        nodes.sort_unstable_by_key(|(name, _)| *name);
+        let mut holders = Vec::with_capacity(nodes.iter().map(|(_, holdings)| holdings.len()).sum());
+        let of_node = |(name, holdings): &(&'p NodeName, &'p [Holding])| {
+            let name = *name;
+            holdings.iter().map(move |holding| (&*holding.key, name))
+        };
+        holders.extend(nodes.iter().flat_map(of_node));
+        holders.sort_unstable();
+        holders.dedup();
+        let mut placed = Self { on_no_node: Vec::new(), holders, nodes };
+        let all_keys = all_keys.into_iter().map(|id| id.to_string());
+        placed.on_no_node = all_keys.filter(|key| !placed.is_held(key)).collect();
+        placed.on_no_node.sort();
+        placed
     }
+
+    /// Whether a node holds `key`.
+    pub fn is_held(&self, key: &str) -> bool {
+        self.holders.binary_search_by_key(&key, |(held, _)| held).is_ok()
+    }
+
+    /// The keys with their holders.
+    pub fn keys(&self) -> impl Iterator<Item = (&'p str, Vec<&'p NodeName>)> {
+        let keys = self.holders.chunk_by(|(a, _), (b, _)| a == b);
+        keys.map(|same| (same[0].0, same.iter().map(|(_, name)| *name).collect()))
+    }
+}
+
+/// Writes [`Placed::keys`] as a map.
+fn by_key<S: Serializer>(holders: &[(&str, &NodeName)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(holders.chunk_by(|(a, _), (b, _)| a == b).map(|same| (same[0].0, Names(same))))
+}
+
+/// The nodes among the holders of one key.
+struct Names<'h, 'p>(&'h [(&'p str, &'p NodeName)]);
+
+impl Serialize for Names<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(|(_, name)| name))
+    }
+}
+
+fn by_node<S: Serializer>(nodes: &[(&NodeName, &[Holding])], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(nodes.iter().copied())
 }

@@ -6,17 +6,20 @@
 
 use super::{
     folder,
-    manifest::{FileRow, Manifest, NodeRow},
-    placement::{Holding, PLACEMENT, Placement},
+    manifest::{FileRow, Hashing, Manifest, NodeRow},
+    placement::{Holding, PLACEMENT},
+    shared::Once,
 };
 use crate::digest::Parts;
-use nodekiln_plan::{NodeName, Sha256};
+use nodekiln_plan::{NodeName, Secret, Sha256};
+use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read as _,
+    io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A node's part of an output, as the next build may take it over.
@@ -57,59 +60,82 @@ impl Part {
 #[derive(Debug)]
 pub struct Older {
     folder: PathBuf,
-    parts: BTreeMap<NodeName, Part>,
+    parts: BTreeMap<NodeName, Arc<Part>>,
 }
 
 impl Older {
     /// What `manifest` of `folder` says of its nodes. Those whose rows are not as they were written are left out.
     pub fn new(folder: &Path, manifest: Manifest) -> Self {
-        let placement = folder::read_file(&folder.join(PLACEMENT)).ok();
-        let placement = placement.and_then(|bytes| serde_json::from_slice::<Placement>(&bytes).ok());
-        let mut holdings = placement.map(|placement| placement.nodes).unwrap_or_default();
-        let mut files: BTreeMap<NodeName, Vec<FileRow>> = BTreeMap::new();
-        for row in manifest.files {
-            if let Some(node) = row.node.clone() {
-                files.entry(node).or_default().push(row);
-            }
-        }
+        let mut holdings = held(folder).unwrap_or_default();
+        let Manifest { mut nodes, mut files, .. } = manifest;
+        // Whatever the order in which nodes stand in cluster.yaml, each is taken from where it is and freed there.
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        files.retain(|row| row.node.is_some());
+        files.sort_by(|a, b| a.node.cmp(&b.node));
+        let mut files = files.into_iter().peekable();
+        let mut once = Once::default();
         let mut parts = BTreeMap::new();
-        for row in manifest.nodes {
-            let part = Part {
-                files: files.remove(&row.name).unwrap_or_default(),
-                holdings: holdings.remove(&row.name).unwrap_or_default(),
-                row,
-            };
+        for row in nodes {
+            while files.next_if(|file| file.node.as_ref() < Some(&row.name)).is_some() {}
+            let mut own = Vec::with_capacity(4);
+            while let Some(file) = files.next_if(|file| file.node.as_ref() == Some(&row.name)) {
+                own.push(FileRow { node: Some(row.name.clone()), ..file });
+            }
+            own.shrink_to_fit();
+            let mut holdings = holdings.remove(&row.name).unwrap_or_default();
+            holdings.shrink_to_fit();
+            let mut part = Part { row, files: own, holdings };
             if part.row.seal == Part::seal(&part.row, &part.files, &part.holdings) {
-                parts.insert(part.row.name.clone(), part);
+                once.share(&mut part);
+                parts.insert(part.row.name.clone(), Arc::new(part));
             }
         }
         Self { folder: folder.to_owned(), parts }
     }
 
     /// The part of `node`, whatever it was made from. Its files are as they were written.
-    pub fn whole(&self, node: &NodeName) -> Option<&Part> {
+    pub fn whole(&self, node: &NodeName) -> Option<&Arc<Part>> {
         let part = self.parts.get(node)?;
         part.files.iter().all(|row| is_whole(&self.folder.join(&row.path), row)).then_some(part)
     }
 
     /// The part of `node` if it was made from what has this key.
-    pub fn unchanged(&self, node: &NodeName, key: &Sha256) -> Option<&Part> {
+    pub fn unchanged(&self, node: &NodeName, key: &Sha256) -> Option<&Arc<Part>> {
         self.parts.get(node).filter(|part| part.row.key == *key).and_then(|_| self.whole(node))
     }
 }
 
+/// What placement.json of `folder` says of nodes.
+fn held(folder: &Path) -> Option<BTreeMap<NodeName, Vec<Holding>>> {
+    /// Of all that it says, this.
+    #[derive(Deserialize)]
+    struct Held {
+        nodes: BTreeMap<NodeName, Vec<Holding>>,
+    }
+    let bytes = folder::read_file(&folder.join(PLACEMENT)).ok()?;
+    serde_json::from_slice(&bytes).ok().map(|Held { nodes }| nodes)
+}
+
 /// Whether `path` is the file that `row` tells of: plain, nobody else's to read, and with these bytes.
 pub(super) fn is_whole(path: &Path, row: &FileRow) -> bool {
-    let open = || -> std::io::Result<Vec<u8>> {
+    /// Payloads are read at once; the manifest of ten thousand nodes is as large as all else in memory.
+    const PIECE: u64 = 1 << 18;
+    let digest = || -> io::Result<Sha256> {
         let (mut file, metadata) = folder::open_file(path, nix::libc::O_NOFOLLOW)?;
         if metadata.mode() & 0o7777 != 0o600 || metadata.len() != row.size {
-            return Err(std::io::ErrorKind::InvalidData.into());
+            return Err(io::ErrorKind::InvalidData.into());
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(row.size).unwrap_or_default());
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let mut hashing = Hashing::new(io::sink());
+        loop {
+            let mut bytes = Vec::with_capacity(usize::try_from(row.size.min(PIECE)).unwrap_or_default());
+            let count = (&mut file).take(PIECE).read_to_end(&mut bytes)?;
+            hashing.write_all(Secret::new(bytes).expose())?;
+            if (count as u64) < PIECE {
+                return Ok(hashing.finish().0);
+            }
+        }
     };
-    open().map(nodekiln_plan::Secret::new).is_ok_and(|bytes| Sha256::of(bytes.expose()) == row.sha256)
+    digest().is_ok_and(|digest| digest == row.sha256)
 }
 
 /// Whether `path` is a folder, and nobody else's to enter.

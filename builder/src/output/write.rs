@@ -2,10 +2,10 @@
 
 use super::{
     existing::{self, ExistingError},
-    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, UNSEALED},
+    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, NodeRow, UNSEALED},
     parts::{Bakery, Published, Rows},
-    placement::{self, Known, PLACEMENT, Placement, Searched},
-    reuse::{self, Older},
+    placement::{self, Known, PLACEMENT, Placed, Searched},
+    reuse::{self, Older, Part},
     served,
 };
 use crate::{
@@ -83,8 +83,12 @@ pub struct Built<'a> {
 /// What was written.
 #[derive(Debug)]
 pub struct Written {
-    /// The manifest.
-    pub manifest: Manifest,
+    /// The nodes' parts, in the order of cluster.yaml.
+    pub parts: Vec<Arc<Part>>,
+    /// How many files there are beside the manifest.
+    pub files: usize,
+    /// Whether machines fetch the node's program, since it is among what is served.
+    pub serves_firstboot: bool,
     /// How many nodes were taken over from the older output.
     pub kept: usize,
     /// Whether anything was written: not if the older output is what would have been.
@@ -119,32 +123,34 @@ pub fn write(
     let oven = Oven::new(built.cluster, built.authority, built.secrets, built.tree);
     let planner = Planner::new(built.cluster, built.sources);
     let bakery = Bakery { planner: &planner, oven: &oven, built, older: older.as_ref(), staged: &staged };
-    let Rows { nodes, holdings, mut files, blobs, kept } = bakery.bake_all()?;
+    let Rows { parts, blobs, kept } = bakery.bake_all()?;
 
     let shared = shared(built, &firstboot, blobs)?;
-    files.extend(shared.iter().map(SharedFile::row));
+    let mut of_none: Vec<_> = shared.iter().map(SharedFile::row).collect();
     // What the payloads that are kept fetch, and none of those that are made.
     let others = published.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
-    let parts: Vec<_> = kept.iter().map(|(_, part)| *part).collect();
-    let served = served::fetched(target, &parts, others);
+    let taken: Vec<_> = kept.iter().map(|index| &*parts[*index]).collect();
+    let served = served::fetched(target, &taken, others);
     if let Some(row) = served.iter().find(|row| !reuse::is_whole(&target.join(&row.path), row)) {
         return Err(WriteError::Only(format!("{} is not as it was written", row.path)));
     }
-    files.extend(served.iter().cloned());
+    of_none.extend(served.iter().cloned());
+    let serves_firstboot = of_none.iter().any(|row| firstboot.values().any(|digest| row.path == served::path(digest)));
     // Where nothing was made there may be nothing to write.
-    let is_written = kept.len() < nodes.len();
+    let is_written = kept.len() < parts.len();
     let ids = built.authority.key_ids();
-    // Placement takes more memory: this thread has what was left of cluster.yaml to give.
     let (placed, sorted) = parallel::both(
         || -> Result<_, WriteError> {
-            let placement = Placement::new(holdings, ids);
+            let placed = Placed::new(parts.iter().map(|part| (&part.row.name, part.holdings.as_slice())), ids);
             let written = match is_written {
-                true => write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?,
-                false => write_json(PLACEMENT, io::sink(), &placement)?,
+                true => write_json(PLACEMENT, staged.create(PLACEMENT)?, &placed)?,
+                false => write_json(PLACEMENT, io::sink(), &placed)?,
             };
-            Ok((placement, written))
+            // Where nothing is written it may have to be after all.
+            Ok(((!is_written).then_some(placed), written))
         },
         || -> Result<_, WriteError> {
+            let mut files: Vec<&FileRow> = parts.iter().flat_map(|part| &part.files).chain(&of_none).collect();
             files.sort_by(|a, b| a.path.cmp(&b.path));
             if is_written {
                 write_shared(&staged, &shared)?;
@@ -152,10 +158,10 @@ pub fn write(
             Ok(files)
         },
     );
-    let (mut files, (placement, (sha256, size))) = (sorted?, placed?);
+    let (mut files, (placed, (sha256, size))) = (sorted?, placed?);
     let place = files.partition_point(|row| row.path.as_str() < PLACEMENT);
     let row = FileRow { path: PLACEMENT.to_owned(), sha256, size, role: FileRole::Placement, node: None };
-    files.insert(place, row);
+    files.insert(place, &row);
     let mut manifest = Manifest {
         made_by: Manifest::MADE_BY.to_owned(),
         version: Manifest::VERSION,
@@ -163,20 +169,21 @@ pub fn write(
         inputs: built.inputs.iter().map(|input| (input.path.clone(), input.sha256)).collect(),
         secrets: built.secrets,
         firstboot,
-        nodes,
+        nodes: parts.iter().map(|part| &part.row).collect(),
         files,
         digest: UNSEALED,
     };
-    if !is_written {
+    let files = manifest.files.len();
+    if let Some(placed) = placed {
         if is_up_to_date(target, &mut manifest)? {
             keep()?;
-            return Ok(Written { manifest, kept: kept.len(), changed: false });
+            return Ok(Written { parts, files, serves_firstboot, kept: kept.len(), changed: false });
         }
-        write_json(PLACEMENT, staged.create(PLACEMENT)?, &placement)?;
+        write_json(PLACEMENT, staged.create(PLACEMENT)?, &placed)?;
         write_shared(&staged, &shared)?;
     }
 
-    bakery.link_all(&kept)?;
+    bakery.link_all(&parts, &kept)?;
     for row in &served {
         staged.link(&row.path)?;
     }
@@ -184,10 +191,8 @@ pub fn write(
     keep()?;
     // Whoever keeps the secrets in the output folder would lose them.
     existing::check(target)?;
-    // What ten thousand nodes took is given back while the disk is at work.
-    let (committed, ()) = parallel::both(|| staged.commit(), || drop(placement));
-    committed?;
-    Ok(Written { manifest, kept: kept.len(), changed: true })
+    staged.commit()?;
+    Ok(Written { parts, files, serves_firstboot, kept: kept.len(), changed: true })
 }
 
 /// Writes what is not staged yet.
@@ -197,7 +202,10 @@ fn write_shared(staged: &StagedTree, shared: &[SharedFile]) -> Result<(), WriteE
 }
 
 /// Writes the manifest; its digest and size.
-fn write_manifest(manifest: &mut Manifest, out: impl io::Write) -> Result<(Sha256, u64), WriteError> {
+fn write_manifest(
+    manifest: &mut Manifest<&NodeRow, &FileRow>,
+    out: impl io::Write,
+) -> Result<(Sha256, u64), WriteError> {
     manifest.write(out).map_err(|source| WriteError::Other(MANIFEST, source.into()))
 }
 
@@ -270,10 +278,10 @@ fn shared(
 }
 
 /// Whether `target` is what `manifest` says, of whose nodes' files that is known: then there is nothing to write.
-fn is_up_to_date(target: &Path, manifest: &mut Manifest) -> Result<bool, WriteError> {
+fn is_up_to_date(target: &Path, manifest: &mut Manifest<&NodeRow, &FileRow>) -> Result<bool, WriteError> {
     let (sha256, size) = write_manifest(manifest, io::sink())?;
     let own = FileRow { path: MANIFEST.to_owned(), sha256, size, role: FileRole::Plan, node: None };
-    let shared = manifest.files.iter().filter(|row| row.node.is_none());
+    let shared = manifest.files.iter().copied().filter(|row| row.node.is_none());
     Ok(shared.chain([&own]).all(|row| reuse::is_whole(&target.join(&row.path), row))
         && manifest.folders().into_iter().all(|folder| reuse::is_private(&target.join(folder))))
 }

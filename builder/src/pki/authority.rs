@@ -376,9 +376,8 @@ impl Authority {
             return value();
         }
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = large
-            .entry(bytes.as_ptr() as usize)
-            .or_insert_with(|| Interned { _bytes: bytes.clone(), value: value() });
+        let entry =
+            large.entry(bytes.as_ptr() as usize).or_insert_with(|| Interned { _bytes: bytes.clone(), value: value() });
         entry.value.clone()
     }
 }

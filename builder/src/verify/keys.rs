@@ -7,7 +7,7 @@ use crate::{
         Part,
         folder::{ReadError, Source},
         manifest::{FileRow, MANIFEST, Manifest},
-        placement::{self, Known, PLACEMENT, Placement, Searched, Violation},
+        placement::{self, Known, PLACEMENT, Placed, Placement, Searched, Violation},
     },
     pki::{Ca, KeyId, scan::Needles, table::Holder},
 };
@@ -159,7 +159,7 @@ fn placed(
             user_files: &|_| true,
             searched: &Searched::default(),
         };
-        let holder = Holder { name: row.name.clone(), duties: row.duties.clone() };
+        let holder = Holder { name: row.name.clone(), duties: row.duties.to_vec() };
         match placement::of_node(&holder, &read.tree, &known) {
             Ok(holdings) => {
                 nodes.insert(row.name.clone(), holdings);
@@ -185,17 +185,17 @@ fn placed(
         }
     };
     seals(manifest, &said, found);
-    let is = Placement::new(nodes, ids.values().cloned());
-    for name in is.nodes.keys().chain(said.nodes.keys()).collect::<BTreeSet<&NodeName>>() {
-        let (is, said) = (is.nodes.get(name), said.nodes.get(name));
+    for name in nodes.keys().chain(said.nodes.keys()).collect::<BTreeSet<&NodeName>>() {
+        let (is, said) = (nodes.get(name), said.nodes.get(name));
         if is != said {
             found.add(PLACEMENT, format!("does not say what the payload of {name} holds{}", difference(is, said)));
         }
     }
-    if is.keys != said.keys {
+    let is = Placed::new(nodes.iter().map(|(name, held)| (name, held.as_slice())), ids.values().cloned());
+    if !is.keys().eq(said.keys.iter().map(|(key, holders)| (key.as_str(), holders.iter().collect()))) {
         found.add(PLACEMENT, "does not say who holds which key");
     }
-    if let Some(key) = said.on_no_node.iter().find(|key| is.keys.contains_key(*key)) {
+    if let Some(key) = said.on_no_node.iter().find(|key| is.is_held(key)) {
         found.add(PLACEMENT, format!("says that no node holds `{key}`"));
     }
     // Of those whose certificates the output has: a CA's key that stays in secrets.yaml is told by its certificate.

@@ -29,7 +29,7 @@ fn held_of(authority: &Authority, cluster: &Cluster, name: &str) -> Result<BTree
     let draft = plan(cluster, node, &sources()).unwrap();
     let oven = Oven::new(cluster, authority, Sha256::of(b""), false);
     match oven.key(node, &draft).and_then(|key| oven.bake(node, &draft, key)) {
-        Ok(baked) => Ok(baked.holdings.into_iter().map(|holding| holding.key).collect()),
+        Ok(baked) => Ok(baked.holdings.into_iter().map(|holding| holding.key.into_string()).collect()),
         Err(BakeError::Placement(violations)) => Err(violations.iter().map(ToString::to_string).collect()),
         Err(other) => panic!("{name}: {other}"),
     }
