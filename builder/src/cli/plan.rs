@@ -46,7 +46,7 @@ fn findings(loaded: &Loaded, mut found: Diagnostics, refused: BTreeMap<usize, Ve
     // What no field says is the same for many nodes: one finding for all of them, at the first.
     let mut unsaid: BTreeMap<Unsaid, (Origin, Vec<&str>)> = BTreeMap::new();
     for (index, refusals) in refused {
-        let place = loaded.places.payloads.get(index).cloned().unwrap_or_default();
+        let place = loaded.places.payload(index).unwrap_or_default();
         for Refusal { field, message, hint, .. } in refusals {
             let said = loaded.places.field(index, &field);
             let for_all = said.as_ref().is_some_and(|origin| origin.path == field);
@@ -103,7 +103,7 @@ pub fn unbaked(loaded: &Loaded, errors: &[BakeError]) -> Failure {
     let mut found = Diagnostics::new(loaded.warnings.source().clone());
     let mut add = |node: Option<&NodeName>, finding| {
         let index = loaded.cluster.payloads().position(|other| Some(&other.name) == node);
-        let origin = index.and_then(|index| loaded.places.payloads.get(index)).cloned().unwrap_or_default();
+        let origin = index.and_then(|index| loaded.places.payload(index)).unwrap_or_default();
         found.error(&origin, finding);
     };
     // Payloads that are too large for one platform: the largest tells what to do about all of them.

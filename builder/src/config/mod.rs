@@ -41,6 +41,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A cluster.yaml that can be built.
@@ -59,8 +60,10 @@ pub struct Loaded {
 /// Where things stand in cluster.yaml.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// What gets a payload, in the order of [`Cluster::payloads`]: the nodes, then the pools.
-    pub payloads: Vec<Origin>,
+    /// The nodes, in their order.
+    nodes: Vec<Span>,
+    /// The pools, in theirs.
+    pools: Vec<Span>,
     /// `delivery`, or the whole file without it.
     pub delivery: Origin,
     /// Fields that planning may refuse, and those that the secrets may not fit, by path, where they are said.
@@ -68,10 +71,19 @@ pub struct Places {
 }
 
 impl Places {
+    /// Where what gets a payload is, by its index among [`Cluster::payloads`]: the nodes, then the pools.
+    pub fn payload(&self, index: usize) -> Option<Origin> {
+        let (list, spans, index) = match index.checked_sub(self.nodes.len()) {
+            None => ("nodes", &self.nodes, index),
+            Some(index) => ("pools", &self.pools, index),
+        };
+        spans.get(index).map(|span| Origin { span: *span, path: format!("{list}[{index}]") })
+    }
+
     /// Where `field` of the payload `index` is said: by the node or pool, or by the cluster for all of them. `None` if
     /// neither says it, or both do, for a list may be made of the two.
     pub fn field(&self, index: usize, field: &str) -> Option<Origin> {
-        let own = format!("{}.{field}", self.payloads.get(index)?.path);
+        let own = format!("{}.{field}", self.payload(index)?.path);
         let (path, span) = match (self.fields.get(&own), self.fields.get(field)) {
             (Some(span), None) => (own, *span),
             (None, Some(span)) => (field.to_owned(), *span),
@@ -190,6 +202,8 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
     let mut bytes = Vec::new();
     // Asked before reading, and not trusted after: a pipe has no size.
     if meta.len() <= yaml::MAX_BYTES {
+        // A byte more: reading finds the end without room for as much again.
+        bytes.reserve_exact(usize::try_from(meta.len() + 1).unwrap_or_default());
         file.take(yaml::MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
     let name = path.display().to_string();
@@ -202,7 +216,7 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
         None => Path::new("/"),
     };
     match String::from_utf8(bytes) {
-        Ok(text) => load_str(&name, &text, Some(folder)),
+        Ok(text) => load_text(&name, text.into(), Some(folder)),
         Err(e) => {
             let at = e.utf8_error().valid_up_to();
             // What comes before the fault can be shown.
@@ -224,12 +238,17 @@ fn fault(name: &str, text: &str, code: code::Code, offset: usize, message: &str)
 /// # Errors
 /// Findings among which is an error.
 pub fn load_str(name: &str, text: &str, base_dir: Option<&Path>) -> Result<Loaded, Failure> {
+    load_text(name, text.into(), base_dir)
+}
+
+/// Resolves `text`, which stays in memory once: findings show parts of it.
+fn load_text(name: &str, text: Arc<str>, base_dir: Option<&Path>) -> Result<Loaded, Failure> {
     if text.len() as u64 > yaml::MAX_BYTES {
         return Err(fault(name, "", code::TOO_LARGE, 0, &format!("larger than {} MiB", yaml::MAX_BYTES >> 20)));
     }
-    let mut found = Diagnostics::new(Source::new(name, text));
+    let mut found = Diagnostics::new(Source::new(name, Arc::clone(&text)));
     let mut inputs = inputs::Inputs::new(base_dir);
-    let cluster = read_and_resolve(text, &mut found, &mut inputs);
+    let cluster = read_and_resolve(&text, &mut found, &mut inputs);
     found.sort();
     match cluster {
         Some((cluster, places)) if !found.has_errors() => {

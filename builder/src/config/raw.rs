@@ -11,7 +11,7 @@ use super::{
     read::{Field, Keys, Place, Read, Reader},
     resolve::LOAD_BALANCERS,
     schema::{Key, Shapes, note},
-    values::{FileMode, Hidden, Named, NumberOrText, OneOrMany, Switch, Ttl, Version},
+    values::{FileMode, Hidden, Later, Named, NumberOrText, OneOrMany, Switch, Ttl, Version},
     yaml::NodeId,
 };
 use serde_json::Value;
@@ -125,7 +125,7 @@ raw! {
         /// What stands in front of several control planes.
         load_balancer: String = "loadBalancer" => note().one_of(|| names(&LOAD_BALANCERS)),
         /// The machines.
-        nodes: List<RawNode> = "nodes" => note().required(),
+        nodes: List<Later<RawNode>> = "nodes" => note().required(),
         /// Pools of workers: many machines with one payload, which prove who they are by a bootstrap token.
         pools: List<RawPool> = "pools",
         /// The operating system of all nodes; a node's own `os` lies over it.

@@ -1,7 +1,7 @@
 //! [`Source`]: the text of cluster.yaml, its lines, and what of it may be shown.
 
 use super::shown::{LONGEST, mask, secret_parts};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// A range of bytes in a [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -29,7 +29,7 @@ impl Span {
 #[derive(Clone)]
 pub struct Source {
     name: String,
-    text: String,
+    text: Arc<str>,
     lines: Vec<u32>,
     /// How many characters come before every STRIDE-th byte: long lines are not counted again for each finding.
     counts: Vec<u32>,
@@ -64,7 +64,7 @@ pub struct Position {
 
 impl Source {
     /// Takes a text.
-    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
         let breaks = memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1);
         let lines = std::iter::once(0).chain(breaks).map(|i| u32::try_from(i).unwrap_or(u32::MAX)).collect();

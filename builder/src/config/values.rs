@@ -11,7 +11,7 @@ use super::{
 };
 use nodekiln_plan::Mode;
 use serde_json::{Value, json};
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 impl Read for String {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
@@ -187,6 +187,31 @@ impl<T: Read> Read for Vec<At<T>> {
 
     fn schema(shapes: &mut Shapes) -> Value {
         json!({"type": "array", "items": T::schema(shapes)})
+    }
+}
+
+/// Something that many have, and that is large: what is wrong with it is told where it is read, and what it says is read
+/// again when its turn comes. All of them at once would be most of what a build has in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Later<T> {
+    node: NodeId,
+    of: PhantomData<T>,
+}
+
+impl<T: Read> Later<T> {
+    /// It, which is at `place`. Its findings have been told.
+    pub(super) fn get(&self, reader: &mut Reader<'_, '_>, place: &Place) -> Option<T> {
+        T::read(reader, self.node, place)
+    }
+}
+
+impl<T: Read> Read for Later<T> {
+    fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
+        T::read(reader, node, place).map(|_| Self { node, of: PhantomData })
+    }
+
+    fn schema(shapes: &mut Shapes) -> Value {
+        T::schema(shapes)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     source::Span,
 };
 use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 /// The largest file that is read. 10,000 nodes make 3 MB.
 pub(super) const MAX_BYTES: u64 = 32 << 20;
@@ -41,10 +41,37 @@ pub(super) struct Node<'t> {
 
 #[derive(Debug)]
 enum Kind<'t> {
-    Scalar { text: Cow<'t, str>, plain: bool },
-    List(Vec<NodeId>),
-    Map(Vec<Entry<'t>>),
+    Scalar {
+        text: Cow<'t, str>,
+        plain: bool,
+    },
+    /// Among the tree's items.
+    List(Run),
+    /// Among its entries.
+    Map(Run),
     Alias(NodeId),
+}
+
+/// A part of a list that many share: a machine's fields take no memory of their own.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: u32,
+    end: u32,
+}
+
+impl Run {
+    /// Moves what is in `open` from `first` on to the end of `all`.
+    fn of<T>(open: &mut Vec<T>, first: usize, all: &mut Vec<T>) -> Self {
+        // MAX_NODES keeps it far below u32::MAX.
+        let end = |all: &Vec<T>| u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let start = end(all);
+        all.extend(open.drain(first..));
+        Self { start, end: end(all) }
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// A key and its value.
@@ -72,6 +99,10 @@ pub(super) enum View<'a, 't> {
 #[derive(Debug)]
 pub(super) struct Tree<'t> {
     nodes: Vec<Node<'t>>,
+    /// Of all sequences.
+    items: Vec<NodeId>,
+    /// Of all mappings.
+    entries: Vec<Entry<'t>>,
     /// The first document's value.
     pub(super) root: NodeId,
     /// All documents' values.
@@ -88,8 +119,8 @@ impl<'t> Tree<'t> {
     pub(super) fn view(&self, id: NodeId) -> View<'_, 't> {
         match &self.nodes[id.0 as usize].kind {
             Kind::Scalar { text, plain } => View::Scalar { text, plain: *plain },
-            Kind::List(items) => View::List(items),
-            Kind::Map(entries) => View::Map(entries),
+            Kind::List(run) => View::List(&self.items[run.range()]),
+            Kind::Map(run) => View::Map(&self.entries[run.range()]),
             // An alias points at a finished node that is no alias: no cycle.
             Kind::Alias(target) => self.view(*target),
         }
@@ -120,14 +151,19 @@ struct Frame<'t> {
     open: Open<'t>,
 }
 
+/// What is in it up to now is the end of the builder's open items or entries, from `first` on.
 enum Open<'t> {
-    List(Vec<NodeId>),
-    Map { entries: Vec<Entry<'t>>, key: Option<(Cow<'t, str>, bool, Span)> },
+    List { first: usize },
+    Map { first: usize, key: Option<(Cow<'t, str>, bool, Span)> },
 }
 
 struct Builder<'t, 'd> {
     nodes: Vec<Node<'t>>,
+    items: Vec<NodeId>,
+    entries: Vec<Entry<'t>>,
     stack: Vec<Frame<'t>>,
+    open_items: Vec<NodeId>,
+    open_entries: Vec<Entry<'t>>,
     anchors: HashMap<usize, (NodeId, Extent)>,
     grown: Extent,
     roots: Vec<NodeId>,
@@ -167,7 +203,11 @@ fn read<'t>(text: &'t str, stream: bool, found: &mut Diagnostics) -> Option<Tree
     };
     let mut builder = Builder {
         nodes: Vec::new(),
+        items: Vec::new(),
+        entries: Vec::new(),
         stack: Vec::new(),
+        open_items: Vec::new(),
+        open_entries: Vec::new(),
         anchors: HashMap::new(),
         grown: Extent::default(),
         roots: Vec::new(),
@@ -179,12 +219,12 @@ fn read<'t>(text: &'t str, stream: bool, found: &mut Diagnostics) -> Option<Tree
     if !builder.run(text, options) {
         return None;
     }
-    let Builder { nodes, roots, found, .. } = builder;
+    let Builder { nodes, items, entries, roots, found, .. } = builder;
     // YAML allows tabs between values, and other programs' files have them.
     if !stream {
-        faults::tabs(text, &nodes, found);
+        faults::tabs(text, &nodes, &entries, found);
     }
-    Some(Tree { nodes, root: roots.first().copied().unwrap_or(NodeId(0)), roots })
+    Some(Tree { nodes, items, entries, root: roots.first().copied().unwrap_or(NodeId(0)), roots })
 }
 
 fn error(found: &mut Diagnostics, span: Span, finding: Finding) {
@@ -237,13 +277,13 @@ impl<'t> Builder<'t, '_> {
                 }
                 Event::SequenceStart(_, anchor, tag) => {
                     self.collection_tag(tag.as_deref(), span);
-                    if !self.open(span, anchor, Open::List(Vec::new())) {
+                    if !self.open(span, anchor, Open::List { first: self.open_items.len() }) {
                         return false;
                     }
                 }
                 Event::MappingStart(_, anchor, tag) => {
                     self.collection_tag(tag.as_deref(), span);
-                    if !self.open(span, anchor, Open::Map { entries: Vec::new(), key: None }) {
+                    if !self.open(span, anchor, Open::Map { first: self.open_entries.len(), key: None }) {
                         return false;
                     }
                 }
@@ -293,10 +333,10 @@ impl<'t> Builder<'t, '_> {
         };
         frame.extent.add(extent);
         match &mut frame.open {
-            Open::List(items) => items.push(id),
-            Open::Map { entries, key } => {
+            Open::List { .. } => self.open_items.push(id),
+            Open::Map { key, .. } => {
                 if let Some((key, key_plain, key_span)) = key.take() {
-                    entries.push(Entry { key, key_plain, key_span, value: id });
+                    self.open_entries.push(Entry { key, key_plain, key_span, value: id });
                 }
             }
         }
@@ -319,32 +359,36 @@ impl<'t> Builder<'t, '_> {
         extent.nodes = extent.nodes.saturating_add(1);
         extent.depth += 1;
         let kind = match frame.open {
-            Open::List(items) => Kind::List(items),
-            Open::Map { entries, .. } => Kind::Map(self.unique(entries)),
+            Open::List { first } => Kind::List(Run::of(&mut self.open_items, first, &mut self.items)),
+            Open::Map { first, .. } => {
+                self.unique(first);
+                Kind::Map(Run::of(&mut self.open_entries, first, &mut self.entries))
+            }
         };
         let node = Node { span: Span::new(frame.start..end.max(frame.start)), kind };
         let id = self.push(node, frame.anchor, extent);
         self.attach(id, extent);
     }
 
-    /// Reports keys that come twice and keeps the first of each.
-    fn unique(&mut self, entries: Vec<Entry<'t>>) -> Vec<Entry<'t>> {
+    /// Reports keys that come twice among the open entries from `first` on and keeps the first of each.
+    fn unique(&mut self, first: usize) {
         /// Up to so many keys are compared with one another: most mappings are small.
         const FEW: usize = 8;
+        let entries = &self.open_entries[first..];
         let is_new = |(at, entry): (usize, &Entry<'t>)| entries[..at].iter().all(|other| other.key != entry.key);
         if entries.len() <= FEW && entries.iter().enumerate().all(is_new) {
-            return entries;
+            return;
         }
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by(|a, b| entries[*a].key.cmp(&entries[*b].key).then(a.cmp(b)));
         let mut double = vec![false; entries.len()];
-        let mut first = 0;
+        let mut same = 0;
         for i in 1..order.len() {
-            if entries[order[i]].key != entries[order[first]].key {
-                first = i;
+            if entries[order[i]].key != entries[order[same]].key {
+                same = i;
                 continue;
             }
-            let (entry, earlier) = (&entries[order[i]], &entries[order[first]]);
+            let (entry, earlier) = (&entries[order[i]], &entries[order[same]]);
             double[order[i]] = true;
             // Nobody knows yet what stands here: only the schema's own words are certainly no secrets.
             let what = if is_key(&entry.key) { format!("the key `{}`", entry.key) } else { "this key".to_owned() };
@@ -356,7 +400,8 @@ impl<'t> Builder<'t, '_> {
                 self.found.show(entry.key_span, &entry.key);
             }
         }
-        entries.into_iter().zip(double).filter(|(_, double)| !double).map(|(entry, _)| entry).collect()
+        let entries = self.open_entries.split_off(first);
+        self.open_entries.extend(entries.into_iter().zip(double).filter(|(_, double)| !double).map(|(entry, _)| entry));
     }
 
     /// Whether reading can go on.

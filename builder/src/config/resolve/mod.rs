@@ -54,7 +54,6 @@ pub(super) struct Cx<'a, 't> {
 
 /// Resolves a file. `None`: the findings say why.
 pub(super) fn resolve(mut raw: RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluster, Places)> {
-    // Freed one by one as they are resolved: nowhere do ten thousand take more memory than as they are read.
     let nodes = mem::take(&mut raw.nodes);
     let raw = &raw;
     let top = Place { span: cx.tree.span(cx.tree.root), ..Place::default() };
@@ -113,7 +112,8 @@ pub(super) fn resolve(mut raw: RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluste
         return None;
     }
     let places = Places {
-        payloads: nodes.facts.iter().map(|node| &node.place).chain(&nodes.pool_places).map(Place::origin).collect(),
+        nodes: nodes.facts.iter().map(|node| node.place.span).collect(),
+        pools: nodes.pool_places.iter().map(|place| place.span).collect(),
         delivery: raw.delivery.get().map_or_else(|| top.origin(), |at| at.place.origin()),
         fields: crate::config::refusable(cx.tree),
     };

@@ -10,7 +10,8 @@ use crate::config::{
     choices, code,
     diag::Finding,
     raw::{List, RawCluster, RawNode},
-    read::{At, Field, Place},
+    read::{At, Field, Place, Reader},
+    values::Later,
 };
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
@@ -83,7 +84,7 @@ impl Cx<'_, '_> {
     pub(super) fn nodes(
         &mut self,
         raw: &RawCluster,
-        nodes: Field<List<RawNode>>,
+        nodes: Field<List<Later<RawNode>>>,
         top: &Place,
         shared: &Shared<'_>,
     ) -> Nodes {
@@ -92,7 +93,11 @@ impl Cx<'_, '_> {
         let Field::Given(list) = nodes else { return none };
         let At { value: list, place } = *list;
         let mut facts = Vec::with_capacity(list.len());
-        facts.extend(list.into_iter().map(|at| self.facts(at)));
+        for At { value: node, place } in list {
+            let mut reader = Reader { tree: self.tree, found: self.found };
+            let value = node.get(&mut reader, &place);
+            facts.extend(value.map(|value| self.facts(At { value, place })));
+        }
         // The advertise address is the one of the service network's first family.
         if let Some(primary) = shared.networking.services().first() {
             for node in &mut facts {

@@ -1,6 +1,6 @@
 //! Faults of the text itself, in words: what the parser says, control characters, tabs.
 
-use super::{Diagnostics, Finding, Kind, Node, Span, code, error};
+use super::{Diagnostics, Entry, Finding, Kind, Node, Span, code, error};
 use granit_parser::ErrorKind;
 
 /// A syntax error in words. `said` is the parser's own account.
@@ -46,20 +46,13 @@ pub(super) fn control_characters(text: &str, found: &mut Diagnostics) -> bool {
 }
 
 /// Reports tabs outside of texts and comments: YAML allows some, but people cannot tell them from spaces.
-pub(super) fn tabs(text: &str, nodes: &[Node<'_>], found: &mut Diagnostics) {
+pub(super) fn tabs(text: &str, nodes: &[Node<'_>], entries: &[Entry<'_>], found: &mut Diagnostics) {
     if !text.contains('\t') {
         return;
     }
-    let mut covered: Vec<(usize, usize)> = Vec::new();
-    for node in nodes {
-        match &node.kind {
-            Kind::Scalar { .. } => covered.push((node.span.range().start, node.span.range().end)),
-            Kind::Map(entries) => {
-                covered.extend(entries.iter().map(|e| (e.key_span.range().start, e.key_span.range().end)))
-            }
-            Kind::List(_) | Kind::Alias(_) => {}
-        }
-    }
+    let scalars = nodes.iter().filter(|node| matches!(node.kind, Kind::Scalar { .. })).map(|node| node.span);
+    let spans = scalars.chain(entries.iter().map(|entry| entry.key_span));
+    let mut covered: Vec<(usize, usize)> = spans.map(|span| (span.range().start, span.range().end)).collect();
     covered.sort_unstable();
     let within = |offset: usize| {
         let after = covered.partition_point(|(start, _)| *start <= offset);
