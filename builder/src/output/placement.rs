@@ -3,6 +3,7 @@
 //! Nothing here comes from the plan. Every file of a payload is searched for keys, each key found is identified by its
 //! public half, and the table of receivers says whether it may be there.
 
+use super::shared::Once;
 use crate::pki::{
     KeyId,
     scan::{self, Found, Needles},
@@ -10,8 +11,11 @@ use crate::pki::{
 };
 use nodekiln_payload::{Memory, NodeTree, Snippet};
 use nodekiln_plan::{NodeName, Sha256};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 /// File name in the output.
 pub const PLACEMENT: &str = "placement.json";
@@ -176,7 +180,33 @@ pub struct Placement {
     /// Holders by key.
     pub keys: BTreeMap<String, Vec<NodeName>>,
     /// Holdings by node.
+    #[serde(deserialize_with = "holdings")]
     pub nodes: BTreeMap<NodeName, Vec<Holding>>,
+}
+
+/// Reads [`Placement::nodes`]: what many of them say is shared from the start, since there may be ten thousand.
+pub(super) fn holdings<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<NodeName, Vec<Holding>>, D::Error> {
+    struct ByNode;
+
+    impl<'de> Visitor<'de> for ByNode {
+        type Value = BTreeMap<NodeName, Vec<Holding>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of nodes")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let (mut nodes, mut once) = (BTreeMap::new(), Once::default());
+            while let Some((name, mut holdings)) = map.next_entry::<NodeName, Vec<Holding>>()? {
+                holdings.shrink_to_fit();
+                once.share_paths(&mut holdings);
+                nodes.insert(name, holdings);
+            }
+            Ok(nodes)
+        }
+    }
+
+    from.deserialize_map(ByNode)
 }
 
 /// A [`Placement`] to be written: what was found, in the order in which it is said.
@@ -243,4 +273,40 @@ impl Serialize for Names<'_, '_> {
 
 fn by_node<S: Serializer>(nodes: &[(&NodeName, &[Holding])], to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(nodes.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written is what is read, whatever the order in which nodes come.
+    #[test]
+    fn what_is_placed_is_read() {
+        let holding = |key: &str, path: &str| Holding {
+            key: key.into(),
+            path: path.into(),
+            spki: Sha256::of(key.as_bytes()),
+            custody: KEPT.into(),
+        };
+        let (a, b): (NodeName, NodeName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let of_a = [holding("ca", "/ca"), holding("ca", "/other"), holding("kubelet/a", "/kubelet")];
+        let of_b = [holding("ca", "/ca"), holding("kubelet/b", "/kubelet")];
+        let all = [KeyId::ServiceAccount, KeyId::Ca(crate::pki::Ca::Kubernetes)];
+        let placed = Placed::new([(&b, of_b.as_slice()), (&a, of_a.as_slice())], all);
+        let due = Placement {
+            on_no_node: vec!["sa".to_owned()],
+            keys: [("ca", vec![a.clone(), b.clone()]), ("kubelet/a", vec![a.clone()]), ("kubelet/b", vec![b.clone()])]
+                .map(|(key, holders)| (key.to_owned(), holders))
+                .into(),
+            nodes: [(a.clone(), of_a.to_vec()), (b.clone(), of_b.to_vec())].into(),
+        };
+        assert_eq!(serde_json::to_string(&placed).unwrap(), serde_json::to_string(&due).unwrap());
+        let read: Placement = serde_json::from_str(&serde_json::to_string(&placed).unwrap()).unwrap();
+        assert_eq!(read, due);
+        let paths: Vec<_> = read.nodes.values().map(|held| &held[0].path).collect();
+        assert!(Arc::ptr_eq(paths[0], paths[1]), "they are in memory once");
+        assert!(placed.is_held("kubelet/b") && !placed.is_held("sa"));
+        let keys: Vec<_> = placed.keys().map(|(key, holders)| (key, holders.len())).collect();
+        assert_eq!(keys, [("ca", 2), ("kubelet/a", 1), ("kubelet/b", 1)]);
+    }
 }

@@ -7,7 +7,7 @@
 use super::{
     folder,
     manifest::{FileRow, Hashing, Manifest, NodeRow},
-    placement::{Holding, PLACEMENT},
+    placement::{self, Holding, PLACEMENT},
     shared::Once,
 };
 use crate::digest::Parts;
@@ -82,8 +82,7 @@ impl Older {
                 own.push(FileRow { node: Some(row.name.clone()), ..file });
             }
             own.shrink_to_fit();
-            let mut holdings = holdings.remove(&row.name).unwrap_or_default();
-            holdings.shrink_to_fit();
+            let holdings = holdings.remove(&row.name).unwrap_or_default();
             let mut part = Part { row, files: own, holdings };
             if part.row.seal == Part::seal(&part.row, &part.files, &part.holdings) {
                 once.share(&mut part);
@@ -110,6 +109,7 @@ fn held(folder: &Path) -> Option<BTreeMap<NodeName, Vec<Holding>>> {
     /// Of all that it says, this.
     #[derive(Deserialize)]
     struct Held {
+        #[serde(deserialize_with = "placement::holdings")]
         nodes: BTreeMap<NodeName, Vec<Holding>>,
     }
     let bytes = folder::read_file(&folder.join(PLACEMENT)).ok()?;

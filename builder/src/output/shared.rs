@@ -1,20 +1,26 @@
 //! [`Once`]: what the rows of many nodes have is in memory once.
 
-use super::reuse::Part;
+use super::{placement::Holding, reuse::Part};
+use crate::pki::table::Duty;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What the rows of many nodes have, each in memory once: the paths of keys, which are the same on all workers, and duties.
 #[derive(Debug, Default)]
 pub(super) struct Once {
     paths: Known<str>,
-    duties: Known<[crate::pki::table::Duty]>,
+    duties: Known<[Duty]>,
 }
 
 impl Once {
     /// Has `part` share what the parts before it have too.
     pub(super) fn share(&mut self, part: &mut Part) {
         self.duties.share(&mut part.row.duties);
-        part.holdings.iter_mut().for_each(|holding| self.paths.share(&mut holding.path));
+        self.share_paths(&mut part.holdings);
+    }
+
+    /// Has `holdings` share the paths of those before them.
+    pub(super) fn share_paths(&mut self, holdings: &mut [Holding]) {
+        holdings.iter_mut().for_each(|holding| self.paths.share(&mut holding.path));
     }
 }
 
