@@ -150,8 +150,11 @@ pub fn write(
             Ok(((!is_written).then_some(placed), written))
         },
         || -> Result<_, WriteError> {
-            let mut files: Vec<&FileRow> = parts.iter().flat_map(|part| &part.files).chain(&of_none).collect();
-            files.sort_by(|a, b| a.path.cmp(&b.path));
+            let count = parts.iter().map(|part| part.files.len()).sum::<usize>() + of_none.len();
+            // One more is to come.
+            let mut files: Vec<&FileRow> = Vec::with_capacity(count + 1);
+            files.extend(parts.iter().flat_map(|part| &part.files).chain(&of_none));
+            files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
             if is_written {
                 write_shared(&staged, &shared)?;
             }
