@@ -199,7 +199,7 @@ pub(super) struct Later<T> {
 }
 
 impl<T: Read> Later<T> {
-    /// It, which is at `place`. Its findings have been told.
+    /// It, which is at `place`. What `reader` finds has been told.
     pub(super) fn get(&self, reader: &mut Reader<'_, '_>, place: &Place) -> Option<T> {
         T::read(reader, self.node, place)
     }

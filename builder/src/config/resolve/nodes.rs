@@ -8,9 +8,10 @@ use super::{
 use crate::config::{
     Cni, ControlPlaneComponent, Fragment, Node, NodeClass, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork,
     choices, code,
-    diag::Finding,
+    diag::{Diagnostics, Finding},
     raw::{List, RawCluster, RawNode},
     read::{At, Field, Place, Reader},
+    source::Source,
     values::Later,
 };
 use nodekiln_payload::{Format, Profile};
@@ -93,9 +94,10 @@ impl Cx<'_, '_> {
         let Field::Given(list) = nodes else { return none };
         let At { value: list, place } = *list;
         let mut facts = Vec::with_capacity(list.len());
+        // Told when they were read first: those that were too many to be kept would be counted again.
+        let mut told = Diagnostics::new(Source::new("", ""));
         for At { value: node, place } in list {
-            let mut reader = Reader { tree: self.tree, found: self.found };
-            let value = node.get(&mut reader, &place);
+            let value = node.get(&mut Reader { tree: self.tree, found: &mut told }, &place);
             facts.extend(value.map(|value| self.facts(At { value, place })));
         }
         // The advertise address is the one of the service network's first family.
