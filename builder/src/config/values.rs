@@ -157,7 +157,7 @@ impl Read for bool {
     }
 }
 
-/// The most items of a list. A machine takes 3 kB of memory before anything is known to be wrong with it.
+/// The most items of a list. A pool takes 2 kB of memory before anything is known to be wrong with it.
 const MAX_ITEMS: usize = 20_000;
 
 /// A list of anything.

@@ -116,10 +116,12 @@ fn held(folder: &Path) -> Option<BTreeMap<NodeName, Vec<Holding>>> {
     serde_json::from_slice(&bytes).ok().map(|Held { nodes }| nodes)
 }
 
+/// How much of a file is in memory at once: most payloads are smaller, and the manifest of ten thousand nodes is as large
+/// as all else.
+const PIECE: u64 = 1 << 18;
+
 /// Whether `path` is the file that `row` tells of: plain, nobody else's to read, and with these bytes.
 pub(super) fn is_whole(path: &Path, row: &FileRow) -> bool {
-    /// Payloads are read at once; the manifest of ten thousand nodes is as large as all else in memory.
-    const PIECE: u64 = 1 << 18;
     let digest = || -> io::Result<Sha256> {
         let (mut file, metadata) = folder::open_file(path, nix::libc::O_NOFOLLOW)?;
         if metadata.mode() & 0o7777 != 0o600 || metadata.len() != row.size {
@@ -147,7 +149,7 @@ pub(super) fn is_private(path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::output::manifest::FileRole;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
     /// Nor is anybody waited for who might write into it.
     #[test]
@@ -163,6 +165,27 @@ mod tests {
         fs::create_dir(at("folder")).unwrap();
         for (name, due) in [("file", true), ("fifo", false), ("link", false), ("folder", false), ("missing", false)] {
             assert_eq!(is_whole(&at(name), &row), due, "{name}");
+        }
+    }
+
+    /// All of a large file counts, however it comes out in pieces.
+    #[test]
+    fn every_piece_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for size in [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let mut bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let sha256 = Sha256::of(&bytes);
+            let row = FileRow { path: "file".into(), sha256, size, role: FileRole::Served, node: None };
+            let write = |bytes: &[u8]| {
+                fs::write(&path, bytes).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            };
+            write(&bytes);
+            assert!(is_whole(&path, &row), "{size}");
+            *bytes.last_mut().unwrap() ^= 1;
+            write(&bytes);
+            assert!(!is_whole(&path, &row), "{size}");
         }
     }
 }

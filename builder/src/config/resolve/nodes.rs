@@ -16,7 +16,7 @@ use crate::config::{
 };
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
-use std::{collections::BTreeMap, net::IpAddr, rc::Rc};
+use std::{collections::BTreeMap, mem, net::IpAddr, rc::Rc};
 
 /// What the parts of a node are checked against.
 pub(super) struct Shared<'a> {
@@ -118,18 +118,18 @@ impl Cx<'_, '_> {
         }
         let cidrs = self.pod_cidrs(&facts, pools.len(), shared.networking, shared.controller_manager, shared.cni);
         let mut base = self.base(raw, shared);
-        let (nodes, mut profiles) = self.assemble(raw, &facts, cidrs, &mut base, shared);
+        let (nodes, mut profiles) = self.assemble(raw, &mut facts, cidrs, &mut base, shared);
         let pool_places = pools.iter().map(|pool| pool.place.clone()).collect();
         let (pools, others) = self.assemble_pools(raw, pools, &mut base, shared);
         profiles.extend(others);
         Nodes { facts, nodes, pool_places, pools, profiles }
     }
 
-    /// Lays each node's own values over the cluster's.
+    /// Lays each node's own values over the cluster's. Labels, of which there may be many, are moved out of `all`.
     fn assemble(
         &mut self,
         raw: &RawCluster,
-        all: &[NodeFacts],
+        all: &mut [NodeFacts],
         cidrs: Option<Vec<Vec<Cidr>>>,
         base: &mut Base,
         shared: &Shared<'_>,
@@ -139,7 +139,7 @@ impl Cx<'_, '_> {
         let mut profiles = Profiles::with_capacity(all.len());
         let unset = RawNode::default();
         let mut cidrs = cidrs.map(Vec::into_iter);
-        for facts in all {
+        for facts in all.iter_mut() {
             let said = facts.raw.as_deref().unwrap_or(&unset);
             let own = Own::of_node(said);
             let layers = self.layers(&own, base, &facts.place, facts.role, shared);
@@ -200,7 +200,7 @@ impl Cx<'_, '_> {
                 mac: facts.mac.as_ref().map(|at| at.value.clone()),
                 uuid: facts.uuid.as_ref().map(|at| at.value.clone()),
                 network: facts.network.as_ref().map(|at| Box::new(at.value.clone())),
-                labels: facts.labels.clone(),
+                labels: mem::take(&mut facts.labels),
                 pod_cidrs: cidr,
                 class,
             });
