@@ -78,7 +78,7 @@ fn table() -> Result<()> {
     for size in sizes.split(',') {
         let nodes: usize = size.trim().parse().with_context(|| format!("{size:?} is no number of nodes"))?;
         // The best of each counts: others use the machine too, and for both alike.
-        let rounds = (20_000 / nodes.max(1)).clamp(4, 10);
+        let rounds = (20_000 / nodes.max(1)).clamp(6, 10);
         let (mut again, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
