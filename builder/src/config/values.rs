@@ -157,7 +157,8 @@ impl Read for bool {
     }
 }
 
-/// The most items of a list. A pool takes 2 kB of memory before anything is known to be wrong with it.
+/// The most items of a list, and names of a mapping. A pool takes 2 kB of memory before anything is known to be wrong with
+/// it, a label half of one.
 const MAX_ITEMS: usize = 20_000;
 
 /// A list of anything.
@@ -257,6 +258,10 @@ impl<T: NamedValue> Read for Named<T> {
             reader.wrong_type(node, place, "a mapping");
             return None;
         };
+        if entries.len() > MAX_ITEMS {
+            reader.found.error_at(place, Finding::new(code::TOO_LARGE, format!("more than {MAX_ITEMS} names")));
+            return None;
+        }
         let mut out = Vec::with_capacity(entries.len());
         for entry in entries {
             reader.found.show(entry.key_span, &entry.key);

@@ -123,14 +123,16 @@ const PIECE: u64 = 1 << 18;
 /// Whether `path` is the file that `row` tells of: plain, nobody else's to read, and with these bytes.
 pub(super) fn is_whole(path: &Path, row: &FileRow) -> bool {
     let digest = || -> io::Result<Sha256> {
-        let (mut file, metadata) = folder::open_file(path, nix::libc::O_NOFOLLOW)?;
+        let (file, metadata) = folder::open_file(path, nix::libc::O_NOFOLLOW)?;
         if metadata.mode() & 0o7777 != 0o600 || metadata.len() != row.size {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        // A byte more than it has: one that grows meanwhile is another.
+        let mut file = file.take(row.size.saturating_add(1));
         let mut hashing = Hashing::new(io::sink());
         loop {
             let mut bytes = Vec::with_capacity(usize::try_from(row.size.min(PIECE)).unwrap_or_default());
-            let count = (&mut file).take(PIECE).read_to_end(&mut bytes)?;
+            let count = file.by_ref().take(PIECE).read_to_end(&mut bytes)?;
             hashing.write_all(Secret::new(bytes).expose())?;
             if (count as u64) < PIECE {
                 return Ok(hashing.finish().0);

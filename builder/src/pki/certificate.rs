@@ -1,4 +1,4 @@
-//! X.509 certificates: rcgen writes what is to be signed, for leaves once for all of a kind ([`frame`]); we set the serial
+//! X.509 certificates: rcgen writes what is to be signed, for leaves once for all of a kind (`frame`); we set the serial
 //! number and sign.
 //!
 //! rcgen fills in defaults that no certificate of ours may have (validity 1975 to 4096, a placeholder subject, a serial

@@ -243,7 +243,8 @@ impl Cx<'_, '_> {
             labels: self.labels(&at.labels),
             taints: self.taints(&at.taints, role),
             addresses,
-            raw: (!Own::of_node(at).is_unset()).then(|| Box::new(node.value)),
+            // Its labels are in `labels`: twenty thousand machines may share a mapping of them.
+            raw: (!Own::of_node(at).is_unset()).then(|| Box::new(RawNode { labels: Field::default(), ..node.value })),
         }
     }
 

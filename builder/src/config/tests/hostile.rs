@@ -82,6 +82,18 @@ fn lists_have_an_end() {
 }
 
 #[test]
+fn mappings_of_names_have_an_end() {
+    let labels = |count: usize| (0..count).map(|index| format!("l{index}: a")).collect::<Vec<_>>().join(", ");
+    let node = |labels: &str| {
+        format!("{HEAD}nodes: [{{name: n, role: control-plane, address: 192.0.2.1, labels: {{{labels}}}}}]\n")
+    };
+    let found = refused(&node(&labels(20_001)));
+    let long = found.iter().find(|d| d.code == code::TOO_LARGE).unwrap();
+    assert_eq!((long.path.as_str(), long.message.as_str()), ("nodes[0].labels", "more than 20000 names"));
+    assert_eq!(found.iter().filter(|d| d.path == long.path).count(), 1);
+}
+
+#[test]
 fn ten_thousand_nodes_pass() {
     let mut text = format!(
         "{HEAD}controlPlaneEndpoint: api.example:6443\nnetworking: {{podSubnet: 10.0.0.0/10, serviceSubnet: 172.16.0.0/16}}\nos: &os {{profile: flatcar, files: [{{path: /etc/motd, content: hi}}]}}\nnodes:\n"
