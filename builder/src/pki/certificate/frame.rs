@@ -100,7 +100,7 @@ impl Frame {
                     });
                 }
                 out.extend_from_slice(second);
-                // RFC 7093 §2, method 1: the form that rcgen writes.
+                // As rcgen makes it. RFC 5280 §4.2.1.2 leaves the method open.
                 let digest = Sha256::of(spki);
                 extension(KEY_IDENTIFIER, out, |out| tlv::put(Tag::OctetString, &digest.as_bytes()[..20], out));
                 out.extend_from_slice(third);
