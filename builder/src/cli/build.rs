@@ -12,7 +12,7 @@ use crate::{
     draft::Blob,
     firstboot::Firstboot,
     node::Sources,
-    output::{self, Built, WriteError, Written, secrets_file},
+    output::{self, Built, PartRows, WriteError, Written, secrets_file},
     parallel,
     pki::{Authority, Ca, OpenError, certificate::BACKDATE},
     secrets::Secrets,
@@ -308,7 +308,7 @@ fn tell(terminal: &Terminal, written: &Written, folder: &Path) {
     super::summary::tell(terminal, written);
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    for node in parts.iter().map(|part| &part.row) {
+    for node in parts.iter().map(PartRows::row) {
         let lifetime = node.boot_before.saturating_sub(node.not_before);
         let date = time::OffsetDateTime::from_unix_timestamp(node.boot_before).map(|time| time.date());
         let date = date.map_or_else(|_| node.boot_before.to_string(), |date| date.to_string());

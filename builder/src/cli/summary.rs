@@ -7,16 +7,16 @@ use crate::{
 };
 use nodekiln_plan::{NodeName, Role};
 use serde::Serialize;
-use std::{collections::BTreeMap, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 /// What was made.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Summary<'m> {
+struct Summary {
     output: String,
     files: usize,
     firstboot: Program,
-    nodes: Vec<Payload<'m>>,
+    nodes: Vec<Payload>,
 }
 
 /// How machines come by the node's program.
@@ -31,12 +31,12 @@ enum Program {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload<'m> {
-    name: &'m NodeName,
+struct Payload {
+    name: NodeName,
     role: Role,
-    profile: &'m str,
+    profile: Cow<'static, str>,
     /// The files that the machine is given.
-    files: Vec<&'m str>,
+    files: Vec<String>,
     /// Of the largest.
     size: u64,
     not_before: i64,
@@ -46,8 +46,8 @@ struct Payload<'m> {
 /// Until when payloads can boot, and what they lack.
 pub fn tell(terminal: &Terminal, written: &Written) {
     let mut ends: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
-    for row in written.parts.iter().map(|part| &part.row) {
-        ends.entry(row.boot_before).or_default().push(row.name.as_str());
+    for part in written.parts.iter() {
+        ends.entry(part.row().boot_before).or_default().push(part.name().as_str());
     }
     let several = ends.len() > 1;
     for (end, names) in ends {
@@ -82,13 +82,14 @@ fn some(names: &[&str]) -> String {
 /// stdout is full.
 pub fn json(terminal: &Terminal, written: &Written, folder: &Path) -> Result<(), Failure> {
     let nodes = written.parts.iter().map(|part| {
-        let (row, given) = (&part.row, part.files.iter().filter(|file| file.role == FileRole::Payload));
+        let row = part.row();
+        let given: Vec<_> = part.files().filter(|file| file.role == FileRole::Payload).collect();
         Payload {
-            name: &row.name,
+            name: row.name,
             role: row.role,
-            profile: &row.profile,
-            files: given.clone().map(|file| file.path.as_str()).collect(),
-            size: given.map(|file| file.size).max().unwrap_or_default(),
+            profile: row.profile,
+            size: given.iter().map(|file| file.size).max().unwrap_or_default(),
+            files: given.into_iter().map(|file| file.path).collect(),
             not_before: row.not_before,
             boot_before: row.boot_before,
         }

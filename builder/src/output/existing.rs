@@ -2,6 +2,7 @@
 
 use super::{
     folder,
+    found::Found,
     manifest::{MANIFEST, Manifest},
 };
 use std::{
@@ -73,7 +74,7 @@ pub enum ExistingError {
 ///
 /// # Errors
 /// Anything that would be lost, by name.
-pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
+pub fn check(folder: &Path) -> Result<Option<Found>, ExistingError> {
     let failed = |source| ExistingError::Io { path: folder.to_owned(), source };
     let not_ours = || ExistingError::NotOurs(folder.to_owned());
     if !is_there(folder)? {
@@ -89,7 +90,8 @@ pub fn check(folder: &Path) -> Result<Option<Manifest>, ExistingError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_ours()),
         Err(source) => return Err(ExistingError::Io { path, source }),
     };
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
+    let manifest: Found = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
+    drop(bytes);
     if manifest.made_by != Manifest::MADE_BY {
         return Err(not_ours());
     }
@@ -128,16 +130,14 @@ fn is_there(folder: &Path) -> Result<bool, ExistingError> {
 
 /// The first entry of `folder`, by name, that an output with this manifest does not have. What it has and is not there is
 /// nothing that could be lost.
-fn foreign(folder: &Path, manifest: &Manifest) -> Result<Option<String>, ExistingError> {
-    let (files, folders): (BTreeSet<&str>, _) =
-        (manifest.files.iter().map(|row| row.path.as_str()).chain([MANIFEST]).collect(), manifest.folders());
+fn foreign(folder: &Path, Found { files, .. }: &Found) -> Result<Option<String>, ExistingError> {
     let mut first: Option<String> = None;
     folder::walk(folder, &mut |name, entry| {
         let kind: FileType = entry.file_type()?;
         let (known, name) = match kind.is_dir() {
-            true => (folders.contains(name.as_str()), format!("{name}/")),
+            true => (files.has_folder(&name), format!("{name}/")),
             // A link is made anew as a file: what it points at is not lost. No build made a FIFO, a socket or a device.
-            false => ((kind.is_file() || kind.is_symlink()) && files.contains(name.as_str()), name),
+            false => ((kind.is_file() || kind.is_symlink()) && (name == MANIFEST || files.has(&name)), name),
         };
         if !known && first.as_ref().is_none_or(|first| name < *first) {
             first = Some(name);
@@ -184,7 +184,7 @@ mod tests {
             role: FileRole::Payload,
             node: None,
         };
-        serde_json::to_vec(&Manifest::<NodeRow, FileRow> {
+        serde_json::to_vec(&Manifest::<Vec<NodeRow>, Vec<FileRow>> {
             made_by: Manifest::MADE_BY.to_owned(),
             version: Manifest::VERSION,
             tool: "0".to_owned(),
@@ -262,7 +262,7 @@ mod tests {
         }
         let manifest = check(&out).unwrap().unwrap();
         assert!(matches!(same_cluster(&out, ""), Err(ExistingError::Io { path, .. }) if path == out.join("ca.crt")));
-        crate::output::reuse::Older::new(&out, manifest);
+        crate::output::reuse::Older::new(&out, manifest, &mut Default::default());
         fs::remove_file(out.join(MANIFEST)).unwrap();
         fifo(&out.join(MANIFEST));
         assert!(matches!(check(&out), Err(ExistingError::Io { path, .. }) if path == out.join(MANIFEST)));

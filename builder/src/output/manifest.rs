@@ -6,7 +6,7 @@ use nodekiln_plan::{NodeName, Role, Sha256, json::Object};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Digest as _;
 use std::{
-    borrow::{Borrow, Cow},
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io::{self, Write as _},
     sync::Arc,
@@ -18,11 +18,11 @@ pub const MANIFEST: &str = "manifest.json";
 /// What stands in the place of a digest of a whole of which it is a part, while that is made.
 pub const UNSEALED: Sha256 = Sha256::from_bytes([0; 32]);
 
-/// What an output folder holds. The manifest itself is not among its files. One that is written has references to rows
-/// that are elsewhere.
+/// What an output folder holds. The manifest itself is not among its files. Its rows may be kept in other ways than as lists,
+/// if they are written and read as such.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest<N = NodeRow, F = FileRow> {
+pub struct Manifest<N = Vec<NodeRow>, F = Vec<FileRow>> {
     /// `nodekiln`: what makes a folder ours.
     pub made_by: String,
     /// Version of this format.
@@ -36,9 +36,9 @@ pub struct Manifest<N = NodeRow, F = FileRow> {
     /// Digests of the node binaries used, by architecture.
     pub firstboot: BTreeMap<String, Sha256>,
     /// One row per node, in the order of cluster.yaml.
-    pub nodes: Vec<N>,
+    pub nodes: N,
     /// One row per file, by path.
-    pub files: Vec<F>,
+    pub files: F,
     /// Digest of all of the above, so that no byte of it changes unseen: of the file up to the comma before this.
     pub digest: Sha256,
 }
@@ -73,7 +73,7 @@ fn profile<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::E
 }
 
 /// What a file of the output is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FileRole {
     /// What a machine is given.
@@ -114,12 +114,10 @@ impl Manifest {
     pub const MADE_BY: &'static str = "nodekiln";
     /// [`Manifest::version`].
     pub const VERSION: u32 = 2;
-}
 
-impl<N, F: Borrow<FileRow>> Manifest<N, F> {
     /// The folders that its files lie in, the output itself being the empty path.
     pub fn folders(&self) -> BTreeSet<&str> {
-        let paths = self.files.iter().map(|row| row.borrow().path.as_str());
+        let paths = self.files.iter().map(|row| row.path.as_str());
         paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).chain([""]).collect()
     }
 }

@@ -2,17 +2,23 @@
 
 pub mod existing;
 pub mod folder;
+pub mod found;
+mod kind;
+mod listing;
 pub mod manifest;
 pub mod pages;
+mod part;
 mod parts;
 pub mod placement;
 mod process;
 mod reuse;
+mod rows;
 pub mod secrets_file;
 mod served;
 mod shared;
 mod write;
 
+pub use part::Part;
 pub use process::no_core_dumps;
-pub use reuse::Part;
+pub use rows::{PartRows, Parts};
 pub use write::{Built, WriteError, Written, write};

@@ -3,9 +3,10 @@
 
 use super::{
     manifest::FileRow,
-    reuse::{Older, Part},
+    part::Part,
+    reuse::Older,
+    rows::{PartId, PartRows, Parts, Rows},
     served,
-    shared::Once,
     write::{Built, WriteError},
 };
 use crate::{
@@ -21,15 +22,15 @@ use std::{
     collections::BTreeMap,
     ops::ControlFlow,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 /// What all nodes leave.
-pub(super) struct Rows {
+pub(super) struct Batch {
     /// In the order of cluster.yaml.
-    pub(super) parts: Vec<Arc<Part>>,
+    pub(super) parts: Parts,
     pub(super) blobs: BTreeMap<Sha256, Published>,
     /// Which of them are taken over and not linked yet.
     pub(super) kept: Vec<usize>,
@@ -53,23 +54,17 @@ enum Failure {
 
 /// The parts of the nodes that are done.
 struct Done {
+    /// Those of an older output too.
+    rows: Rows,
     /// By the index of the node.
-    parts: Vec<Option<Arc<Part>>>,
+    parts: Vec<Option<PartId>>,
     kept: Vec<usize>,
-    once: Once,
 }
 
 impl Done {
-    fn of(nodes: usize) -> Self {
-        Self { parts: vec![None; nodes], kept: Vec::new(), once: Once::default() }
-    }
-
     fn add(&mut self, index: usize, made: Made) {
         self.parts[index] = match made {
-            Made::New(mut part) => {
-                self.once.share(&mut part);
-                Some(Arc::new(part))
-            }
+            Made::New(part) => Some(self.rows.add(&part)),
             Made::Kept(part) => {
                 self.kept.push(index);
                 Some(part)
@@ -81,7 +76,7 @@ impl Done {
 
 /// How a node came by its part.
 enum Made {
-    Kept(Arc<Part>),
+    Kept(PartId),
     New(Part),
     /// Not at all: another cannot be planned.
     Skipped,
@@ -97,50 +92,50 @@ pub(super) struct Bakery<'a> {
 }
 
 impl<'a> Bakery<'a> {
-    /// Makes the parts of all nodes and pools, or finds them in the older output.
-    pub(super) fn bake_all(&self) -> Result<Rows, WriteError> {
+    /// Makes the parts of all nodes and pools, or finds them in the older output, whose parts are in `rows`.
+    pub(super) fn bake_all(&self, rows: Rows) -> Result<Batch, WriteError> {
         let nodes: Vec<_> = self.built.cluster.payloads().collect();
-        let done = Mutex::new(Done::of(nodes.len()));
+        let done = Mutex::new(Done { rows, parts: vec![None; nodes.len()], kept: Vec::new() });
         let blobs = Mutex::new(BTreeMap::new());
         let failures = Mutex::new(Vec::new());
         // Once a node cannot be planned, the others are only planned: all that is found comes at once.
         let refused = AtomicBool::new(false);
-        parallel::each(nodes.len(), |index| match self.part(nodes[index], &blobs, &refused) {
+        parallel::each(nodes.len(), |index| match self.part(nodes[index], &done, &blobs, &refused) {
             Ok(made) => {
-                done.lock().unwrap_or_else(PoisonError::into_inner).add(index, made);
+                lock(&done).add(index, made);
                 let next = (self.built.each)();
                 if next.is_break() {
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, Failure::Stopped));
+                    lock(&failures).push((index, Failure::Stopped));
                 }
                 next
             }
             Err(failure) => {
                 // A machine that says no to one file says no to the next.
                 let stop = matches!(failure, Failure::Stage(_)) || (self.built.each)().is_break();
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
+                lock(&failures).push((index, failure));
                 if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }
         });
         let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by_key(|(index, _)| *index);
         refuse(failures)?;
-        let Done { parts, mut kept, once: _ } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Done { rows, parts, mut kept } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         kept.sort_unstable();
-        let parts = parts.into_iter().flatten().collect();
+        let parts = Parts::new(rows, parts.into_iter().flatten().collect());
         let blobs = blobs.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Rows { parts, blobs, kept })
+        Ok(Batch { parts, blobs, kept })
     }
 
     /// Takes the files of those of `parts` that are `kept` over into the new output.
-    pub(super) fn link_all(&self, parts: &[Arc<Part>], kept: &[usize]) -> Result<(), WriteError> {
+    pub(super) fn link_all(&self, parts: &Parts, kept: &[usize]) -> Result<(), WriteError> {
         let nodes: Vec<_> = self.built.cluster.payloads().collect();
         let failures = Mutex::new(Vec::new());
         parallel::each(kept.len(), |number| {
             let index = kept[number];
-            match self.link(nodes[index], &parts[index]) {
+            match self.link(nodes[index], parts.get(index)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(failure) => {
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, failure));
+                    lock(&failures).push((index, failure));
                     ControlFlow::Break(())
                 }
             }
@@ -149,12 +144,13 @@ impl<'a> Bakery<'a> {
     }
 
     /// Links a node's files. Where that cannot be, they are made: the file system may know no links.
-    fn link(&self, node: &'a Node, part: &Part) -> Result<(), Failure> {
-        let linked = self.staged.link_all(part.files.iter().map(|row| row.path.as_str()));
+    fn link(&self, node: &'a Node, part: PartRows<'_>) -> Result<(), Failure> {
+        let paths: Vec<String> = part.files().map(|row| row.path).collect();
+        let linked = self.staged.link_all(paths.iter().map(String::as_str));
         match linked {
             Err(_) if self.built.only.is_empty() => {
                 let draft = self.plan(node)?;
-                self.bake(node, &draft, part.row.key).map(drop)
+                self.bake(node, &draft, *part.key()).map(drop)
             }
             linked => linked.map_err(Failure::Stage),
         }
@@ -164,13 +160,14 @@ impl<'a> Bakery<'a> {
     fn part(
         &self,
         node: &'a Node,
+        done: &Mutex<Done>,
         blobs: &Mutex<BTreeMap<Sha256, Published>>,
         refused: &AtomicBool,
     ) -> Result<Made, Failure> {
         let only = &self.built.only;
         if !only.is_empty() && !only.contains(&node.name) {
-            let whole = self.older.and_then(|older| older.whole(&node.name));
-            return whole.cloned().map(Made::Kept).ok_or_else(|| Failure::Gone(node.name.clone()));
+            let whole = self.whole(&node.name, None, done);
+            return whole.map(Made::Kept).ok_or_else(|| Failure::Gone(node.name.clone()));
         }
         let draft = self.plan(node).inspect_err(|_| refused.store(true, Ordering::Relaxed))?;
         if refused.load(Ordering::Relaxed) {
@@ -178,13 +175,29 @@ impl<'a> Bakery<'a> {
         }
         let key = self.oven.key(node, &draft).map_err(Failure::Bake)?;
         if only.is_empty()
-            && let Some(part) = self.older.and_then(|older| older.unchanged(&node.name, &key))
+            && let Some(part) = self.whole(&node.name, Some(&key), done)
         {
             self.publish(&draft, blobs, false)?;
-            return Ok(Made::Kept(Arc::clone(part)));
+            return Ok(Made::Kept(part));
         }
         self.publish(&draft, blobs, true)?;
         self.bake(node, &draft, key).map(Made::New)
+    }
+
+    /// The part of `node` in the older output, made from what has this `key` if one is given, if its files are as they were
+    /// written.
+    fn whole(&self, node: &NodeName, key: Option<&Sha256>, done: &Mutex<Done>) -> Option<PartId> {
+        let older = self.older?;
+        let (part, files) = {
+            let rows = &lock(done).rows;
+            let part = older.part(node, rows)?;
+            let found = rows.part(part);
+            if key.is_some_and(|key| key != found.key()) {
+                return None;
+            }
+            (part, found.files().collect::<Vec<_>>())
+        };
+        older.is_whole(&files).then_some(part)
     }
 
     /// Takes down what the node fetches. A node that is made has it staged too, once and while others are made: a program
@@ -196,7 +209,7 @@ impl<'a> Bakery<'a> {
         is_made: bool,
     ) -> Result<(), Failure> {
         for blob in &draft.class.blobs {
-            let mut known = blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(blobs);
             let published =
                 known.entry(blob.sha256).or_insert_with(|| Published { blob: blob.clone(), is_staged: false });
             let is_due = is_made && !published.is_staged;
@@ -227,6 +240,10 @@ impl<'a> Bakery<'a> {
         row.seal = Part::seal(&row, &files, &holdings);
         Ok(Part { row, files, holdings })
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says why there is no output, if anything failed.

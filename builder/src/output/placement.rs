@@ -3,7 +3,11 @@
 //! Nothing here comes from the plan. Every file of a payload is searched for keys, each key found is identified by its
 //! public half, and the table of receivers says whether it may be there.
 
-use super::shared::Once;
+use super::{
+    kind::Text,
+    rows::{PartRows, Parts},
+    shared::Once,
+};
 use crate::pki::{
     KeyId,
     scan::{self, Found, Needles},
@@ -13,7 +17,8 @@ use nodekiln_payload::{Memory, NodeTree, Snippet};
 use nodekiln_plan::{NodeName, Sha256};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+    ser::SerializeStruct as _,
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
@@ -185,60 +190,114 @@ pub struct Placement {
 }
 
 /// Reads [`Placement::nodes`]: what many of them say is shared from the start, since there may be ten thousand.
-pub(super) fn holdings<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<NodeName, Vec<Holding>>, D::Error> {
-    struct ByNode;
+fn holdings<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<NodeName, Vec<Holding>>, D::Error> {
+    let (mut nodes, mut once) = (BTreeMap::new(), Once::default());
+    let take = |name, mut holdings: Vec<Holding>| {
+        holdings.shrink_to_fit();
+        once.share_paths(&mut holdings);
+        nodes.insert(name, holdings);
+    };
+    EachNode(take).deserialize(from)?;
+    Ok(nodes)
+}
 
-    impl<'de> Visitor<'de> for ByNode {
-        type Value = BTreeMap<NodeName, Vec<Holding>>;
+/// Gives what a [`Placement`] says of each node to `take`, one at a time.
+///
+/// # Errors
+/// It cannot be read to its end. What stands before that was taken.
+pub(super) fn each_node(bytes: &[u8], take: impl FnMut(NodeName, Vec<Holding>)) -> serde_json::Result<()> {
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    from.deserialize_map(InPlacement(take))?;
+    from.end()
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map of nodes")
-        }
+/// Finds [`Placement::nodes`] in it.
+struct InPlacement<F>(F);
 
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let (mut nodes, mut once) = (BTreeMap::new(), Once::default());
-            while let Some((name, mut holdings)) = map.next_entry::<NodeName, Vec<Holding>>()? {
-                holdings.shrink_to_fit();
-                once.share_paths(&mut holdings);
-                nodes.insert(name, holdings);
-            }
-            Ok(nodes)
-        }
+impl<'de, F: FnMut(NodeName, Vec<Holding>)> Visitor<'de> for InPlacement<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
     }
 
-    from.deserialize_map(ByNode)
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(field) = map.next_key::<String>()? {
+            match field.as_str() {
+                "nodes" => map.next_value_seed(EachNode(&mut self.0))?,
+                _ => map.next_value::<IgnoredAny>().map(drop)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads [`Placement::nodes`], one at a time.
+struct EachNode<F>(F);
+
+impl<'de, F: FnMut(NodeName, Vec<Holding>)> DeserializeSeed<'de> for EachNode<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de, F: FnMut(NodeName, Vec<Holding>)> Visitor<'de> for EachNode<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of nodes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, holdings)) = map.next_entry()? {
+            (self.0)(name, holdings);
+        }
+        Ok(())
+    }
 }
 
 /// A [`Placement`] to be written: what was found, in the order in which it is said.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub struct Placed<'p> {
     /// See [`Placement::on_no_node`].
     pub on_no_node: Vec<String>,
-    /// Each key with each of its holders. Most are one node's own.
-    #[serde(rename = "keys", serialize_with = "by_key")]
-    holders: Vec<(&'p str, &'p NodeName)>,
-    #[serde(serialize_with = "by_node")]
-    nodes: Vec<(&'p NodeName, &'p [Holding])>,
+    parts: &'p Parts,
+    /// The parts, by the names of their nodes.
+    nodes: Vec<u32>,
+    /// Each key with each of its holders, by both. Most are one node's own.
+    holders: Vec<Held>,
+}
+
+/// A key that a node holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// The node's place among [`Placed::nodes`].
+    node: u32,
+    /// The key's among those of its part.
+    key: u32,
 }
 
 impl<'p> Placed<'p> {
-    /// Collects what was found on `nodes`.
-    pub fn new(
-        nodes: impl IntoIterator<Item = (&'p NodeName, &'p [Holding])>,
-        all_keys: impl IntoIterator<Item = KeyId>,
-    ) -> Self {
-        let mut nodes: Vec<_> = nodes.into_iter().collect();
-        nodes.sort_unstable_by_key(|(name, _)| *name);
-        let mut holders = Vec::with_capacity(nodes.iter().map(|(_, holdings)| holdings.len()).sum());
-        let of_node = |(name, holdings): &(&'p NodeName, &'p [Holding])| {
-            let name = *name;
-            holdings.iter().map(move |holding| (&*holding.key, name))
-        };
-        holders.extend(nodes.iter().flat_map(of_node));
-        holders.sort_unstable();
-        holders.dedup();
-        let mut placed = Self { on_no_node: Vec::new(), holders, nodes };
+    /// Collects what was found on the nodes of `parts`.
+    pub fn new(parts: &'p Parts, all_keys: impl IntoIterator<Item = KeyId>) -> Self {
+        let count = u32::try_from(parts.len()).expect("no memory has room for so many nodes");
+        let mut nodes: Vec<u32> = (0..count).collect();
+        nodes.sort_unstable_by_key(|part| parts.get(*part as usize).name());
+        let holders = Vec::with_capacity(parts.iter().map(|part| part.keys().len()).sum());
+        let mut placed = Self { on_no_node: Vec::new(), parts, nodes, holders };
+        // The first keys of all nodes, then the second ones: those of a kind of key come in order then, nearly.
+        let (mut having, mut key) = ((0..count).collect::<Vec<_>>(), 0);
+        while !having.is_empty() {
+            having.retain(|node| placed.node(*node).keys().len() > key as usize);
+            placed.holders.extend(having.iter().map(|node| Held { node: *node, key }));
+            key += 1;
+        }
+        let mut holders = std::mem::take(&mut placed.holders);
+        holders.sort_by(|a, b| placed.key(a).cmp(&placed.key(b)).then(a.node.cmp(&b.node)));
+        holders.dedup_by(|a, b| a.node == b.node && placed.key(a) == placed.key(b));
+        placed.holders = holders;
         let all_keys = all_keys.into_iter().map(|id| id.to_string());
         placed.on_no_node = all_keys.filter(|key| !placed.is_held(key)).collect();
         placed.on_no_node.sort();
@@ -247,37 +306,87 @@ impl<'p> Placed<'p> {
 
     /// Whether a node holds `key`.
     pub fn is_held(&self, key: &str) -> bool {
-        self.holders.binary_search_by_key(&key, |(held, _)| held).is_ok()
+        self.holders.binary_search_by(|held| self.key(held).cmp(&Text::from(key))).is_ok()
     }
 
     /// The keys with their holders.
-    pub fn keys(&self) -> impl Iterator<Item = (&'p str, Vec<&'p NodeName>)> {
-        let keys = self.holders.chunk_by(|(a, _), (b, _)| a == b);
-        keys.map(|same| (same[0].0, same.iter().map(|(_, name)| *name).collect()))
+    pub fn keys(&self) -> impl Iterator<Item = (String, Vec<&'p NodeName>)> {
+        let names = |same: &[Held]| same.iter().map(|held| self.node(held.node).name()).collect();
+        self.by_key().map(move |same| (self.key(&same[0]).into(), names(same)))
+    }
+
+    fn by_key(&self) -> impl Iterator<Item = &[Held]> {
+        self.holders.chunk_by(|a, b| self.key(a) == self.key(b))
+    }
+
+    fn node(&self, place: u32) -> PartRows<'p> {
+        self.parts.get(self.nodes[place as usize] as usize)
+    }
+
+    fn key(&self, held: &Held) -> Text<'p> {
+        self.node(held.node).key_name(held.key as usize)
     }
 }
 
-/// Writes [`Placed::keys`] as a map.
-fn by_key<S: Serializer>(holders: &[(&str, &NodeName)], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_map(holders.chunk_by(|(a, _), (b, _)| a == b).map(|same| (same[0].0, Names(same))))
+impl Serialize for Placed<'_> {
+    /// As a [`Placement`].
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut placement = to.serialize_struct("Placement", 3)?;
+        placement.serialize_field("onNoNode", &self.on_no_node)?;
+        placement.serialize_field("keys", &Keys(self))?;
+        placement.serialize_field("nodes", &Nodes(self))?;
+        placement.end()
+    }
+}
+
+/// Writes [`Placement::keys`].
+struct Keys<'a>(&'a Placed<'a>);
+
+impl Serialize for Keys<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self(placed) = self;
+        to.collect_map(placed.by_key().map(|same| (placed.key(&same[0]), Names(placed, same))))
+    }
 }
 
 /// The nodes among the holders of one key.
-struct Names<'h, 'p>(&'h [(&'p str, &'p NodeName)]);
+struct Names<'a>(&'a Placed<'a>, &'a [Held]);
 
-impl Serialize for Names<'_, '_> {
+impl Serialize for Names<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.iter().map(|(_, name)| name))
+        let Self(placed, same) = self;
+        to.collect_seq(same.iter().map(|held| placed.node(held.node).name()))
     }
 }
 
-fn by_node<S: Serializer>(nodes: &[(&NodeName, &[Holding])], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_map(nodes.iter().copied())
+/// Writes [`Placement::nodes`].
+struct Nodes<'a>(&'a Placed<'a>);
+
+impl Serialize for Nodes<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self(placed) = self;
+        let nodes = placed.nodes.iter().map(|part| placed.parts.get(*part as usize));
+        to.collect_map(nodes.map(|part| (part.name(), Holdings(part))))
+    }
+}
+
+/// The keys of one node.
+struct Holdings<'a>(PartRows<'a>);
+
+impl Serialize for Holdings<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.holdings())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{
+        Part,
+        manifest::{NodeRow, UNSEALED},
+    };
+    use nodekiln_plan::Role;
 
     /// What is written is what is read, whatever the order in which nodes come.
     #[test]
@@ -288,11 +397,26 @@ mod tests {
             spki: Sha256::of(key.as_bytes()),
             custody: KEPT.into(),
         };
+        let part = |name: &NodeName, holdings: &[Holding]| Part {
+            row: NodeRow {
+                name: name.clone(),
+                role: Role::Worker,
+                duties: [].into(),
+                profile: "flatcar".into(),
+                key: UNSEALED,
+                seal: UNSEALED,
+                not_before: 0,
+                boot_before: 0,
+            },
+            files: vec![],
+            holdings: holdings.to_vec(),
+        };
         let (a, b): (NodeName, NodeName) = ("a".parse().unwrap(), "b".parse().unwrap());
         let of_a = [holding("ca", "/ca"), holding("ca", "/other"), holding("kubelet/a", "/kubelet")];
         let of_b = [holding("ca", "/ca"), holding("kubelet/b", "/kubelet")];
         let all = [KeyId::ServiceAccount, KeyId::Ca(crate::pki::Ca::Kubernetes)];
-        let placed = Placed::new([(&b, of_b.as_slice()), (&a, of_a.as_slice())], all);
+        let parts: Parts = [part(&b, &of_b), part(&a, &of_a)].into_iter().collect();
+        let placed = Placed::new(&parts, all);
         let due = Placement {
             on_no_node: vec!["sa".to_owned()],
             keys: [("ca", vec![a.clone(), b.clone()]), ("kubelet/a", vec![a.clone()]), ("kubelet/b", vec![b.clone()])]
@@ -307,6 +431,6 @@ mod tests {
         assert!(Arc::ptr_eq(paths[0], paths[1]), "they are in memory once");
         assert!(placed.is_held("kubelet/b") && !placed.is_held("sa"));
         let keys: Vec<_> = placed.keys().map(|(key, holders)| (key, holders.len())).collect();
-        assert_eq!(keys, [("ca", 2), ("kubelet/a", 1), ("kubelet/b", 1)]);
+        assert_eq!(keys, [("ca", 2), ("kubelet/a", 1), ("kubelet/b", 1)].map(|(key, count)| (key.to_owned(), count)));
     }
 }

@@ -6,114 +6,84 @@
 
 use super::{
     folder,
-    manifest::{FileRow, Hashing, Manifest, NodeRow},
+    found::{Found, FoundFile, FoundFiles, FoundNodes},
+    manifest::{FileRow, Hashing, NodeRow},
+    part::Part,
     placement::{self, Holding, PLACEMENT},
-    shared::Once,
+    rows::{PartId, Rows},
 };
-use crate::digest::Parts;
 use nodekiln_plan::{NodeName, Secret, Sha256};
-use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
-
-/// A node's part of an output, as the next build may take it over.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// Its row.
-    pub row: NodeRow,
-    /// Its files, by path.
-    pub files: Vec<FileRow>,
-    /// The keys that its payload holds.
-    pub holdings: Vec<Holding>,
-}
-
-impl Part {
-    /// Digest of all of this but itself.
-    pub fn seal(row: &NodeRow, files: &[FileRow], holdings: &[Holding]) -> Sha256 {
-        let NodeRow { name, role, duties, profile, key, seal: _, not_before, boot_before } = row;
-        let mut parts = Parts::with_capacity(1024);
-        parts.text(name.as_str());
-        parts.format(format_args!("{role:?} {duties:?}"));
-        parts.text(profile);
-        parts.bytes(key.as_bytes());
-        parts.bytes(&not_before.to_be_bytes());
-        parts.bytes(&boot_before.to_be_bytes());
-        parts.count(files.len());
-        for FileRow { path, sha256, size, role, node } in files {
-            let node = node.as_ref().map(NodeName::as_str).unwrap_or_default();
-            parts.format(format_args!("{path}\n{sha256}\n{size}\n{role:?}\n{node}"));
-        }
-        for Holding { key, path, spki, custody } in holdings {
-            parts.format(format_args!("{key}\n{path}\n{spki}\n{custody}"));
-        }
-        parts.digest()
-    }
-}
 
 /// An older output.
 #[derive(Debug)]
 pub struct Older {
     folder: PathBuf,
-    parts: BTreeMap<NodeName, Arc<Part>>,
+    /// The parts of its nodes, by their names.
+    parts: Vec<PartId>,
 }
 
 impl Older {
-    /// What `manifest` of `folder` says of its nodes. Those whose rows are not as they were written are left out.
-    pub fn new(folder: &Path, manifest: Manifest) -> Self {
-        let mut holdings = held(folder).unwrap_or_default();
-        let Manifest { mut nodes, mut files, .. } = manifest;
-        // Whatever the order in which nodes stand in cluster.yaml, each is taken from where it is and freed there.
+    /// What `manifest` of `folder` says of its nodes, kept in `rows`. Those whose rows are not as they were written are left
+    /// out.
+    pub fn new(folder: &Path, manifest: Found, rows: &mut Rows) -> Self {
+        let Found { nodes: FoundNodes(mut nodes), files: FoundFiles { mut of_nodes, .. }, .. } = manifest;
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        files.retain(|row| row.node.is_some());
-        files.sort_by(|a, b| a.node.cmp(&b.node));
-        let mut files = files.into_iter().peekable();
-        let mut once = Once::default();
-        let mut parts = BTreeMap::new();
-        for row in nodes {
-            while files.next_if(|file| file.node.as_ref() < Some(&row.name)).is_some() {}
-            let mut own = Vec::with_capacity(4);
-            while let Some(file) = files.next_if(|file| file.node.as_ref() == Some(&row.name)) {
-                own.push(FileRow { node: Some(row.name.clone()), ..file });
+        of_nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        let mut files = of_nodes.as_slice();
+        let files_of = |row: &NodeRow| {
+            let (_, own) = files.split_at(files.iter().take_while(|file| file.node < row.name).count());
+            let (own, later) = own.split_at(own.iter().take_while(|file| file.node == row.name).count());
+            files = later;
+            own
+        };
+        let files: Vec<&[FoundFile]> = nodes.iter().map(files_of).collect();
+        let mut add = |node: usize, holdings: Vec<Holding>| {
+            let (row, files) = (nodes[node].clone(), files[node].iter().map(FoundFile::row).collect::<Vec<_>>());
+            let is_as_written = row.seal == Part::seal(&row, &files, &holdings);
+            is_as_written.then(|| rows.add(&Part { row, files, holdings }))
+        };
+        let mut parts: Vec<Option<PartId>> = vec![None; nodes.len()];
+        let mut next = 0;
+        held(folder, |name, holdings| {
+            // They come in order, but for what others made of it.
+            let is_next = nodes.get(next).is_some_and(|row| row.name == name);
+            let found = if is_next { Ok(next) } else { nodes.binary_search_by(|row| row.name.cmp(&name)) };
+            if let Ok(node) = found {
+                parts[node] = add(node, holdings);
+                next = node + 1;
             }
-            own.shrink_to_fit();
-            let holdings = holdings.remove(&row.name).unwrap_or_default();
-            let mut part = Part { row, files: own, holdings };
-            if part.row.seal == Part::seal(&part.row, &part.files, &part.holdings) {
-                once.share(&mut part);
-                parts.insert(part.row.name.clone(), Arc::new(part));
-            }
+        });
+        // Of which nothing is said, or nothing that their seal knows of.
+        for (node, part) in parts.iter_mut().enumerate() {
+            *part = part.or_else(|| add(node, Vec::new()));
         }
-        Self { folder: folder.to_owned(), parts }
+        Self { folder: folder.to_owned(), parts: parts.into_iter().flatten().collect() }
     }
 
-    /// The part of `node`, whatever it was made from. Its files are as they were written.
-    pub fn whole(&self, node: &NodeName) -> Option<&Arc<Part>> {
-        let part = self.parts.get(node)?;
-        part.files.iter().all(|row| is_whole(&self.folder.join(&row.path), row)).then_some(part)
+    /// The part of `node`, whatever it was made from, among the `rows` that it is kept in.
+    pub fn part(&self, node: &NodeName, rows: &Rows) -> Option<PartId> {
+        let found = self.parts.binary_search_by_key(&node, |id| rows.part(*id).name());
+        found.ok().map(|place| self.parts[place])
     }
 
-    /// The part of `node` if it was made from what has this key.
-    pub fn unchanged(&self, node: &NodeName, key: &Sha256) -> Option<&Arc<Part>> {
-        self.parts.get(node).filter(|part| part.row.key == *key).and_then(|_| self.whole(node))
+    /// Whether its files `rows` are as they were written.
+    pub fn is_whole(&self, rows: &[FileRow]) -> bool {
+        rows.iter().all(|row| is_whole(&self.folder.join(&row.path), row))
     }
 }
 
-/// What placement.json of `folder` says of nodes.
-fn held(folder: &Path) -> Option<BTreeMap<NodeName, Vec<Holding>>> {
-    /// Of all that it says, this.
-    #[derive(Deserialize)]
-    struct Held {
-        #[serde(deserialize_with = "placement::holdings")]
-        nodes: BTreeMap<NodeName, Vec<Holding>>,
+/// Gives what placement.json of `folder` says of each node to `take`, as far as it can be read.
+fn held(folder: &Path, take: impl FnMut(NodeName, Vec<Holding>)) {
+    if let Ok(bytes) = folder::read_file(&folder.join(PLACEMENT)) {
+        // Seals say what of it counts.
+        let _ = placement::each_node(&bytes, take);
     }
-    let bytes = folder::read_file(&folder.join(PLACEMENT)).ok()?;
-    serde_json::from_slice(&bytes).ok().map(|Held { nodes }| nodes)
 }
 
 /// How much of a file is in memory at once: most payloads are smaller, and the manifest of ten thousand nodes is as large

@@ -2,8 +2,9 @@
 
 use super::{
     folder,
-    manifest::{FileRole, FileRow, Manifest},
-    reuse::Part,
+    found::Found,
+    manifest::{FileRole, FileRow},
+    rows::{PartRows, Parts},
 };
 use crate::parallel;
 use nodekiln_payload::{Artifact, Codec, Profile, Verification};
@@ -21,20 +22,20 @@ pub(super) fn path(digest: &Sha256) -> String {
 }
 
 /// What `older` publishes for all.
-pub(super) fn of(older: &Manifest) -> Vec<FileRow> {
-    older.files.iter().filter(|row| row.role == FileRole::Served && row.node.is_none()).cloned().collect()
+pub(super) fn of(older: &Found) -> Vec<FileRow> {
+    older.files.others.iter().filter(|row| row.role == FileRole::Served).cloned().collect()
 }
 
-/// Those of `rows` that a payload of `kept`, whose files are in `folder`, fetches. Payloads are read for it until all are
-/// known to be fetched: where the rows are empty, none is.
-pub(super) fn fetched(folder: &Path, kept: &[&Part], rows: Vec<FileRow>) -> Vec<FileRow> {
+/// Those of `rows` that a payload of those of `parts` that are `kept`, whose files are in `folder`, fetches. Payloads are
+/// read for it until all are known to be fetched: where the rows are empty, none is.
+pub(super) fn fetched(folder: &Path, parts: &Parts, kept: &[usize], rows: Vec<FileRow>) -> Vec<FileRow> {
     let all: BTreeSet<Sha256> = rows.iter().map(|row| row.sha256).collect();
     if all.is_empty() {
         return rows;
     }
     let (found, codec) = (Mutex::new(BTreeSet::new()), Codec::default());
     parallel::each(kept.len(), |index| {
-        let fetched = fetches(folder, kept[index], &codec);
+        let fetched = fetches(folder, parts.get(kept[index]), &codec);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match fetched {
             Some(digests) => found.extend(digests.intersection(&all)),
@@ -48,11 +49,11 @@ pub(super) fn fetched(folder: &Path, kept: &[&Part], rows: Vec<FileRow>) -> Vec<
 }
 
 /// The digests of the published files that the payload of `part` fetches; `None` if it cannot be read.
-fn fetches(folder: &Path, part: &Part, codec: &Codec) -> Option<BTreeSet<Sha256>> {
-    let profile = Profile::find(&part.row.profile)?;
+fn fetches(folder: &Path, part: PartRows<'_>, codec: &Codec) -> Option<BTreeSet<Sha256>> {
+    let profile = Profile::find(&part.row().profile)?;
     let names = profile.format.artifacts();
     let mut artifacts = Vec::new();
-    for row in &part.files {
+    for row in part.files() {
         let name = match row.role {
             // Where a stub points.
             FileRole::Served => names.first(),

@@ -1,6 +1,6 @@
 //! [`Once`]: what the rows of many nodes have is in memory once.
 
-use super::{placement::Holding, reuse::Part};
+use super::placement::Holding;
 use crate::pki::table::Duty;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,15 +12,19 @@ pub(super) struct Once {
 }
 
 impl Once {
-    /// Has `part` share what the parts before it have too.
-    pub(super) fn share(&mut self, part: &mut Part) {
-        self.duties.share(&mut part.row.duties);
-        self.share_paths(&mut part.holdings);
+    /// Has `duties` be those of a row before it that are the same.
+    pub(super) fn share_duties(&mut self, duties: &mut Arc<[Duty]>) {
+        self.duties.share(duties);
+    }
+
+    /// Has `path` be that of a key before it that is the same.
+    pub(super) fn share_path(&mut self, path: &mut Arc<str>) {
+        self.paths.share(path);
     }
 
     /// Has `holdings` share the paths of those before them.
     pub(super) fn share_paths(&mut self, holdings: &mut [Holding]) {
-        holdings.iter_mut().for_each(|holding| self.paths.share(&mut holding.path));
+        holdings.iter_mut().for_each(|holding| self.share_path(&mut holding.path));
     }
 }
 

@@ -2,10 +2,13 @@
 
 use super::{
     existing::{self, ExistingError},
-    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, NodeRow, UNSEALED},
-    parts::{Bakery, Published, Rows},
+    found::Found,
+    listing::{Listing, Nodes, Order},
+    manifest::{FileRole, FileRow, Hashing, MANIFEST, Manifest, UNSEALED},
+    parts::{Bakery, Batch, Published},
     placement::{self, Known, PLACEMENT, Placed, Searched},
-    reuse::{self, Older, Part},
+    reuse::{self, Older},
+    rows::{Parts, Rows},
     served,
 };
 use crate::{
@@ -84,7 +87,7 @@ pub struct Built<'a> {
 #[derive(Debug)]
 pub struct Written {
     /// The nodes' parts, in the order of cluster.yaml.
-    pub parts: Vec<Arc<Part>>,
+    pub parts: Parts,
     /// How many files there are beside the manifest.
     pub files: usize,
     /// Whether machines fetch the node's program, since it is among what is served.
@@ -119,18 +122,18 @@ pub fn write(
         .collect();
     only_is_possible(built, &firstboot, older.as_ref())?;
     let published = older.as_ref().filter(|_| !built.only.is_empty()).map(served::of).unwrap_or_default();
-    let older = older.map(|manifest| Older::new(target, manifest));
+    let mut rows = Rows::default();
+    let older = older.map(|manifest| Older::new(target, manifest, &mut rows));
     let oven = Oven::new(built.cluster, built.authority, built.secrets, built.tree);
     let planner = Planner::new(built.cluster, built.sources);
     let bakery = Bakery { planner: &planner, oven: &oven, built, older: older.as_ref(), staged: &staged };
-    let Rows { parts, blobs, kept } = bakery.bake_all()?;
+    let Batch { parts, blobs, kept } = bakery.bake_all(rows)?;
 
     let shared = shared(built, &firstboot, blobs)?;
-    let mut of_none: Vec<_> = shared.iter().map(SharedFile::row).collect();
+    let mut of_none: Vec<FileRow> = shared.iter().map(SharedFile::row).collect();
     // What the payloads that are kept fetch, and none of those that are made.
     let others = published.into_iter().filter(|row| shared.iter().all(|file| file.path != row.path)).collect();
-    let taken: Vec<_> = kept.iter().map(|index| &*parts[*index]).collect();
-    let served = served::fetched(target, &taken, others);
+    let served = served::fetched(target, &parts, &kept, others);
     if let Some(row) = served.iter().find(|row| !reuse::is_whole(&target.join(&row.path), row)) {
         return Err(WriteError::Only(format!("{} is not as it was written", row.path)));
     }
@@ -139,9 +142,18 @@ pub fn write(
     // Where nothing was made there may be nothing to write.
     let is_written = kept.len() < parts.len();
     let ids = built.authority.key_ids();
-    let (placed, sorted) = parallel::both(
+    // What is to be said of it is known last.
+    let last = of_none.len();
+    of_none.push(FileRow {
+        path: PLACEMENT.to_owned(),
+        sha256: UNSEALED,
+        size: 0,
+        role: FileRole::Placement,
+        node: None,
+    });
+    let (placed, order) = parallel::both(
         || -> Result<_, WriteError> {
-            let placed = Placed::new(parts.iter().map(|part| (&part.row.name, part.holdings.as_slice())), ids);
+            let placed = Placed::new(&parts, ids);
             let written = match is_written {
                 true => write_json(PLACEMENT, staged.create(PLACEMENT)?, &placed)?,
                 false => write_json(PLACEMENT, io::sink(), &placed)?,
@@ -150,21 +162,15 @@ pub fn write(
             Ok(((!is_written).then_some(placed), written))
         },
         || -> Result<_, WriteError> {
-            let count = parts.iter().map(|part| part.files.len()).sum::<usize>() + of_none.len();
-            // One more is to come.
-            let mut files: Vec<&FileRow> = Vec::with_capacity(count + 1);
-            files.extend(parts.iter().flat_map(|part| &part.files).chain(&of_none));
-            files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            let order = Order::of(&parts, &of_none);
             if is_written {
                 write_shared(&staged, &shared)?;
             }
-            Ok(files)
+            Ok(order)
         },
     );
-    let (mut files, (placed, (sha256, size))) = (sorted?, placed?);
-    let place = files.partition_point(|row| row.path.as_str() < PLACEMENT);
-    let row = FileRow { path: PLACEMENT.to_owned(), sha256, size, role: FileRole::Placement, node: None };
-    files.insert(place, &row);
+    let (order, (placed, written)) = (order?, placed?);
+    (of_none[last].sha256, of_none[last].size) = written;
     let mut manifest = Manifest {
         made_by: Manifest::MADE_BY.to_owned(),
         version: Manifest::VERSION,
@@ -172,8 +178,8 @@ pub fn write(
         inputs: built.inputs.iter().map(|input| (input.path.clone(), input.sha256)).collect(),
         secrets: built.secrets,
         firstboot,
-        nodes: parts.iter().map(|part| &part.row).collect(),
-        files,
+        nodes: Nodes(&parts),
+        files: Listing { parts: &parts, others: &of_none, order },
         digest: UNSEALED,
     };
     let files = manifest.files.len();
@@ -206,7 +212,7 @@ fn write_shared(staged: &StagedTree, shared: &[SharedFile]) -> Result<(), WriteE
 
 /// Writes the manifest; its digest and size.
 fn write_manifest(
-    manifest: &mut Manifest<&NodeRow, &FileRow>,
+    manifest: &mut Manifest<Nodes<'_>, Listing<'_>>,
     out: impl io::Write,
 ) -> Result<(Sha256, u64), WriteError> {
     manifest.write(out).map_err(|source| WriteError::Other(MANIFEST, source.into()))
@@ -281,19 +287,18 @@ fn shared(
 }
 
 /// Whether `target` is what `manifest` says, of whose nodes' files that is known: then there is nothing to write.
-fn is_up_to_date(target: &Path, manifest: &mut Manifest<&NodeRow, &FileRow>) -> Result<bool, WriteError> {
+fn is_up_to_date(target: &Path, manifest: &mut Manifest<Nodes<'_>, Listing<'_>>) -> Result<bool, WriteError> {
     let (sha256, size) = write_manifest(manifest, io::sink())?;
     let own = FileRow { path: MANIFEST.to_owned(), sha256, size, role: FileRole::Plan, node: None };
-    let shared = manifest.files.iter().copied().filter(|row| row.node.is_none());
-    Ok(shared.chain([&own]).all(|row| reuse::is_whole(&target.join(&row.path), row))
-        && manifest.folders().into_iter().all(|folder| reuse::is_private(&target.join(folder))))
+    Ok(manifest.files.others.iter().chain([&own]).all(|row| reuse::is_whole(&target.join(&row.path), row))
+        && manifest.files.folders().all(|folder| reuse::is_private(&target.join(folder))))
 }
 
 /// Whether the nodes that are not to be made can stay as they are.
 fn only_is_possible(
     built: &Built<'_>,
     firstboot: &BTreeMap<String, Sha256>,
-    older: Option<&Manifest>,
+    older: Option<&Found>,
 ) -> Result<(), WriteError> {
     if built.only.is_empty() {
         return Ok(());

@@ -4,9 +4,9 @@ use super::{Findings, is_there, node};
 use crate::{
     inspect::{NodeMaterial, certificate::Certificate, material},
     output::{
-        Part,
+        Part, Parts,
         folder::{ReadError, Source},
-        manifest::{FileRow, MANIFEST, Manifest},
+        manifest::{FileRow, MANIFEST, Manifest, NodeRow},
         placement::{self, Known, PLACEMENT, Placed, Placement, Searched, Violation},
     },
     pki::{Ca, KeyId, scan::Needles, table::Holder},
@@ -191,8 +191,11 @@ fn placed(
             found.add(PLACEMENT, format!("does not say what the payload of {name} holds{}", difference(is, said)));
         }
     }
-    let is = Placed::new(nodes.iter().map(|(name, held)| (name, held.as_slice())), ids.values().cloned());
-    if !is.keys().eq(said.keys.iter().map(|(key, holders)| (key.as_str(), holders.iter().collect()))) {
+    let part =
+        |row: &NodeRow| nodes.remove(&row.name).map(|holdings| Part { row: row.clone(), files: Vec::new(), holdings });
+    let parts: Parts = manifest.nodes.iter().filter_map(part).collect();
+    let is = Placed::new(&parts, ids.values().cloned());
+    if !is.keys().eq(said.keys.iter().map(|(key, holders)| (key.clone(), holders.iter().collect()))) {
         found.add(PLACEMENT, "does not say who holds which key");
     }
     if let Some(key) = said.on_no_node.iter().find(|key| is.is_held(key)) {
