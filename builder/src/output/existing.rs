@@ -85,13 +85,11 @@ pub fn check(folder: &Path) -> Result<Option<Found>, ExistingError> {
         return Ok(None);
     }
     let path = folder.join(MANIFEST);
-    let bytes = match folder::read_file(&path) {
-        Ok(bytes) => bytes,
+    let manifest = match Found::read(&path) {
+        Ok(manifest) => manifest.ok_or_else(not_ours)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_ours()),
         Err(source) => return Err(ExistingError::Io { path, source }),
     };
-    let manifest: Found = serde_json::from_slice(&bytes).map_err(|_| not_ours())?;
-    drop(bytes);
     if manifest.made_by != Manifest::MADE_BY {
         return Err(not_ours());
     }

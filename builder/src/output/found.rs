@@ -1,7 +1,9 @@
 //! [`Found`]: the manifest of what stands where the output shall go.
 
 use super::{
+    folder,
     kind::{Form, Text},
+    lines,
     manifest::{FileRole, FileRow, Manifest, NodeRow},
     shared::Once,
 };
@@ -10,11 +12,37 @@ use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor},
 };
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, io, path::Path, sync::Arc};
 
 /// The manifest of an older output. Of ten thousand nodes it is the largest thing in memory, so its rows are made small as
 /// they are read.
 pub type Found = Manifest<FoundNodes, FoundFiles>;
+
+impl Found {
+    /// Reads the file at `path`. There is none where it is no manifest.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let (file, _) = folder::open_file(path, 0)?;
+        let (mut nodes, mut once) = (FoundNodes::default(), Once::default());
+        let (mut files, mut forms) = (FoundFiles::default(), BTreeSet::new());
+        let rest = lines::entries(io::BufReader::with_capacity(1 << 16, file), |field, entry| match field {
+            b"nodes" => serde_json::from_slice(entry).map(|row| nodes.add(row, &mut once)).is_ok(),
+            b"files" => serde_json::from_slice(entry).map(|row| files.add(row, &mut forms)).is_ok(),
+            _ => false,
+        })?;
+        let Ok(mut found) = serde_json::from_slice::<Self>(&rest) else {
+            // Some rows have lines of their own, some have not.
+            return Ok(serde_json::from_slice(&folder::read_file(path)?).ok());
+        };
+        found.nodes.0.append(&mut nodes.0);
+        found.files.of_nodes.append(&mut files.of_nodes);
+        found.files.others.append(&mut files.others);
+        found.files.sort();
+        Ok(Some(found))
+    }
+}
 
 /// Its nodes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,12 +50,16 @@ pub struct FoundNodes(pub(super) Vec<NodeRow>);
 
 impl<'de> Deserialize<'de> for FoundNodes {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let (mut nodes, mut once) = (Vec::new(), Once::default());
-        each(from, |mut row: NodeRow| {
-            once.share_duties(&mut row.duties);
-            nodes.push(row);
-        })?;
-        Ok(Self(nodes))
+        let (mut nodes, mut once) = (Self::default(), Once::default());
+        each(from, |row| nodes.add(row, &mut once))?;
+        Ok(nodes)
+    }
+}
+
+impl FoundNodes {
+    fn add(&mut self, mut row: NodeRow, once: &mut Once) {
+        once.share_duties(&mut row.duties);
+        self.0.push(row);
     }
 }
 
@@ -65,8 +97,7 @@ impl<'de> Deserialize<'de> for FoundFiles {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let (mut files, mut forms) = (Self::default(), BTreeSet::new());
         each(from, |row: FileRow| files.add(row, &mut forms))?;
-        files.of_nodes.sort_unstable_by(|a, b| a.path().cmp(&b.path()));
-        files.others.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        files.sort();
         Ok(files)
     }
 }
@@ -91,16 +122,21 @@ impl FoundFiles {
         self.of_nodes.push(FoundFile { path, node, sha256: row.sha256, size: row.size, role: row.role });
     }
 
+    fn sort(&mut self) {
+        self.of_nodes.sort_unstable_by(|a, b| a.path().cmp(&b.path()));
+        self.others.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    }
+
     /// Whether `path` is one of them.
     pub(super) fn has(&self, path: &str) -> bool {
-        self.of_nodes.binary_search_by(|file| file.path().cmp(&Text::from(path))).is_ok()
+        self.of_nodes.binary_search_by(|file| file.path().cmp_str(path)).is_ok()
             || self.others.binary_search_by(|row| row.path.as_str().cmp(path)).is_ok()
     }
 
     /// Whether one of them lies in `folder`, however deep.
     pub(super) fn has_folder(&self, folder: &str) -> bool {
         let start = format!("{folder}/");
-        let of_nodes = self.of_nodes.partition_point(|file| file.path() < Text::from(&*start));
+        let of_nodes = self.of_nodes.partition_point(|file| file.path().cmp_str(&start).is_lt());
         let others = self.others.partition_point(|row| row.path < start);
         self.of_nodes.get(of_nodes).is_some_and(|file| String::from(file.path()).starts_with(&start))
             || self.others.get(others).is_some_and(|row| row.path.starts_with(&start))
@@ -132,6 +168,66 @@ fn each<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D, take: impl FnMu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::manifest::UNSEALED;
+    use nodekiln_plan::Role;
+    use std::{collections::BTreeMap, fs};
+
+    /// In whatever lines it stands, it is the same.
+    #[test]
+    fn a_manifest_is_read_in_any_form() {
+        let name = |name: &str| -> NodeName { name.parse().unwrap() };
+        let node = |of: &str| NodeRow {
+            name: name(of),
+            role: Role::Worker,
+            duties: [].into(),
+            profile: "flatcar".into(),
+            key: UNSEALED,
+            seal: UNSEALED,
+            not_before: 0,
+            boot_before: 1,
+        };
+        let file = |path: &str, node: Option<&str>| FileRow {
+            path: path.to_owned(),
+            sha256: UNSEALED,
+            size: 2,
+            role: FileRole::Payload,
+            node: node.map(name),
+        };
+        let mut manifest = Manifest {
+            made_by: Manifest::MADE_BY.to_owned(),
+            version: Manifest::VERSION,
+            tool: "0.1.0".to_owned(),
+            inputs: [("cluster.yaml".to_owned(), UNSEALED)].into(),
+            secrets: UNSEALED,
+            firstboot: BTreeMap::new(),
+            nodes: vec![node("b"), node("a")],
+            files: vec![file("ca.crt", None), file("nodes/a/x", Some("a")), file("nodes/b/x", Some("b"))],
+            digest: UNSEALED,
+        };
+        let text = String::from_utf8(manifest.seal().unwrap()).unwrap();
+        let due: Found = serde_json::from_str(&text).unwrap();
+        assert_eq!((due.nodes.0.len(), due.files.of_nodes.len(), due.files.others.len()), (2, 2, 1));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            Found::read(&path).unwrap()
+        };
+        let rest = "{\"path\": \"ca.crt\"";
+        let split = text.replace(rest, &rest.replace(": ", ":\n"));
+        let last = text.replace("{\"path\": \"nodes/b", "\n{\"path\": \"nodes/b");
+        for form in [&*text, &serde_json::to_string(&manifest).unwrap(), &split, &last, &text.replace('\n', "\r\n")] {
+            assert_eq!(read(form).as_ref(), Some(&due), "{form}");
+        }
+        assert_eq!(read(&serde_json::to_string_pretty(&manifest).unwrap()), Some(due));
+        for form in ["", "{", "[]", &text[..text.len() - 3], &text.replace("\"size\": 2", "\"size\": -2")] {
+            assert_eq!(read(form), None, "{form}");
+        }
+        for field in ["nodes", "files", "inputs"] {
+            assert_eq!(read(&text.replace(&format!("\"{field}\":"), "\"other\":")), None, "{field}");
+        }
+        assert!(Found::read(&folder.path().join("none")).is_err());
+    }
 
     #[test]
     fn files_are_found_again() {

@@ -7,7 +7,7 @@ use super::{
     shared::Once,
 };
 use crate::pki::table::Duty;
-use nodekiln_plan::{NodeName, Role};
+use nodekiln_plan::{NodeName, Role, Sha256};
 use serde::{Serialize, Serializer};
 use std::{borrow::Cow, cmp::Ordering, fmt, sync::Arc};
 
@@ -19,6 +19,20 @@ impl<'t> Text<'t> {
     /// Those in which something stands.
     fn pieces(self) -> impl Iterator<Item = &'t [u8]> {
         self.0.into_iter().map(str::as_bytes).filter(|piece| !piece.is_empty())
+    }
+
+    /// How it compares to a text in one piece.
+    pub(super) fn cmp_str(&self, text: &str) -> Ordering {
+        let mut rest = text.as_bytes();
+        for piece in self.0 {
+            let (now, later) = rest.split_at(rest.len().min(piece.len()));
+            let order = piece.as_bytes().cmp(now);
+            if order.is_ne() {
+                return order;
+            }
+            rest = later;
+        }
+        if rest.is_empty() { Ordering::Equal } else { Ordering::Less }
     }
 }
 
@@ -171,7 +185,7 @@ impl Kind {
     }
 
     /// The row of a node of this kind.
-    pub(super) fn row(&self, name: &NodeName, [key, seal]: [nodekiln_plan::Sha256; 2]) -> NodeRow {
+    pub(super) fn row(&self, name: &NodeName, [key, seal]: [Sha256; 2]) -> NodeRow {
         NodeRow {
             name: name.clone(),
             role: self.role,
@@ -221,6 +235,7 @@ mod tests {
         for a in &all {
             for b in &all {
                 assert_eq!(a.cmp(b), a.to_string().cmp(&b.to_string()), "{a} {b}");
+                assert_eq!(a.cmp_str(&b.to_string()), a.cmp(b), "{a} {b}");
             }
         }
     }

@@ -78,11 +78,10 @@ impl Older {
     }
 }
 
-/// Gives what placement.json of `folder` says of each node to `take`, as far as it can be read.
+/// Gives what placement.json of `folder` says of each node to `take`, as far as it can be read: seals say what of it counts.
 fn held(folder: &Path, take: impl FnMut(NodeName, Vec<Holding>)) {
-    if let Ok(bytes) = folder::read_file(&folder.join(PLACEMENT)) {
-        // Seals say what of it counts.
-        let _ = placement::each_node(&bytes, take);
+    if let Ok((file, _)) = folder::open_file(&folder.join(PLACEMENT), 0) {
+        placement::each_node(io::BufReader::with_capacity(1 << 16, file), take);
     }
 }
 
@@ -120,8 +119,118 @@ pub(super) fn is_private(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::manifest::FileRole;
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    use crate::output::{
+        listing::{Listing, Nodes, Order},
+        manifest::{FileRole, MANIFEST, Manifest, UNSEALED},
+        placed::Placed,
+        placement::Placement,
+        rows::Parts,
+    };
+    use nodekiln_plan::Role;
+    use std::{
+        collections::BTreeMap,
+        os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    };
+
+    fn part(name: &str, path: String, keys: &[String]) -> Part {
+        let name: NodeName = name.parse().unwrap();
+        let file = FileRow {
+            sha256: Sha256::of(path.as_bytes()),
+            path,
+            size: 1,
+            role: FileRole::Payload,
+            node: Some(name.clone()),
+        };
+        let holding = |key: &String| Holding {
+            key: key.as_str().into(),
+            path: "/key".into(),
+            spki: Sha256::of(key.as_bytes()),
+            custody: "kept".into(),
+        };
+        let row = NodeRow {
+            name,
+            role: Role::Worker,
+            duties: [].into(),
+            profile: "flatcar".into(),
+            key: Sha256::of(b"key"),
+            seal: UNSEALED,
+            not_before: 0,
+            boot_before: 1,
+        };
+        let mut part = Part { row, files: vec![file], holdings: keys.iter().map(holding).collect() };
+        part.row.seal = Part::seal(&part.row, &part.files, &part.holdings);
+        part
+    }
+
+    /// Rows come back as they were written, whoever set the lines; those that were changed do not.
+    #[test]
+    fn what_is_sealed_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let due: Vec<Part> = [
+            part("b", "nodes/b/x".to_owned(), &["ca".to_owned(), "kubelet/b".to_owned()]),
+            part("a", "serve/1".to_owned(), &["kubelet/a".to_owned()]),
+            part("none", "nodes/none/x".to_owned(), &[]),
+            part("a-b", "odd \"path\"".to_owned(), &["\u{e9}\n".to_owned()]),
+        ]
+        .into();
+        let parts: Parts = due.iter().cloned().collect();
+        let placement = Placed::new(&parts, []);
+        let mut manifest = Manifest {
+            made_by: Manifest::MADE_BY.to_owned(),
+            version: Manifest::VERSION,
+            tool: "0".to_owned(),
+            inputs: BTreeMap::new(),
+            secrets: UNSEALED,
+            firstboot: BTreeMap::new(),
+            nodes: Nodes(&parts),
+            files: Listing { parts: &parts, others: &[], order: Order::of(&parts, &[]) },
+            digest: UNSEALED,
+        };
+        manifest.write(fs::File::create(at(MANIFEST)).unwrap()).unwrap();
+        let manifest = fs::read_to_string(at(MANIFEST)).unwrap();
+        let mut lines = Vec::new();
+        nodekiln_plan::json::to_writer(&mut lines, &placement).unwrap();
+        let lines = String::from_utf8(lines).unwrap();
+        let found = |manifest: &str, placement: &str| -> Vec<Part> {
+            fs::write(at(MANIFEST), manifest).unwrap();
+            fs::write(at(PLACEMENT), placement).unwrap();
+            let mut rows = Rows::default();
+            let older = Older::new(folder.path(), Found::read(&at(MANIFEST)).unwrap().unwrap(), &mut rows);
+            let ids = due.iter().filter_map(|part| older.part(&part.row.name, &rows)).map(|id| rows.part(id));
+            ids.map(|id| Part { row: id.row(), files: id.files().collect(), holdings: id.holdings().collect() })
+                .collect()
+        };
+        let read: Placement = serde_json::from_str(&lines).unwrap();
+        for form in [&lines, &serde_json::to_string(&read).unwrap(), &serde_json::to_string_pretty(&read).unwrap()] {
+            assert_eq!(found(&manifest, form), due, "{form}");
+        }
+        let without =
+            |name: &str| -> Vec<Part> { due.iter().filter(|part| part.row.name.as_str() != name).cloned().collect() };
+        let other = |text: &str, from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        };
+        assert_eq!(
+            found(
+                &other(
+                    &manifest,
+                    "\"size\": 1, \"role\": \"payload\", \"node\": \"b\"",
+                    "\"size\": 2, \
+            \"role\": \"payload\", \"node\": \"b\""
+                ),
+                &lines
+            ),
+            without("b")
+        );
+        assert_eq!(found(&other(&manifest, "serve/1", "serve/2"), &lines), without("a"));
+        assert_eq!(found(&manifest, &other(&lines, "{\"key\": \"ca\"", "{\"key\": \"sa\"")), without("b"));
+        assert_eq!(found(&manifest, &other(&lines, "\"none\": []", "\"none\": [], \"c\": []")), due);
+        // Of nodes that hold nothing, nothing need be said.
+        for none in ["", "{}", "[", "{\"nodes\": 1}"] {
+            assert_eq!(found(&manifest, none), due[2..3], "{none}");
+        }
+    }
 
     /// Nor is anybody waited for who might write into it.
     #[test]

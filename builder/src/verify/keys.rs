@@ -7,7 +7,8 @@ use crate::{
         Part, Parts,
         folder::{ReadError, Source},
         manifest::{FileRow, MANIFEST, Manifest, NodeRow},
-        placement::{self, Known, PLACEMENT, Placed, Placement, Searched, Violation},
+        placed::Placed,
+        placement::{self, Known, PLACEMENT, Placement, Searched, Violation},
     },
     pki::{Ca, KeyId, scan::Needles, table::Holder},
 };
