@@ -268,7 +268,7 @@ impl<'a> Oven<'a> {
     pub fn key(&self, node: &Node, draft: &NodeDraft) -> Result<Sha256, BakeError> {
         let failed = |source| BakeError::Key { node: node.name.clone(), source };
         let draft = crate::draft::digest(draft).map_err(failed)?;
-        let Os { platform, ignition_version, .. } = &node.os;
+        let Os { platform, ignition_version, .. } = &*node.os;
         let mut parts = Parts::with_capacity(256);
         parts.bytes(self.base.as_bytes());
         parts.bytes(draft.as_bytes());

@@ -90,7 +90,7 @@ fn no_key_hides_in_a_unit() {
     let text = format!("[Service]\nEnvironment=KEY={}\n", String::from_utf8_lossy(key).replace('\n', "\\n"));
     let dropins = vec![("key.conf".to_owned(), text)];
     let unit = OsUnit { name: "x.service".parse().unwrap(), enabled: false, content: None, dropins };
-    cluster.nodes[0].os.units = vec![unit];
+    cluster.nodes[0].os.units = vec![unit.into()];
     let Err(BakeError::Placement(violations)) = bake(&cluster) else { panic!("it was not found") };
     assert_eq!(violations[0].to_string(), "w1: x.service holds the key `ca`, which this node must not have");
 }
@@ -200,8 +200,8 @@ fn every_input_counts_in_the_key() {
 fn user(hash: &str) -> User {
     User {
         name: "ops".to_owned(),
-        ssh_authorized_keys: vec![],
+        ssh_authorized_keys: vec![].into(),
         password_hash: Some(Secret::from(hash.to_owned())),
-        groups: vec![],
+        groups: vec![].into(),
     }
 }

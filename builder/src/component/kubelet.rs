@@ -95,7 +95,7 @@ pub(crate) fn config(site: &ClassSite) -> Value {
     if class.kernel.swap {
         fragment["failSwapOn"] = json!(false);
     }
-    merge(&mut fragment, &Value::Object(class.kubelet.clone()));
+    merge(&mut fragment, &Value::Object(class.kubelet.fragment()));
     let mut config = base(site, &fragment.as_object().cloned().unwrap_or_default());
     // Without these the kubelet signs a certificate of its own when it starts.
     if site.is_baked() {
@@ -105,7 +105,7 @@ pub(crate) fn config(site: &ClassSite) -> Value {
         merge(&mut config, &instance_config());
     }
     // Also in the API steps: this way a Node that was deleted does not come back bare. An empty list, too, is a choice.
-    config["registerWithTaints"] = json!(class.taints);
+    config["registerWithTaints"] = json!(*class.taints);
     config
 }
 
@@ -275,7 +275,7 @@ impl UnitText {
 /// kubeadm looks for the service on the machine; here the file leads to the system's own unless it is there.
 fn resolver(site: &ClassSite) -> Option<String> {
     let profile = site.class.os.profile;
-    if profile.format != Format::CloudInit || site.class.kubelet.contains_key("resolvConf") {
+    if profile.format != Format::CloudInit || site.class.kubelet.fragment().contains_key("resolvConf") {
         return None;
     }
     let file = &profile.resolv_conf;
@@ -322,7 +322,7 @@ pub(crate) fn port(config: &Value) -> u16 {
 /// The labels and the role's labels that the API steps give this node: those it may not give itself, and the free ones
 /// too, since a kubelet labels only a Node that it makes itself.
 pub(crate) fn api_labels(node: &Node) -> BTreeMap<String, String> {
-    let mut labels = node.labels.clone();
+    let mut labels = BTreeMap::clone(&node.labels);
     if node.role == Role::ControlPlane {
         for key in ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers"]
         {

@@ -140,6 +140,7 @@ pub struct Diagnostics {
     seen: BTreeSet<(Severity, Span, Code, String)>,
     kept: [usize; 2],
     dropped: usize,
+    told: usize,
 }
 
 impl Diagnostics {
@@ -152,6 +153,7 @@ impl Diagnostics {
             seen: BTreeSet::new(),
             kept: [0; 2],
             dropped: 0,
+            told: 0,
         }
     }
 
@@ -204,7 +206,13 @@ impl Diagnostics {
         self.kept[usize::from(true)] < MAX_FINDINGS
     }
 
+    /// How often anything was told up to now, said before or not.
+    pub(super) fn told(&self) -> usize {
+        self.told
+    }
+
     pub(super) fn push(&mut self, severity: Severity, span: Span, path: &str, finding: Finding) {
+        self.told += 1;
         let message = clean(&finding.message);
         let key = (severity, span, finding.code, message.clone());
         if !self.seen.insert(key.clone()) {

@@ -6,6 +6,7 @@
 mod choices;
 mod cluster;
 pub mod code;
+mod common;
 mod diag;
 mod documents;
 pub mod examples;
@@ -28,6 +29,7 @@ mod yaml;
 mod tests;
 
 pub use cluster::*;
+pub use common::{Common, FragmentText};
 pub use diag::{Colors, Diagnostic, Diagnostics, Finding, Origin, Severity, Spot};
 pub use inputs::NamedInput;
 pub use node::*;

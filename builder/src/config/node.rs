@@ -1,19 +1,13 @@
 //! [`Node`]: one machine of the cluster, or a pool of them, with all that it is given: the cluster's own `os`, `kubelet`,
 //! `kernel` and `binaries` with the node's laid over them.
 
-use super::{Arg, Fragment};
+use super::{Arg, Common, FragmentText};
 pub use nodekiln_payload::IgnitionVersion;
 use nodekiln_payload::Profile;
 use nodekiln_plan::{
     AbsPath, Cidr, KubernetesVersion, Mode, ModuleName, NodeName, Role, Sha256, Sysctl, Taint, UnitName,
 };
-use std::{
-    collections::BTreeMap,
-    hash::{Hash, Hasher},
-    net::IpAddr,
-    ops::Deref,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, ops::Deref, sync::Arc};
 
 /// What a payload is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +56,8 @@ pub struct Node {
     pub disk: Option<AbsPath>,
     /// replaces.
     pub replaces: Option<Box<Replaces>>,
-    /// labels.
-    pub labels: BTreeMap<String, String>,
+    /// labels, shared with all that have the same.
+    pub labels: Common<BTreeMap<String, String>>,
     /// podCIDR, one per pod network; empty without podSubnet.
     pub pod_cidrs: Vec<Cidr>,
     /// What it shares with others.
@@ -94,8 +88,8 @@ impl std::ops::DerefMut for Node {
 }
 
 /// What nodes have in common, whatever they are called: a thousand workers are of one class, or of a few. `resolve` makes
-/// equal ones one, so that they are kept and planned once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// equal ones one, so that they are kept and planned once; and of those that differ in one part, the others are one.
+#[derive(Debug, Clone)]
 pub struct NodeClass {
     /// Whether this is one machine.
     pub kind: NodeKind,
@@ -104,21 +98,21 @@ pub struct NodeClass {
     /// role.
     pub role: Role,
     /// taints, the role's default filled in.
-    pub taints: Vec<Taint>,
+    pub taints: Common<Vec<Taint>>,
     /// The kubelet's version.
     pub version: KubernetesVersion,
     /// KubeletConfiguration fragment: the cluster's with the node's over it.
-    pub kubelet: Fragment,
+    pub kubelet: Common<FragmentText>,
     /// kubeletExtraArgs: the cluster's with the node's over it.
-    pub kubelet_extra_args: Vec<Arg>,
+    pub kubelet_extra_args: Common<Vec<Arg>>,
     /// ignorePreflightErrors.
-    pub ignore_preflight_errors: Vec<String>,
+    pub ignore_preflight_errors: Common<Vec<String>>,
     /// kernel.
-    pub kernel: Kernel,
+    pub kernel: Common<Kernel>,
     /// os.
-    pub os: Os,
+    pub os: Common<Os>,
     /// binaries.
-    pub binaries: Binaries,
+    pub binaries: Common<Binaries>,
 }
 
 /// nodes[].network.
@@ -133,7 +127,7 @@ pub struct StaticNetwork {
 }
 
 /// kernel.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// modules beyond our own.
     pub modules: Vec<ModuleName>,
@@ -159,17 +153,6 @@ impl PartialEq for InputFile {
     }
 }
 
-impl Hash for InputFile {
-    /// Of programs, which have many megabytes, name and size tell enough.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        const LARGE: usize = 1 << 16;
-        (&self.path, self.bytes.len()).hash(state);
-        if self.bytes.len() < LARGE {
-            self.bytes.hash(state);
-        }
-    }
-}
-
 impl std::fmt::Debug for InputFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "InputFile({:?}, {} bytes)", self.path, self.bytes.len())
@@ -177,7 +160,7 @@ impl std::fmt::Debug for InputFile {
 }
 
 /// os.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Os {
     /// profile.
     pub profile: &'static Profile,
@@ -194,9 +177,9 @@ pub struct Os {
     /// Whether the OS updates itself.
     pub updates: bool,
     /// files, by path.
-    pub files: Vec<OsFile>,
+    pub files: Vec<Common<OsFile>>,
     /// units, by name.
-    pub units: Vec<OsUnit>,
+    pub units: Vec<Common<OsUnit>>,
     /// snippets, in the order of the file.
     pub snippets: Vec<InputFile>,
 }
@@ -263,18 +246,11 @@ pub struct User {
     /// name.
     pub name: String,
     /// sshAuthorizedKeys.
-    pub ssh_authorized_keys: Vec<String>,
+    pub ssh_authorized_keys: Common<Vec<String>>,
     /// passwordHash.
     pub password_hash: Option<nodekiln_plan::Secret>,
     /// groups.
-    pub groups: Vec<String>,
-}
-
-impl Hash for User {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { name, ssh_authorized_keys, password_hash, groups } = self;
-        (name, ssh_authorized_keys, password_hash.as_ref().map(nodekiln_plan::Secret::expose), groups).hash(state);
-    }
+    pub groups: Common<Vec<String>>,
 }
 
 impl std::fmt::Debug for User {
@@ -284,7 +260,7 @@ impl std::fmt::Debug for User {
 }
 
 /// os.files[]. Contents may be secret: they are not shown by `Debug`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OsFile {
     /// path.
     pub path: AbsPath,
@@ -295,7 +271,7 @@ pub struct OsFile {
 }
 
 /// os.units[]. Texts may be secret: they are not shown by `Debug`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OsUnit {
     /// name.
     pub name: UnitName,
@@ -314,7 +290,7 @@ impl std::fmt::Debug for OsUnit {
 }
 
 /// binaries.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
     /// kubelet.
     pub kubelet: Binary,
@@ -329,7 +305,7 @@ pub struct Binaries {
 }
 
 /// Where a program comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Binary {
     /// In the machine image.
     Path(AbsPath),
@@ -352,7 +328,7 @@ pub enum Binary {
 }
 
 /// The hash of something that a machine fetches.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchHash {
     /// 32 bytes.
     Sha256(Sha256),

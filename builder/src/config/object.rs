@@ -19,12 +19,28 @@ pub(super) struct Object {
     pub(super) value: serde_json::Map<String, Value>,
 }
 
+/// The most values of a fragment. KubeletConfiguration has about 150 fields.
+const MAX_VALUES: usize = 20_000;
+/// The most bytes of its keys and texts: whatever it configures goes through the API server in one piece, which etcd takes
+/// up to about as many (`--max-request-bytes`, 1.5 MiB; a ConfigMap 1 MiB).
+const MAX_BYTES: usize = 1 << 20;
+
 impl Read for Object {
     fn read(reader: &mut Reader<'_, '_>, node: NodeId, place: &Place) -> Option<Self> {
         let View::Map(entries) = reader.tree.view(node) else {
             reader.wrong_type(node, place, "a mapping");
             return None;
         };
+        let (values, bytes) = reader.tree.extent(node, (MAX_VALUES, MAX_BYTES));
+        let much = match (values > MAX_VALUES, bytes > MAX_BYTES) {
+            (true, _) => Some(format!("more than {MAX_VALUES} values")),
+            (false, true) => Some(format!("more than {} MiB", MAX_BYTES >> 20)),
+            (false, false) => None,
+        };
+        if let Some(much) = much {
+            reader.found.error_at(place, Finding::new(code::TOO_LARGE, much));
+            return None;
+        }
         // Values, and keys further down, may be secret: who knows them shows them.
         entries.iter().for_each(|entry| reader.found.show(entry.key_span, &entry.key));
         match json(reader, node, place)? {

@@ -127,7 +127,7 @@ raw! {
         /// The machines.
         nodes: List<Later<RawNode>> = "nodes" => note().required(),
         /// Pools of workers: many machines with one payload, which prove who they are by a bootstrap token.
-        pools: List<RawPool> = "pools",
+        pools: List<Later<RawPool>> = "pools",
         /// The operating system of all nodes; a node's own `os` lies over it.
         os: RawOs = "os",
         /// Where programs come from; a node's own `binaries` lie over it.

@@ -200,6 +200,11 @@ pub(super) struct Later<T> {
 }
 
 impl<T: Read> Later<T> {
+    /// Where it is.
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// It, which is at `place`. What `reader` finds has been told.
     pub(super) fn get(&self, reader: &mut Reader<'_, '_>, place: &Place) -> Option<T> {
         T::read(reader, self.node, place)

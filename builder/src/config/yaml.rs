@@ -6,6 +6,7 @@
 
 mod build;
 mod faults;
+mod said;
 
 use super::{
     code,
@@ -17,7 +18,7 @@ use std::{borrow::Cow, ops::Range};
 
 /// The largest file that is read. 10,000 nodes make 3 MB.
 pub(super) const MAX_BYTES: u64 = 32 << 20;
-/// The most nodes of the plain text: with the readers' copies they stay below 300 MB. 10,000 machines have 200,000.
+/// The most nodes of the plain text: with the readers' copies they stay below 200 MB. 10,000 machines have 200,000.
 const MAX_NODES: usize = 500_000;
 /// The deepest nesting of cluster.yaml, aliases unfolded. Readers recurse.
 const MAX_DEPTH: u32 = 64;

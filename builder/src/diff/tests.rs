@@ -80,7 +80,7 @@ fn every_setting_has_its_reader() {
     let cases: [(Change, &str, &str, Effect); 6] = [
         (|c| c.nodes[1].kubelet_extra_args.push(arg("v", "4")), "w1", "unit kubelet.service", Effect::Kubelet),
         (
-            |c| drop(c.nodes[1].kubelet.insert("maxPods".to_owned(), 50.into())),
+            |c| c.nodes[1].kubelet = crate::config::Fragment::from_iter([("maxPods".to_owned(), 50.into())]).into(),
             "w1",
             "/var/lib/kubelet/config.yaml",
             Effect::Kubelet,
@@ -93,12 +93,12 @@ fn every_setting_has_its_reader() {
         ),
         (|c| c.nodes[1].os.users.push(user()), "w1", "account ops", Effect::Reimage),
         (
-            |c| c.nodes[1].os.files.push(file("/etc/containerd/conf.d/x.toml")),
+            |c| c.nodes[1].os.files.push(file("/etc/containerd/conf.d/x.toml").into()),
             "w1",
             "/etc/containerd/conf.d/x.toml",
             Effect::Containerd,
         ),
-        (|c| c.nodes[1].os.files.push(file("/etc/motd")), "w1", "/etc/motd", Effect::Other),
+        (|c| c.nodes[1].os.files.push(file("/etc/motd").into()), "w1", "/etc/motd", Effect::Other),
     ];
     for (change, node, name, effect) in cases {
         let mut new = old.clone();
@@ -121,9 +121,9 @@ fn user() -> crate::config::User {
     let hash = nodekiln_plan::Secret::from("$6$a$verysecret".to_owned());
     crate::config::User {
         name: "ops".to_owned(),
-        ssh_authorized_keys: vec![],
+        ssh_authorized_keys: vec![].into(),
         password_hash: Some(hash),
-        groups: vec![],
+        groups: vec![].into(),
     }
 }
 
@@ -319,7 +319,7 @@ fn nothing_secret_is_told() {
     let mut new = old.clone();
     for node in &mut new.nodes {
         node.os.users.push(user());
-        node.os.files.push(file("/etc/secret"));
+        node.os.files.push(file("/etc/secret").into());
     }
     let (outputs, drafted) = compared(&old, &new);
     for report in [outputs, drafted] {

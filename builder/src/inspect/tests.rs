@@ -41,9 +41,9 @@ fn cluster(profile: &str) -> Cluster {
     for node in &mut cluster.nodes {
         node.os.users.push(User {
             name: "ops".to_owned(),
-            ssh_authorized_keys: vec!["ssh-ed25519 AAAAKEY ops@example".to_owned()],
+            ssh_authorized_keys: vec!["ssh-ed25519 AAAAKEY ops@example".to_owned()].into(),
             password_hash: Some(Secret::from(PASSWORD.to_owned())),
-            groups: vec!["sudo".to_owned()],
+            groups: vec!["sudo".to_owned()].into(),
         });
     }
     cluster

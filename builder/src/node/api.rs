@@ -57,7 +57,7 @@ pub(super) fn steps(site: &Site, faults: &mut Vec<Fault>) -> Vec<DraftStep> {
             name: node.name.clone(),
             labels: kubelet::api_labels(node),
             annotations: annotations(site),
-            taints: node.taints.clone(),
+            taints: node.taints.to_vec(),
             // Otherwise kube-controller-manager gives them out.
             pod_cidrs: if site.cluster.cni == Cni::Bridge { node.pod_cidrs.clone() } else { Vec::new() },
         })));

@@ -235,9 +235,9 @@ fn accounts(class: &NodeClass) -> Vec<Account> {
         .iter()
         .map(|user| Account {
             name: user.name.clone(),
-            ssh_authorized_keys: user.ssh_authorized_keys.clone(),
+            ssh_authorized_keys: user.ssh_authorized_keys.to_vec(),
             password_hash: user.password_hash.clone(),
-            groups: user.groups.clone(),
+            groups: user.groups.to_vec(),
         })
         .collect();
     accounts.sort_by(|a, b| a.name.cmp(&b.name));

@@ -84,7 +84,7 @@ pub(crate) fn node(profile: &str, name: &str, role: Role, address: IpAddr) -> No
         mac: None,
         uuid: None,
         network: None,
-        labels: BTreeMap::new(),
+        labels: Common::default(),
         pod_cidrs: vec![],
         class: Arc::new(class(profile, role)),
     }
@@ -102,13 +102,13 @@ pub(crate) fn class(profile: &str, role: Role) -> NodeClass {
         kind: NodeKind::Machine,
         identity: NodeIdentity::Baked,
         role,
-        taints,
+        taints: taints.into(),
         version: "v1.36.3".parse().unwrap(),
-        kubelet: Fragment::new(),
-        kubelet_extra_args: vec![],
-        ignore_preflight_errors: vec![],
-        kernel: Kernel::default(),
-        os: Os {
+        kubelet: Fragment::new().into(),
+        kubelet_extra_args: Common::default(),
+        ignore_preflight_errors: Common::default(),
+        kernel: Common::default(),
+        os: Common::from(Os {
             profile,
             platform: Platform::Metal,
             arch: Arch::Amd64,
@@ -119,14 +119,14 @@ pub(crate) fn class(profile: &str, role: Role) -> NodeClass {
             files: vec![],
             units: vec![],
             snippets: vec![],
-        },
-        binaries: Binaries {
+        }),
+        binaries: Common::from(Binaries {
             kubelet: path(&format!("{}/kubelet", profile.bin_dir)),
             containerd: path("/usr/bin/containerd"),
             runc: path("/usr/bin/runc"),
             cni_plugins: path("/opt/cni/bin"),
             firstboot: None,
-        },
+        }),
     }
 }
 

@@ -94,7 +94,7 @@ fn preflight(site: &ClassSite, kubelet_config: &Value) -> PreflightPlan {
     }
     let Families { ipv4, ipv6 } = system::forwarding(site);
     PreflightPlan {
-        ignore: site.class.ignore_preflight_errors.clone(),
+        ignore: site.class.ignore_preflight_errors.to_vec(),
         ports,
         programs,
         etcd_client_files: if control_plane { etcd_access::in_image(site) } else { Vec::new() },

@@ -30,7 +30,7 @@ fn node(name: &str, role: Role, number: u8) -> Node {
         mac: None,
         uuid: None,
         network: None,
-        labels: BTreeMap::new(),
+        labels: crate::config::Common::default(),
         pod_cidrs: vec![],
         class: Arc::new(NodeClass { version: parse("v1.36.2"), ..crate::node::fixture::class("flatcar", role) }),
     }

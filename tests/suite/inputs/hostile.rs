@@ -9,7 +9,7 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 /// The contract's limits.
 const TIME: Duration = Duration::from_secs(2);
-const MEMORY: u64 = 200 << 20;
+const MEMORY: u64 = 200_000_000;
 
 /// How a run of the command went.
 struct Run {
@@ -58,6 +58,69 @@ fn keys(count: usize, between: &str) -> String {
     (0..count).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join(between)
 }
 
+/// Mappings of one mapping of one mapping.
+fn nested(count: usize) -> String {
+    (0..count).map(|n| format!("k{n}: {{a: {{b: {{c: {{d: e}}}}}}}}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A MB that aliases put in thirty places of one fragment.
+fn copies() -> String {
+    let long = "x".repeat(1 << 20);
+    format!(
+        "{HEAD}kubelet: {{systemReserved: {{a: &a {long}, {}}}}}\n",
+        (0..30).fold(String::new(), |mut text, n| {
+            let _ = write!(text, "k{n}: *a, ");
+            text
+        })
+    )
+}
+
+/// Twenty thousand machines, each with a value of its own over thousands of the cluster's.
+fn over_much() -> String {
+    let own = format!("kubelet: {{systemReserved: {{{}}}}}\n", keys(5_000, ", "));
+    machines(&own, "", |n| format!("kubelet: {{maxPods: {n}}}"))
+}
+
+/// As many machines as there may be, with more that the first of them says and what each of the others says.
+fn machines(cluster: &str, first: &str, own: impl Fn(usize) -> String) -> String {
+    let mut text = format!(
+        "{HEAD}{cluster}os: {{profile: flatcar}}\nnetworking: {{podSubnet: 10.128.0.0/9}}\nnodes:\n\
+         \x20 - {{name: cp, role: control-plane, address: 172.31.0.1{first}}}\n"
+    );
+    for n in 1..20_000 {
+        let (high, low) = (n / 250, n % 250 + 2);
+        let _ = writeln!(text, "  - {{name: w{n}, role: worker, address: 172.16.{high}.{low}, {}}}", own(n));
+    }
+    text
+}
+
+/// Files of which nothing is wrong but that they are large.
+fn large() -> Vec<(&'static str, String)> {
+    let labels = |n: usize| (0..19).map(|key| format!("l{key}: a{n}")).collect::<Vec<_>>().join(", ");
+    let taints = |n: usize| (0..19).map(|key| format!("l{key}=a{n}:NoSchedule")).collect::<Vec<_>>().join(", ");
+    let reserved = |n: usize| (0..17).map(|key| format!("l{key}: a{n}")).collect::<Vec<_>>().join(", ");
+    vec![
+        ("labels of each machine's own", machines("", "", |n| format!("labels: {{{}}}", labels(n)))),
+        ("taints of each machine's own", machines("", "", |n| format!("taints: [{}]", taints(n)))),
+        (
+            "fragments of each machine's own",
+            machines("", "", |n| format!("kubelet: {{systemReserved: {{{}}}}}", reserved(n))),
+        ),
+        (
+            "shared labels, and a fragment of each machine's own",
+            machines("", &format!(", labels: &l {{{}}}", labels(0)), |n| {
+                format!("labels: *l, kubelet: {{maxPods: {n}}}")
+            }),
+        ),
+        (
+            "machines over what the cluster says",
+            machines(&format!("kubelet: {{systemReserved: {{{}}}}}\n", keys(45, ", ")), "", |n| {
+                format!("kubelet: {{maxPods: {n}}}")
+            }),
+        ),
+    ]
+}
+
 /// Name, file, and the code of the first finding.
 fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     const HUNDRED: usize = 100 << 20;
@@ -88,7 +151,11 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a million findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(1_000_000)), "NK0103"),
         ("too many machines", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(100_000)), "NK0103"),
         ("many findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(20_000)), "NK"),
-        ("large: one line", format!("{HEAD}kubelet: {{{}}}\n", keys(240_000, ", ")), "NK0201"),
+        ("large: one line", format!("{HEAD}kubelet: {{{}}}\n", keys(240_000, ", ")), "NK0103"),
+        ("large: a fragment within fragments", format!("{HEAD}kubelet: {{{}}}\n", nested(90_000)), "NK0103"),
+        ("large: a list in the fragment", format!("{HEAD}kubelet: {{a: [{}]}}\n", "[], ".repeat(480_000)), "NK0103"),
+        ("a text of which many are made", copies(), "NK0103"),
+        ("machines over much", over_much(), "NK0103"),
         ("unknown keys", format!("{HEAD}{}", keys(240_000, "\n")), "NK0201"),
         ("a million keys", format!("{HEAD}kubelet:\n  {}\n", keys(1_000_000, "\n  ")), "NK0103"),
         ("many labels", format!("{HEAD}nodes: [{{labels: {{{}}}}}]\n", keys(240_000, ", ")), "NK"),
@@ -133,6 +200,21 @@ fn hostile_files_are_refused_in_time_and_memory() -> Result<()> {
     }
     eprintln!("hostile files: slowest {slowest:?}; largest {} MiB ({})", largest.0 >> 20, largest.1);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What is large and sound takes its time, but no more memory.
+#[test]
+fn large_files_are_taken_in_memory() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut largest = (0, "");
+    for (name, text) in large() {
+        let Run { output, peak, .. } = validate(folder.path(), name, text.as_bytes())?;
+        ensure!(output.success(), "{name}: {:.300}", output.stderr);
+        ensure!(peak <= MEMORY, "{name}: {} MiB", peak >> 20);
+        largest = largest.max((peak, name));
+    }
+    eprintln!("large files: largest {} MiB ({})", largest.0 >> 20, largest.1);
     Ok(())
 }
 

@@ -1,53 +1,51 @@
 //! Classes of nodes: what comes out the same for many of them is kept once.
 
-use crate::config::{NodeClass, NodeIdentity};
-use nodekiln_plan::{Role, Taint};
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use crate::config::{Common, NodeClass, NodeIdentity, NodeKind};
+use nodekiln_plan::{KubernetesVersion, Role, Taint};
+use std::{collections::HashMap, sync::Arc};
 
 /// The classes that there are so far.
 #[derive(Default)]
-pub(super) struct Classes {
-    all: HashSet<Arc<NodeClass>>,
-    /// Those of nodes that lay nothing over the cluster's own values.
-    plain: HashMap<Plain, Arc<NodeClass>>,
-}
+pub(super) struct Classes(HashMap<Key, Arc<NodeClass>>);
 
-/// What such nodes differ by.
-pub(super) type Plain = (Role, NodeIdentity, Vec<Taint>);
+/// What classes differ by. Of each part, equal ones are one: where it is in memory tells it.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    kind: NodeKind,
+    identity: NodeIdentity,
+    role: Role,
+    taints: Common<Vec<Taint>>,
+    version: KubernetesVersion,
+    parts: [usize; 5],
+}
 
 impl Classes {
     /// `class`, or the one that equals it and was there before.
     pub(super) fn one(&mut self, class: NodeClass) -> Arc<NodeClass> {
-        if let Some(known) = self.all.get(&class) {
-            return Arc::clone(known);
-        }
-        let class = Arc::new(class);
-        self.all.insert(Arc::clone(&class));
-        class
-    }
-
-    /// The same for a node that lays nothing over the cluster's own values: `make` is asked for the first of a kind.
-    pub(super) fn plain(&mut self, plain: Plain, make: impl FnOnce() -> NodeClass) -> Arc<NodeClass> {
-        if let Some(known) = self.plain.get(&plain) {
-            return Arc::clone(known);
-        }
-        let class = self.one(make());
-        self.plain.insert(plain, Arc::clone(&class));
-        class
+        let NodeClass {
+            kind,
+            identity,
+            role,
+            taints,
+            version,
+            kubelet,
+            kubelet_extra_args,
+            ignore_preflight_errors: _,
+            kernel,
+            os,
+            binaries,
+        } = &class;
+        let parts =
+            [kubelet.address(), kubelet_extra_args.address(), kernel.address(), os.address(), binaries.address()];
+        let (kind, identity, role, version) = (*kind, *identity, *role, *version);
+        let key = Key { kind, identity, role, taints: taints.clone(), version, parts };
+        Arc::clone(self.0.entry(key).or_insert_with(|| Arc::new(class)))
     }
 }
-
 #[cfg(test)]
 mod tests {
-    use crate::config::load_str;
-    use std::{
-        fmt::Write as _,
-        hash::{BuildHasher as _, RandomState},
-        sync::Arc,
-    };
+    use crate::config::{Failure, load_str};
+    use std::{fmt::Write as _, sync::Arc};
 
     #[test]
     fn equal_nodes_are_of_one_class() {
@@ -83,27 +81,56 @@ mod tests {
         assert_eq!(firsts, [0, 1, 1, 1, 4, 4, 6, 7, 7, 9, 10, 11, 11, 13, 10]);
     }
 
-    /// Ten thousand machines with a file of their own each are looked up, not compared with one another.
+    /// What one part of a layer says leaves the others to be shared, and is shared itself.
     #[test]
-    fn what_is_each_nodes_own_tells_classes_apart() {
-        let node = |own: &str| {
-            let text = format!(
-                "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\nos: {{profile: flatcar}}\n\
-                 nodes: [{{name: a, role: control-plane, address: 192.0.2.1, os: {own}}}]\n"
+    fn parts_of_nodes_that_differ_are_one() {
+        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: flatcar, files: [{path: /b, content: x}]}\nnodes:\n\
+            \x20 - {name: cp, role: control-plane, address: 192.0.2.1}\n"
+            .to_owned();
+        for (number, own) in [
+            "kubelet: {maxPods: 50}",
+            "kubelet: {maxPods: 51}, os: {files: [{path: /a, content: x}]}",
+            "kubelet: {maxPods: 50}, os: {files: [{path: /a, content: x}]}, labels: {a: b}",
+            "labels: {a: b}, taints: ['a=b:NoSchedule'], kernel: {swap: true}",
+            "taints: ['a=b:NoSchedule']",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
+        }
+        let nodes = load_str("cluster.yaml", &text, None).unwrap().cluster.nodes;
+        assert!(nodes[0].os.is(&nodes[1].os) && nodes[0].binaries.is(&nodes[4].binaries));
+        assert!(nodes[2].os.is(&nodes[3].os) && !nodes[1].os.is(&nodes[2].os));
+        assert!(nodes[1].kubelet.is(&nodes[3].kubelet) && !nodes[1].kubelet.is(&nodes[2].kubelet));
+        assert!(nodes[3].labels.is(&nodes[4].labels) && nodes[0].labels.is(&nodes[5].labels));
+        assert!(nodes[4].taints.is(&nodes[5].taints) && !nodes[4].kernel.is(&nodes[5].kernel));
+        // Of the cluster's own files, nodes that add others have references.
+        assert!(nodes[0].os.files[0].is(&nodes[2].os.files[1]));
+    }
+
+    /// It is laid once for all, and told of each.
+    #[test]
+    fn what_is_wrong_alike_is_told_of_each() {
+        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: flatcar}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n"
+            .to_owned();
+        for number in 0..3 {
+            let _ = writeln!(
+                text,
+                "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, kubelet: {{cgroupDriver: a}}, \
+                 os: {{files: [{{path: /proc/x, content: y}}]}}, kernel: {{modules: [a, a]}}, \
+                 binaries: {{kubelet: {{path: a}}}}, kubeletExtraArgs: [{{name: --a, value: b}}]}}"
             );
-            load_str("cluster.yaml", &text, None).unwrap().cluster.nodes.remove(0).class
-        };
-        let hasher = RandomState::new();
-        for pair in [
-            ["{files: [{path: /a, content: x1}]}", "{files: [{path: /a, content: x2}]}"],
-            ["{users: [{name: a, passwordHash: $6$a$b}]}", "{users: [{name: a, passwordHash: $6$a$c}]}"],
-            [
-                "{units: [{name: a.service, content: \"[Service]\\n\"}]}",
-                "{units: [{name: a.service, content: \"[Install]\\n\"}]}",
-            ],
-        ] {
-            let [a, b] = pair.map(|own| hasher.hash_one(&*node(own)));
-            assert_ne!(a, b, "{pair:?}");
+        }
+        let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("it is wrong") };
+        for part in ["kubelet", "os", "kernel", "binaries", "kubeletExtraArgs"] {
+            for number in 1..4 {
+                let above = format!("nodes[{number}].{part}");
+                let below = |path: &str| path.strip_prefix(&above).is_some_and(|rest| rest.starts_with(['.', '[']));
+                assert_eq!(found.iter().filter(|d| below(&d.path)).count(), 1, "{above}: {found}");
+            }
         }
     }
 }

@@ -30,6 +30,12 @@ pub(super) struct KernelLayer {
 }
 
 impl KernelLayer {
+    /// What a copy of it weighs, in units of 32 bytes.
+    pub(super) fn weight(&self) -> usize {
+        let values = self.sysctls.values().map(|sysctl| 5 + sysctl.value.len() / 32);
+        2 * self.modules.as_ref().map_or(0, Vec::len) + values.sum::<usize>()
+    }
+
     /// `base` with this layer over it: modules replace, sysctls merge by name.
     pub(super) fn over(&self, base: &Self) -> Kernel {
         let mut sysctls = base.sysctls.clone();

@@ -57,6 +57,7 @@ impl Cx<'_, '_> {
                 taints.push(taint);
             }
         }
+        taints.shrink_to_fit();
         taints
     }
 }

@@ -71,7 +71,7 @@ impl Cx<'_, '_> {
     }
 
     /// Who may take whose place.
-    pub(super) fn replacements(&mut self, raw: &RawCluster, facts: &[NodeFacts], pools: &[PoolFacts<'_>]) {
+    pub(super) fn replacements(&mut self, raw: &RawCluster, facts: &[NodeFacts], pools: &[PoolFacts]) {
         let external = raw.etcd.get().is_some_and(|etcd| !etcd.external.is_unset());
         let dedicated = facts.iter().any(|node| node.role == Some(Role::Etcd));
         let mut seen: BTreeMap<NodeName, _> = BTreeMap::new();

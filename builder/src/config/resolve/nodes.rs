@@ -6,17 +6,19 @@ use super::{
     networking::Networks,
 };
 use crate::config::{
-    Cni, ControlPlaneComponent, Fragment, Node, NodeClass, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork,
-    choices, code,
+    Cni, Common, ControlPlaneComponent, Fragment, Node, NodeClass, NodeIdentity, NodeKind, Platform, Replaces,
+    StaticNetwork, choices, code,
+    common::Known,
     diag::{Diagnostics, Finding},
     raw::{List, RawCluster, RawNode},
     read::{At, Field, Place, Reader},
     source::Source,
     values::Later,
+    yaml::NodeId,
 };
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
-use std::{collections::BTreeMap, mem, net::IpAddr, rc::Rc};
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// What the parts of a node are checked against.
 pub(super) struct Shared<'a> {
@@ -46,10 +48,17 @@ pub(super) struct NodeFacts {
     disk: Option<AbsPath>,
     mac: Option<Box<At<String>>>,
     uuid: Option<Box<At<String>>>,
-    labels: BTreeMap<String, String>,
-    taints: Vec<Taint>,
-    /// As it was read, if it lays anything over the cluster's own values.
-    raw: Option<Box<RawNode>>,
+    labels: Common<BTreeMap<String, String>>,
+    taints: Common<Vec<Taint>>,
+    /// All that it says.
+    node: NodeId,
+}
+
+/// Labels and taints, which many nodes have in common.
+#[derive(Default)]
+pub(super) struct Marks {
+    pub(super) labels: Known<BTreeMap<String, String>>,
+    pub(super) taints: Known<Vec<Taint>>,
 }
 
 impl NodeFacts {
@@ -94,11 +103,12 @@ impl Cx<'_, '_> {
         let Field::Given(list) = nodes else { return none };
         let At { value: list, place } = *list;
         let mut facts = Vec::with_capacity(list.len());
+        let mut marks = Marks::default();
         // Told when they were read first: those that were too many to be kept would be counted again.
         let mut told = Diagnostics::new(Source::new("", ""));
         for At { value: node, place } in list {
             let value = node.get(&mut Reader { tree: self.tree, found: &mut told }, &place);
-            facts.extend(value.map(|value| self.facts(At { value, place })));
+            facts.extend(value.map(|value| self.facts(&At { value, place }, node.node(), &mut marks)));
         }
         // The advertise address is the one of the service network's first family.
         if let Some(primary) = shared.networking.services().first() {
@@ -107,7 +117,7 @@ impl Cx<'_, '_> {
             }
         }
         let names = self.identities(&facts);
-        let pools = self.pool_facts(raw, names);
+        let pools = self.pool_facts(raw, names, &mut marks);
         self.roles(raw, &facts, &place);
         self.external_etcd_nodes(raw, &facts);
         self.replacements(raw, &facts, &pools);
@@ -118,36 +128,34 @@ impl Cx<'_, '_> {
         }
         let cidrs = self.pod_cidrs(&facts, pools.len(), shared.networking, shared.controller_manager, shared.cni);
         let mut base = self.base(raw, shared);
-        let (nodes, mut profiles) = self.assemble(raw, &mut facts, cidrs, &mut base, shared);
+        let (nodes, mut profiles) = self.assemble(raw, &facts, cidrs, &mut base, shared);
         let pool_places = pools.iter().map(|pool| pool.place.clone()).collect();
         let (pools, others) = self.assemble_pools(raw, pools, &mut base, shared);
         profiles.extend(others);
         Nodes { facts, nodes, pool_places, pools, profiles }
     }
 
-    /// Lays each node's own values over the cluster's. Labels, of which there may be many, are moved out of `all`.
+    /// Lays each node's own values over the cluster's.
     fn assemble(
         &mut self,
         raw: &RawCluster,
-        all: &mut [NodeFacts],
+        all: &[NodeFacts],
         cidrs: Option<Vec<Vec<Cidr>>>,
-        base: &mut Base,
+        base: &mut Base<'_>,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
         let control_planes = all.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();
         let mut nodes = Vec::with_capacity(all.len());
         let mut profiles = Profiles::with_capacity(all.len());
-        let unset = RawNode::default();
         let mut cidrs = cidrs.map(Vec::into_iter);
-        for facts in all.iter_mut() {
-            let said = facts.raw.as_deref().unwrap_or(&unset);
-            let own = Own::of_node(said);
+        for facts in all {
+            let own = Own::of(self.tree, facts.node, &facts.place);
             let layers = self.layers(&own, base, &facts.place, facts.role, shared);
             let cidr = cidrs.as_mut().and_then(Iterator::next);
             let Some(layers) = layers else { continue };
             profiles.push((layers.os.profile, facts.place.clone()));
             if layers.os.updates && control_planes > 1 {
-                self.updates_warning(&said.os, &raw.os);
+                self.updates_warning(&own.os(self.tree), &raw.os);
             }
             self.early_fetch(facts, &layers.os, &layers.binaries, raw);
             if let Some(network) = &facts.network
@@ -169,29 +177,19 @@ impl Cx<'_, '_> {
             else {
                 continue;
             };
-            let taints = facts.taints.clone();
-            let plain = own.is_unset().then(|| (role, identity, taints.clone()));
-            let ignored = &base.ignored;
-            let class = || {
-                let layers = Rc::unwrap_or_clone(layers);
-                NodeClass {
-                    kind: NodeKind::Machine,
-                    identity,
-                    role,
-                    taints,
-                    version,
-                    kubelet: layers.kubelet,
-                    kubelet_extra_args: layers.args,
-                    ignore_preflight_errors: ignored.clone(),
-                    kernel: layers.kernel,
-                    os: layers.os,
-                    binaries: layers.binaries,
-                }
-            };
-            let class = match plain {
-                Some(plain) => base.classes.plain(plain, class),
-                None => base.classes.one(class()),
-            };
+            let class = base.classes.one(NodeClass {
+                kind: NodeKind::Machine,
+                identity,
+                role,
+                taints: facts.taints.clone(),
+                version,
+                kubelet: layers.kubelet,
+                kubelet_extra_args: layers.args,
+                ignore_preflight_errors: base.ignored.clone(),
+                kernel: layers.kernel,
+                os: layers.os,
+                binaries: layers.binaries,
+            });
             nodes.push(Node {
                 disk: facts.disk.clone(),
                 replaces: facts.replaces.as_ref().map(|at| Box::new(at.value.clone())),
@@ -200,7 +198,7 @@ impl Cx<'_, '_> {
                 mac: facts.mac.as_ref().map(|at| at.value.clone()),
                 uuid: facts.uuid.as_ref().map(|at| at.value.clone()),
                 network: facts.network.as_ref().map(|at| Box::new(at.value.clone())),
-                labels: mem::take(&mut facts.labels),
+                labels: facts.labels.clone(),
                 pod_cidrs: cidr,
                 class,
             });
@@ -208,8 +206,7 @@ impl Cx<'_, '_> {
         ((nodes.len() == all.len()).then_some(nodes), profiles)
     }
 
-    fn facts(&mut self, node: At<RawNode>) -> NodeFacts {
-        let at = &node;
+    fn facts(&mut self, at: &At<RawNode>, node: NodeId, marks: &mut Marks) -> NodeFacts {
         let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<NodeName>(name));
         let role = at.role.required("role", &at.place, self.found);
         let role_place = role.map(|role| role.place.clone());
@@ -240,11 +237,10 @@ impl Cx<'_, '_> {
             mac: at.mac.get().and_then(|mac| self.mac(mac)).map(Box::new),
             uuid: at.uuid.get().and_then(|uuid| self.uuid(uuid)).map(Box::new),
             network: network.map(Box::new),
-            labels: self.labels(&at.labels),
-            taints: self.taints(&at.taints, role),
+            labels: marks.labels.one(self.labels(&at.labels)),
+            taints: marks.taints.one(self.taints(&at.taints, role)),
             addresses,
-            // Its labels are in `labels`: twenty thousand machines may share a mapping of them.
-            raw: (!Own::of_node(at).is_unset()).then(|| Box::new(RawNode { labels: Field::default(), ..node.value })),
+            node,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Cx, nodes::Shared, paths, ssh};
 use crate::config::{
-    Arch, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, choices, code,
+    Arch, Common, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, User, choices, code,
     diag::Finding,
     raw::{List, RawFile, RawOs, RawUnit, RawUser},
     read::{At, Field, Place},
@@ -24,8 +24,8 @@ pub(super) struct OsLayer {
     users: Vec<UserLayer>,
     time_servers: Option<Vec<String>>,
     updates: Option<bool>,
-    files: Vec<At<OsFile>>,
-    units: Vec<At<OsUnit>>,
+    files: Vec<At<Common<OsFile>>>,
+    units: Vec<At<Common<OsUnit>>>,
     snippets: Option<Vec<At<InputFile>>>,
 }
 
@@ -33,9 +33,19 @@ pub(super) struct OsLayer {
 #[derive(Clone)]
 struct UserLayer {
     name: String,
-    keys: Option<Vec<String>>,
+    keys: Option<Common<Vec<String>>>,
     password: Option<Secret>,
-    groups: Option<Vec<String>>,
+    groups: Option<Common<Vec<String>>>,
+}
+
+impl OsLayer {
+    /// What a copy of it weighs, in units of 32 bytes. Snippets are read again for each.
+    pub(super) fn weight(&self) -> usize {
+        let Self { users, time_servers, files, units, snippets, .. } = self;
+        let servers = time_servers.iter().flatten().map(|server| 2 + server.len() / 32);
+        let snippets = snippets.iter().flatten().map(|at| 2 + at.value.bytes.len() / 32);
+        files.len() + units.len() + 5 * users.len() + servers.chain(snippets).sum::<usize>()
+    }
 }
 
 impl Cx<'_, '_> {
@@ -106,7 +116,7 @@ impl Cx<'_, '_> {
         let snippets = own.snippets.as_ref().or(base.snippets.as_ref()).map(Vec::as_slice).unwrap_or_default();
         let version = ignition.map_or(IgnitionVersion::V3_3, |at| at.value);
         self.check_snippets(profile, version, snippets, shared);
-        let mut files: Vec<OsFile> = files.into_values().map(|at| at.value).collect();
+        let mut files: Vec<_> = files.into_values().map(|at| at.value).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Some(Os {
             profile,
@@ -216,7 +226,7 @@ impl Cx<'_, '_> {
                     }
                     self.once(&mut seen, key.value.0.clone(), &key.place, "this key");
                 }
-                list.value.iter().map(|key| key.value.0.clone()).collect()
+                list.value.iter().map(|key| key.value.0.clone()).collect::<Vec<_>>().into()
             });
             let password = at.password_hash.get().map(|hash| {
                 let text = &hash.value.0;
@@ -235,7 +245,7 @@ impl Cx<'_, '_> {
                     self.account_name(group, "a group's name");
                     self.once(&mut seen, group.value.clone(), &group.place, "this group");
                 }
-                list.value.iter().map(|group| group.value.clone()).collect()
+                list.value.iter().map(|group| group.value.clone()).collect::<Vec<_>>().into()
             });
             if let Some(name) = name {
                 users.push(UserLayer { name: name.value.clone(), keys, password, groups });
@@ -265,7 +275,7 @@ impl Cx<'_, '_> {
         list.value.iter().map(|at| at.value.clone()).collect()
     }
 
-    fn files(&mut self, field: &Field<List<RawFile>>) -> Vec<At<OsFile>> {
+    fn files(&mut self, field: &Field<List<RawFile>>) -> Vec<At<Common<OsFile>>> {
         let mut files = Vec::new();
         let mut seen = BTreeMap::new();
         for at in field.get().into_iter().flat_map(|list| &list.value) {
@@ -295,7 +305,8 @@ impl Cx<'_, '_> {
             let faulty = || InputFile { path: path.value.to_string(), bytes: b"".as_slice().into() };
             let contents = contents.unwrap_or_else(faulty);
             if let Some(mode) = mode.or_else(|| "0644".parse().ok()) {
-                files.push(At { value: OsFile { path: path.value, mode, contents }, place: path.place });
+                let file = OsFile { path: path.value, mode, contents };
+                files.push(At { value: file.into(), place: path.place });
             }
         }
         files
@@ -305,7 +316,7 @@ impl Cx<'_, '_> {
     fn check_reserved(
         &mut self,
         profile: Option<&Profile>,
-        files: &BTreeMap<AbsPath, At<OsFile>>,
+        files: &BTreeMap<AbsPath, At<Common<OsFile>>>,
         shared: &Shared<'_>,
     ) {
         let (certificates, data_dir) = own_folders(profile, shared);
@@ -327,7 +338,7 @@ impl Cx<'_, '_> {
         &mut self,
         profile: &Profile,
         profile_place: &Place,
-        files: &BTreeMap<AbsPath, At<OsFile>>,
+        files: &BTreeMap<AbsPath, At<Common<OsFile>>>,
         written: &[AbsPath],
     ) {
         for (place, at) in files {
@@ -362,7 +373,7 @@ impl Cx<'_, '_> {
         }
     }
 
-    fn units(&mut self, field: &Field<List<RawUnit>>) -> Vec<At<OsUnit>> {
+    fn units(&mut self, field: &Field<List<RawUnit>>) -> Vec<At<Common<OsUnit>>> {
         let mut units = Vec::new();
         let mut seen = BTreeMap::new();
         for at in field.get().into_iter().flat_map(|list| &list.value) {
@@ -394,15 +405,13 @@ impl Cx<'_, '_> {
             }
             let Some(name) = name else { continue };
             self.once(&mut seen, name.value.clone(), &name.place, "this unit");
-            units.push(At {
-                value: OsUnit {
-                    name: name.value,
-                    enabled: at.enabled.get().is_some_and(|b| b.value),
-                    content: at.content.get().map(|content| content.value.0.clone()),
-                    dropins,
-                },
-                place: name.place,
-            });
+            let unit = OsUnit {
+                name: name.value,
+                enabled: at.enabled.get().is_some_and(|b| b.value),
+                content: at.content.get().map(|content| content.value.0.clone()),
+                dropins,
+            };
+            units.push(At { value: unit.into(), place: name.place });
         }
         units
     }
@@ -414,7 +423,7 @@ impl Cx<'_, '_> {
         }
     }
 
-    fn check_units(&mut self, profile: Option<&Profile>, units: &BTreeMap<UnitName, At<OsUnit>>) {
+    fn check_units(&mut self, profile: Option<&Profile>, units: &BTreeMap<UnitName, At<Common<OsUnit>>>) {
         for (name, at) in units {
             let text = name.as_str();
             let why = if text == "kubelet.service" || text.starts_with("nodekiln") {
@@ -438,7 +447,7 @@ impl UserLayer {
         // root needs no group to become root.
         let default = if self.name == "root" { Vec::new() } else { vec![profile.admin_group.clone()] };
         User {
-            groups: self.groups.unwrap_or(default),
+            groups: self.groups.unwrap_or_else(|| default.into()),
             name: self.name,
             ssh_authorized_keys: self.keys.unwrap_or_default(),
             password_hash: self.password,
@@ -463,7 +472,10 @@ fn written(profile: &Profile, updates: bool, time_servers: bool) -> Vec<AbsPath>
 }
 
 /// A file whose path needs a folder where `place` is a file.
-fn first_below<'a>(files: &'a BTreeMap<AbsPath, At<OsFile>>, place: &AbsPath) -> Option<&'a At<OsFile>> {
+fn first_below<'a>(
+    files: &'a BTreeMap<AbsPath, At<Common<OsFile>>>,
+    place: &AbsPath,
+) -> Option<&'a At<Common<OsFile>>> {
     // `/a-b` sorts between `/a` and `/a/b`.
     let near = files.range(place.clone()..).skip(1).take_while(|(path, _)| path.as_str().starts_with(place.as_str()));
     near.into_iter().find(|(path, _)| path.is_within(place)).map(|(_, at)| at)

@@ -3,44 +3,53 @@
 use super::{
     Cx,
     layers::{Base, Own},
-    nodes::{Profiles, Shared},
+    nodes::{Marks, Profiles, Shared},
 };
 use crate::{
     component::kubelet::label_is_free,
     config::{
-        Node, NodeClass, NodeIdentity, NodeKind, code,
-        diag::Finding,
+        Common, Node, NodeClass, NodeIdentity, NodeKind, code,
+        diag::{Diagnostics, Finding},
         raw::{RawCluster, RawPool},
-        read::{At, Place},
+        read::{At, Place, Reader},
         shown::short,
+        source::Source,
         values::Ttl,
+        yaml::NodeId,
     },
 };
 use nodekiln_plan::{NodeName, Role, Taint};
-use std::{collections::BTreeMap, rc::Rc};
+use std::collections::BTreeMap;
 
 /// Whatever of a pool is sound.
-pub(super) struct PoolFacts<'a> {
-    raw: &'a At<RawPool>,
+pub(super) struct PoolFacts {
     pub(super) place: Place,
     pub(super) name: Option<At<NodeName>>,
     /// `None` where it is faulty.
     ttl: Option<Option<i64>>,
-    labels: BTreeMap<String, String>,
-    taints: Vec<Taint>,
+    labels: Common<BTreeMap<String, String>>,
+    taints: Common<Vec<Taint>>,
+    /// All that it says.
+    node: NodeId,
 }
 
 impl Cx<'_, '_> {
     /// `names`: those of the nodes, which no pool may have.
-    pub(super) fn pool_facts<'a>(
+    pub(super) fn pool_facts(
         &mut self,
-        raw: &'a RawCluster,
+        raw: &RawCluster,
         mut names: BTreeMap<NodeName, Place>,
-    ) -> Vec<PoolFacts<'a>> {
+        marks: &mut Marks,
+    ) -> Vec<PoolFacts> {
         /// A machine without a name of its own gets the pool's, `-` and 8 digits, and Node names end at 63 characters.
         const LONGEST: usize = 63 - 9;
         let mut pools = Vec::new();
-        for at in raw.pools.get().into_iter().flat_map(|list| &list.value) {
+        // Told when they were read first.
+        let mut told = Diagnostics::new(Source::new("", ""));
+        for At { value: pool, place } in raw.pools.get().into_iter().flat_map(|list| &list.value) {
+            let read: Option<RawPool> = pool.get(&mut Reader { tree: self.tree, found: &mut told }, place);
+            let Some(value) = read else { continue };
+            let at = At { value, place: place.clone() };
             let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<NodeName>(name));
             if let Some(name) = &name {
                 self.once(&mut names, name.value.clone(), &name.place, "this node's name");
@@ -63,8 +72,9 @@ impl Cx<'_, '_> {
                 Some(name) => Place { span: name.place.span, path: at.place.path.clone() },
                 None => at.place.clone(),
             };
-            let taints = self.taints(&at.taints, Some(Role::Worker));
-            pools.push(PoolFacts { raw: at, place, name, ttl, labels, taints });
+            let labels = marks.labels.one(labels);
+            let taints = marks.taints.one(self.taints(&at.taints, Some(Role::Worker)));
+            pools.push(PoolFacts { place, name, ttl, labels, taints, node: pool.node() });
         }
         pools
     }
@@ -94,8 +104,8 @@ impl Cx<'_, '_> {
     pub(super) fn assemble_pools(
         &mut self,
         raw: &RawCluster,
-        facts: Vec<PoolFacts<'_>>,
-        base: &mut Base,
+        facts: Vec<PoolFacts>,
+        base: &mut Base<'_>,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
         let mut profiles = Profiles::new();
@@ -105,13 +115,12 @@ impl Cx<'_, '_> {
         let count = raw.pools.get().map_or(0, |list| list.value.len());
         let mut pools = Vec::with_capacity(count);
         for pool in facts {
-            let own = Own::of_pool(pool.raw);
+            let own = Own::of(self.tree, pool.node, &pool.place);
             let layers = self.layers(&own, base, &pool.place, Some(Role::Worker), shared);
             let Some(layers) = layers else { continue };
             profiles.push((layers.os.profile, pool.place));
             let (Some(name), Some(ttl)) = (pool.name, pool.ttl) else { continue };
             let Some(version) = layers.version else { continue };
-            let layers = Rc::unwrap_or_clone(layers);
             let class = base.classes.one(NodeClass {
                 kind: NodeKind::Pool,
                 identity: NodeIdentity::BootstrapToken { ttl },

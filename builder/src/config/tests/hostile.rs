@@ -94,6 +94,64 @@ fn mappings_of_names_have_an_end() {
 }
 
 #[test]
+fn fragments_have_an_end() {
+    let list = |count: usize| vec!["a"; count].join(", ");
+    let map = |count: usize| (0..count).map(|index| format!("l{index}: a")).collect::<Vec<_>>().join(", ");
+    let long = "x".repeat(1 << 20);
+    let keys = (0..2048).map(|index| format!("{index:0512}: a")).collect::<Vec<_>>().join(", ");
+    // The mapping itself is a value, and so is the list.
+    for (kubelet, said) in [
+        (format!("{{allowedUnsafeSysctls: [{}]}}", list(20_000 - 1)), "more than 20000 values"),
+        (format!("{{systemReserved: {{{}}}}}", map(20_000 - 1)), "more than 20000 values"),
+        (format!("{{volumePluginDir: /{long}}}"), "more than 1 MiB"),
+        (format!("{{systemReserved: {{{keys}}}}}"), "more than 1 MiB"),
+    ] {
+        for (text, path) in [
+            (format!("{HEAD}kubelet: {kubelet}\n"), "kubelet"),
+            (format!("{HEAD}nodes: [{{name: n, kubelet: {kubelet}}}]\n"), "nodes[0].kubelet"),
+            (format!("{HEAD}pools: [{{name: n, kubelet: {kubelet}}}]\n"), "pools[0].kubelet"),
+        ] {
+            let found = refused(&text);
+            let large: Vec<_> = found.iter().filter(|d| d.code == code::TOO_LARGE).collect();
+            assert_eq!(large.len(), 1, "{path}");
+            assert_eq!((large[0].path.as_str(), large[0].message.as_str()), (path, said));
+        }
+    }
+    let fits = format!("{HEAD}kubelet: {{allowedUnsafeSysctls: [{}]}}\n", list(20_000 - 2));
+    assert!(refused(&fits).iter().all(|d| d.code != code::TOO_LARGE));
+}
+
+/// A layer over much of the cluster's own is as large as both.
+#[test]
+fn what_is_copied_for_nodes_has_an_end() {
+    let own = (0..10_000 - 1).map(|index| format!("l{index}: a")).collect::<Vec<_>>().join(", ");
+    let cluster = |nodes: usize, own_of: &dyn Fn(usize) -> String| {
+        let mut text = format!(
+            "{HEAD}networking: {{podSubnet: 10.0.0.0/10}}\nos: {{profile: flatcar}}\n\
+             kubelet: {{systemReserved: {{{own}}}}}\nnodes:\n\
+             \x20 - {{name: cp, role: control-plane, address: 192.0.2.1}}\n"
+        );
+        for index in 1..nodes {
+            let own = own_of(index);
+            text.push_str(&format!(
+                "  - {{name: w{index}, role: worker, address: 192.168.0.{index}, kubelet: {{{own}}}}}\n"
+            ));
+        }
+        text
+    };
+    let each = |index: usize| format!("maxPods: {index}");
+    let nodes = load_text(&cluster(101, &each)).cluster.nodes;
+    assert_eq!(nodes[100].kubelet.fragment()["maxPods"], 100);
+    assert_eq!(nodes[100].kubelet.fragment()["systemReserved"].as_object().unwrap().len(), 10_000 - 1);
+    let found = refused(&cluster(201, &each));
+    let paths: Vec<_> = found.iter().filter(|d| d.code == code::TOO_LARGE).map(|d| d.path.as_str()).collect();
+    assert_eq!(paths, ["nodes[101].kubelet"]);
+    // What many say alike is copied once.
+    let nodes = load_text(&cluster(251, &|_| "maxPods: 99".to_owned())).cluster.nodes;
+    assert!(nodes[1].kubelet.is(&nodes[250].kubelet) && !nodes[0].kubelet.is(&nodes[1].kubelet));
+}
+
+#[test]
 fn ten_thousand_nodes_pass() {
     let mut text = format!(
         "{HEAD}controlPlaneEndpoint: api.example:6443\nnetworking: {{podSubnet: 10.0.0.0/10, serviceSubnet: 172.16.0.0/16}}\nos: &os {{profile: flatcar, files: [{{path: /etc/motd, content: hi}}]}}\nnodes:\n"

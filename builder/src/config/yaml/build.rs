@@ -10,10 +10,10 @@ use crate::config::{
 use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
 use std::{borrow::Cow, collections::HashMap};
 
-/// The most nodes that aliases may add.
-const MAX_ALIAS_NODES: u64 = 1_000_000;
-/// The most bytes of text that aliases may add.
-const MAX_ALIAS_BYTES: u64 = 64 << 20;
+/// The most nodes that aliases may add: as many as the plain text may have.
+const MAX_ALIAS_NODES: u64 = 500_000;
+/// The most bytes of text that aliases may add: as many as the plain text may have.
+const MAX_ALIAS_BYTES: u64 = 32 << 20;
 
 /// What a node amounts to with its aliases unfolded.
 #[derive(Debug, Clone, Copy, Default)]

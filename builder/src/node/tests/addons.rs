@@ -402,7 +402,7 @@ fn refused() {
     );
     let mut old = plain();
     old.nodes[1].version = "v1.35.2".parse().unwrap();
-    old.nodes[1].kubelet = json!({"tlsCurvePreferences": []}).as_object().unwrap().clone();
+    old.nodes[1].kubelet = json!({"tlsCurvePreferences": []}).as_object().unwrap().clone().into();
     assert_eq!(first(&old, 1), "kubelet: a kubelet of v1.35.2 does not know `tlsCurvePreferences`");
     let mut p384 = plain();
     p384.version = "v1.33.13".parse().unwrap();

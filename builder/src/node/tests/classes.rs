@@ -26,7 +26,7 @@ fn many() -> Cluster {
     nodes[5].disk = Some("/dev/vda".parse().unwrap());
     for number in 6..=6 + Planner::MOST {
         let mut node = another(&worker, number);
-        node.ignore_preflight_errors = vec![format!("Check{number}")];
+        *node.ignore_preflight_errors = vec![format!("Check{number}")];
         nodes.push(node);
     }
     nodes.push(another(&worker, 200));
@@ -106,7 +106,7 @@ fn what_a_class_brings_is_refused_for_each_of_its_nodes() {
     cluster.nodes.truncate(5);
     let mut class = NodeClass::clone(&cluster.nodes[3].class);
     let contents = input("x", b"x");
-    class.os.files = vec![OsFile { path: "/etc/hostname".parse().unwrap(), mode: Mode::PUBLIC, contents }];
+    class.os.files = vec![OsFile { path: "/etc/hostname".parse().unwrap(), mode: Mode::PUBLIC, contents }.into()];
     let class = Arc::new(class);
     cluster.nodes[3..].iter_mut().for_each(|node| node.class = Arc::clone(&class));
     let sources = sources();

@@ -174,7 +174,8 @@ fn kubelet_configuration() {
         "healthzPort": 10348,
         "staticPodPath": "/elsewhere",
         "authentication": {"anonymous": {"enabled": true}, "webhook": {"cacheTTL": "1m"}},
-    }));
+    }))
+    .into();
     let draft = draft(&cluster, "w1");
     let config = json_file(&draft, "/var/lib/kubelet/config.yaml");
     for (pointer, want) in [
@@ -214,7 +215,7 @@ fn a_resolver_file_for_pods() {
     };
     let mut cluster = plain();
     assert!(starts(&cluster));
-    cluster.nodes[0].kubelet = json!({"resolvConf": "/etc/resolv.conf"}).as_object().unwrap().clone();
+    cluster.nodes[0].kubelet = json!({"resolvConf": "/etc/resolv.conf"}).as_object().unwrap().clone().into();
     assert!(!starts(&cluster));
     assert!(!starts(&super::cluster("flatcar", &["cp1"])));
 }
@@ -223,9 +224,9 @@ fn a_resolver_file_for_pods() {
 fn kubelet_arguments() {
     let mut cluster = plain();
     let node = &mut cluster.nodes[1];
-    node.labels =
+    *node.labels =
         [("a", "1"), ("node-role.kubernetes.io/x", ""), ("z", "")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    node.kubelet_extra_args = args(&[("v", "4"), ("node-ip", "::"), ("x", "50% of $HOME \"q\"")]);
+    *node.kubelet_extra_args = args(&[("v", "4"), ("node-ip", "::"), ("x", "50% of $HOME \"q\"")]);
     node.binaries.kubelet = Binary::Path("/opt/my bin/kubelet".parse().unwrap());
     let draft = draft(&cluster, "w1");
     let contents = unit(&draft, "kubelet.service").contents.as_ref().unwrap();

@@ -94,21 +94,25 @@ fn bare_metal() -> Cluster {
         gateways: vec!["10.0.0.1".parse().unwrap()],
         nameservers: vec!["10.0.0.1".parse().unwrap()],
     }));
-    node.taints = vec![];
+    *node.taints = vec![];
     node.os.users = vec![User {
         name: "core".to_owned(),
-        ssh_authorized_keys: vec!["ssh-ed25519 AAAA me".to_owned()],
+        ssh_authorized_keys: vec!["ssh-ed25519 AAAA me".to_owned()].into(),
         password_hash: Some("$6$x".to_owned().into()),
-        groups: vec!["sudo".to_owned()],
+        groups: vec!["sudo".to_owned()].into(),
     }];
-    node.os.files =
-        vec![OsFile { path: "/etc/motd".parse().unwrap(), mode: Mode::PUBLIC, contents: input("motd", b"hello\n") }];
-    node.os.units = vec![OsUnit {
-        name: "containerd.service".parse().unwrap(),
-        enabled: false,
-        content: None,
-        dropins: vec![("50-mine.conf".to_owned(), "[Service]\nLimitNOFILE=1048576\n".to_owned())],
-    }];
+    node.os.files = vec![
+        OsFile { path: "/etc/motd".parse().unwrap(), mode: Mode::PUBLIC, contents: input("motd", b"hello\n") }.into(),
+    ];
+    node.os.units = vec![
+        OsUnit {
+            name: "containerd.service".parse().unwrap(),
+            enabled: false,
+            content: None,
+            dropins: vec![("50-mine.conf".to_owned(), "[Service]\nLimitNOFILE=1048576\n".to_owned())],
+        }
+        .into(),
+    ];
     cluster
 }
 
@@ -134,14 +138,14 @@ fn dual_stack() -> Cluster {
     for (index, node) in cluster.nodes.iter_mut().enumerate() {
         node.addresses.push(format!("2001:db8::{}", index + 10).parse().unwrap());
         node.pod_cidrs.push(cluster.networking.pods[1].subnet(64, index as u128).unwrap());
-        node.kubelet = json!({"maxPods": 20}).as_object().unwrap().clone();
+        node.kubelet = json!({"maxPods": 20}).as_object().unwrap().clone().into();
     }
-    cluster.nodes[1].labels = [
+    *cluster.nodes[1].labels = [
         ("node-role.kubernetes.io/edge".to_owned(), String::new()),
         ("topology.kubernetes.io/zone".to_owned(), "a".to_owned()),
     ]
     .into();
-    cluster.nodes[1].taints = vec!["gpu=yes:NoSchedule".parse().unwrap()];
+    *cluster.nodes[1].taints = vec!["gpu=yes:NoSchedule".parse().unwrap()];
     cluster
 }
 

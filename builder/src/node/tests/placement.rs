@@ -125,8 +125,9 @@ fn a_key_in_the_wrong_place() {
         let count = cluster.nodes.len();
         let index = cluster.payloads().position(|node| node.name.as_str() == name).unwrap();
         let node = if index < count { &mut cluster.nodes[index] } else { &mut cluster.pools[index - count] };
-        node.os.files =
-            vec![OsFile { path: "/etc/planted".parse().unwrap(), mode: Mode::PRIVATE, contents: input("x", &bytes) }];
+        node.os.files = vec![
+            OsFile { path: "/etc/planted".parse().unwrap(), mode: Mode::PRIVATE, contents: input("x", &bytes) }.into(),
+        ];
         let want = format!("{name}: /etc/planted holds the key `{key}`, which this node must not have");
         assert_eq!(held(&cluster, name).unwrap_err(), [want]);
     }
@@ -148,11 +149,14 @@ fn keys_of_cas_that_sign_elsewhere() {
     secrets.complete(&cluster, secrets::tests::NOW, secrets::tests::fixed_random(2)).unwrap();
     let authority = Authority::open(&secrets, &cluster).unwrap();
     let name = cluster.nodes[0].name.clone();
-    cluster.nodes[0].os.files = vec![OsFile {
-        path: "/etc/planted".parse().unwrap(),
-        mode: Mode::PRIVATE,
-        contents: input("x", key.private_pem().expose()),
-    }];
+    cluster.nodes[0].os.files = vec![
+        OsFile {
+            path: "/etc/planted".parse().unwrap(),
+            mode: Mode::PRIVATE,
+            contents: input("x", key.private_pem().expose()),
+        }
+        .into(),
+    ];
     let want = format!("{name}: /etc/planted holds the key `etcd-ca`, which this node must not have");
     assert_eq!(held_of(&authority, &cluster, name.as_str()).unwrap_err(), [want]);
 }

@@ -11,17 +11,17 @@ fn refused(change: impl Fn(&mut Cluster)) -> Vec<String> {
     refusals.iter().map(|refusal| format!("{}: {}", refusal.field, refusal.message)).collect()
 }
 
-fn os_file(path: &str) -> OsFile {
-    OsFile { path: path.parse().unwrap(), mode: Mode::PUBLIC, contents: input("x", b"x") }
+fn os_file(path: &str) -> Common<OsFile> {
+    OsFile { path: path.parse().unwrap(), mode: Mode::PUBLIC, contents: input("x", b"x") }.into()
 }
 
-fn os_unit(name: &str, content: Option<&str>, dropin: Option<&str>) -> OsUnit {
-    OsUnit {
+fn os_unit(name: &str, content: Option<&str>, dropin: Option<&str>) -> Common<OsUnit> {
+    Common::from(OsUnit {
         name: name.parse().unwrap(),
         enabled: false,
         content: content.map(str::to_owned),
         dropins: dropin.map(|name| (name.to_owned(), "[Unit]\n".to_owned())).into_iter().collect(),
-    }
+    })
 }
 
 fn url(url: &str) -> Binary {
@@ -44,11 +44,11 @@ fn one_by_one() {
             "etcd.local.extraArgs: `initial-cluster-state` is decided by firstboot, when the members have met",
         ),
         (
-            |c| c.nodes[0].kubelet_extra_args = args(&[("cert-dir", "/x")]),
+            |c| c.nodes[0].kubelet_extra_args = args(&[("cert-dir", "/x")]).into(),
             "kubeletExtraArgs: `cert-dir` is set by nodekiln: firstboot and the certificates rely on it",
         ),
         (
-            |c| c.nodes[0].kubelet = json!({"healthzPort": 0}).as_object().unwrap().clone(),
+            |c| c.nodes[0].kubelet = json!({"healthzPort": 0}).as_object().unwrap().clone().into(),
             "kubelet.healthzPort: 0 turns off the endpoint that firstboot waits for",
         ),
         (
@@ -117,7 +117,7 @@ fn of_pools_and_external_etcd() {
         (
             |c| {
                 let labels = ["node-role.kubernetes.io/edge", "topology.kubernetes.io/zone", "x.k8s.io/y"];
-                c.pools[0].labels = labels.map(|key| (key.to_owned(), String::new())).into();
+                *c.pools[0].labels = labels.map(|key| (key.to_owned(), String::new())).into();
             },
             "labels: a kubelet may not give itself node-role.kubernetes.io/edge, x.k8s.io/y",
         ),
@@ -236,9 +236,9 @@ fn snippets_against_the_plan() {
         os.units = vec![os_unit("users-own.service", Some("[Service]\nExecStart=true\n"), None)];
         os.users = vec![crate::config::User {
             name: "ops".to_owned(),
-            ssh_authorized_keys: vec![],
+            ssh_authorized_keys: vec![].into(),
             password_hash: None,
-            groups: vec![],
+            groups: vec![].into(),
         }];
         os.snippets = vec![crate::node::fixture::input("a", text.as_bytes())];
         let found = plan(&cluster, &cluster.nodes[0], &sources()).err().unwrap_or_default();

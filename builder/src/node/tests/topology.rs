@@ -74,8 +74,8 @@ pub(super) fn pools() -> Cluster {
     edge.kind = NodeKind::Pool;
     edge.addresses = vec![];
     edge.identity = NodeIdentity::BootstrapToken { ttl: Some(30 * 24 * 3600) };
-    edge.labels = [("pool".to_owned(), "edge".to_owned())].into();
-    edge.taints = vec!["edge=yes:NoSchedule".parse().unwrap()];
+    *edge.labels = [("pool".to_owned(), "edge".to_owned())].into();
+    *edge.taints = vec!["edge=yes:NoSchedule".parse().unwrap()];
     cluster.pools = vec![edge];
     cluster.nodes[1].identity = NodeIdentity::BootstrapToken { ttl: None };
     cluster
@@ -263,7 +263,7 @@ fn a_kubelet_without_api_server_keeps_what_it_can_use() {
         "authorization": {"webhook": {"cacheAuthorizedTTL": "1m"}}, "serverTLSBootstrap": true, "healthzPort": 10348,
     });
     for node in &mut cluster.nodes {
-        node.kubelet = fragment.as_object().unwrap().clone();
+        node.kubelet = fragment.as_object().unwrap().clone().into();
     }
     let draft = draft(&cluster, "e1");
     let config = json_file(&draft, "/var/lib/kubelet/config.yaml");
@@ -543,8 +543,8 @@ fn what_a_plan_tells_of_a_member() {
         content: Some("[Mount]\n".to_owned()),
         dropins: vec![],
     };
-    cluster.nodes[1].os.units = vec![mount("var-lib.mount"), mount("var-lib-etcd.mount")];
-    cluster.nodes[2].os.units = vec![mount("var-lib.mount")];
+    cluster.nodes[1].os.units = vec![mount("var-lib.mount").into(), mount("var-lib-etcd.mount").into()];
+    cluster.nodes[2].os.units = vec![mount("var-lib.mount").into()];
     let member =
         |name: &str, address: &str| EtcdMember { name: name.parse().unwrap(), address: address.parse().unwrap() };
     let etcd = |name: &str| {
