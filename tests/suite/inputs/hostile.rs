@@ -58,6 +58,19 @@ fn keys(count: usize, between: &str) -> String {
     (0..count).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join(between)
 }
 
+/// A cluster with these fields of the kubelet's configuration, and nothing else wrong with it.
+fn fragment(fields: &str) -> String {
+    format!(
+        "{HEAD}kubelet: {{{fields}}}\nos: {{profile: flatcar}}\n\
+         nodes: [{{name: cp, role: control-plane, address: 192.0.2.1}}]\n"
+    )
+}
+
+/// Keys of texts.
+fn texts(count: usize) -> String {
+    (0..count).map(|n| format!("k{n}: a")).collect::<Vec<_>>().join(", ")
+}
+
 /// Mappings of one mapping of one mapping.
 fn nested(count: usize) -> String {
     (0..count).map(|n| format!("k{n}: {{a: {{b: {{c: {{d: e}}}}}}}}")).collect::<Vec<_>>().join(", ")
@@ -66,18 +79,13 @@ fn nested(count: usize) -> String {
 /// A MB that aliases put in thirty places of one fragment.
 fn copies() -> String {
     let long = "x".repeat(1 << 20);
-    format!(
-        "{HEAD}kubelet: {{systemReserved: {{a: &a {long}, {}}}}}\n",
-        (0..30).fold(String::new(), |mut text, n| {
-            let _ = write!(text, "k{n}: *a, ");
-            text
-        })
-    )
+    let aliases: Vec<_> = (0..30).map(|n| format!("k{n}: *a")).collect();
+    fragment(&format!("systemReserved: {{a: &a {long}, {}}}", aliases.join(", ")))
 }
 
 /// Twenty thousand machines, each with a value of its own over thousands of the cluster's.
 fn over_much() -> String {
-    let own = format!("kubelet: {{systemReserved: {{{}}}}}\n", keys(5_000, ", "));
+    let own = format!("kubelet: {{systemReserved: {{{}}}}}\n", texts(5_000));
     machines(&own, "", |n| format!("kubelet: {{maxPods: {n}}}"))
 }
 
@@ -114,7 +122,7 @@ fn large() -> Vec<(&'static str, String)> {
         ),
         (
             "machines over what the cluster says",
-            machines(&format!("kubelet: {{systemReserved: {{{}}}}}\n", keys(45, ", ")), "", |n| {
+            machines(&format!("kubelet: {{systemReserved: {{{}}}}}\n", texts(45)), "", |n| {
                 format!("kubelet: {{maxPods: {n}}}")
             }),
         ),
@@ -151,9 +159,9 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a million findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(1_000_000)), "NK0103"),
         ("too many machines", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(100_000)), "NK0103"),
         ("many findings", format!("{HEAD}nodes:\n{}", "- {role: x}\n".repeat(20_000)), "NK"),
-        ("large: one line", format!("{HEAD}kubelet: {{{}}}\n", keys(240_000, ", ")), "NK0103"),
-        ("large: a fragment within fragments", format!("{HEAD}kubelet: {{{}}}\n", nested(90_000)), "NK0103"),
-        ("large: a list in the fragment", format!("{HEAD}kubelet: {{a: [{}]}}\n", "[], ".repeat(480_000)), "NK0103"),
+        ("large: one line", fragment(&keys(240_000, ", ")), "NK0103"),
+        ("large: a fragment within fragments", fragment(&nested(90_000)), "NK0103"),
+        ("large: a list in the fragment", fragment(&format!("a: [{}]", "[], ".repeat(480_000))), "NK0103"),
         ("a text of which many are made", copies(), "NK0103"),
         ("machines over much", over_much(), "NK0103"),
         ("unknown keys", format!("{HEAD}{}", keys(240_000, "\n")), "NK0201"),

@@ -32,12 +32,12 @@ use std::collections::HashMap;
 const MOST_COPIED: usize = 1_000_000;
 
 /// The cluster's own values.
-pub(super) struct Base<'a> {
+pub(super) struct Base {
     os: OsLayer,
     kernel: KernelLayer,
     binaries: BinariesLayer,
     args: Vec<Arg>,
-    kubelet: &'a Fragment,
+    kubelet: Fragment,
     pub(super) ignored: Common<Vec<String>>,
     laid: Laid,
     copied: usize,
@@ -128,14 +128,14 @@ pub(super) struct Layers {
 }
 
 impl Cx<'_, '_> {
-    pub(super) fn base<'a>(&mut self, raw: &RawCluster, shared: &Shared<'a>) -> Base<'a> {
+    pub(super) fn base(&mut self, raw: &RawCluster, shared: &Shared<'_>) -> Base {
         let families = shared.networking.families();
         Base {
             os: self.os_layer(&raw.os),
             kernel: self.kernel_layer(&raw.kernel, families),
             binaries: self.binaries_layer(&raw.binaries),
             args: self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS),
-            kubelet: shared.kubelet,
+            kubelet: without_nulls(shared.kubelet),
             ignored: self.ignored_checks(&raw.ignore_preflight_errors).into(),
             laid: Laid::default(),
             copied: 0,
@@ -147,7 +147,7 @@ impl Cx<'_, '_> {
     pub(super) fn layers(
         &mut self,
         own: &Own,
-        base: &mut Base<'_>,
+        base: &mut Base,
         place: &Place,
         role: Option<Role>,
         shared: &Shared<'_>,
@@ -168,7 +168,7 @@ impl Cx<'_, '_> {
     fn lay_os(
         &mut self,
         said: Option<&Said>,
-        base: &mut Base<'_>,
+        base: &mut Base,
         place: &Place,
         shared: &Shared<'_>,
     ) -> Option<Common<Os>> {
@@ -186,7 +186,7 @@ impl Cx<'_, '_> {
     fn lay_kernel(
         &mut self,
         said: Option<&Said>,
-        base: &mut Base<'_>,
+        base: &mut Base,
         place: &Place,
         shared: &Shared<'_>,
     ) -> Option<Common<Kernel>> {
@@ -201,7 +201,7 @@ impl Cx<'_, '_> {
         Some(kernel)
     }
 
-    fn lay_args(&mut self, said: Option<&Said>, base: &mut Base<'_>, place: &Place) -> Option<Common<Vec<Arg>>> {
+    fn lay_args(&mut self, said: Option<&Said>, base: &mut Base, place: &Place) -> Option<Common<Vec<Arg>>> {
         if let Some(known) = base.laid.args.get(&digest(said)) {
             return Some(known.clone());
         }
@@ -217,18 +217,18 @@ impl Cx<'_, '_> {
     fn lay_kubelet(
         &mut self,
         said: Option<&Said>,
-        base: &mut Base<'_>,
+        base: &mut Base,
         place: &Place,
         shared: &Shared<'_>,
     ) -> Option<Common<FragmentText>> {
         if let Some(known) = base.laid.kubelet.get(&digest(said)) {
             return Some(known.clone());
         }
-        self.may_copy(said, base, weight(base.kubelet), place)?;
+        self.may_copy(said, base, weight(&base.kubelet), place)?;
         let told = self.found.told();
         let own: Field<Object> = read(self.tree, said);
         let own = self.kubelet(&own, shared.networking.services());
-        let mut kubelet = without_nulls(base.kubelet);
+        let mut kubelet = base.kubelet.clone();
         merge(&mut kubelet, &own);
         let kubelet = base.laid.kubelets.one(kubelet.into());
         self.keep(said, told, &mut base.laid.kubelet, &kubelet);
@@ -236,7 +236,7 @@ impl Cx<'_, '_> {
     }
 
     /// Programs are few.
-    fn lay_binaries(&mut self, said: Option<&Said>, base: &mut Base<'_>, os: &Os) -> Common<Binaries> {
+    fn lay_binaries(&mut self, said: Option<&Said>, base: &mut Base, os: &Os) -> Common<Binaries> {
         let key = (digest(said), os.profile.name.as_str());
         if let Some(known) = base.laid.binaries.get(&key) {
             return known.clone();
@@ -260,7 +260,7 @@ impl Cx<'_, '_> {
 
     /// Counts a copy of `weight` for what is `said` over it. `None` where there are too many of them, which was reported
     /// with the first.
-    fn may_copy(&mut self, said: Option<&Said>, base: &mut Base<'_>, weight: usize, place: &Place) -> Option<()> {
+    fn may_copy(&mut self, said: Option<&Said>, base: &mut Base, weight: usize, place: &Place) -> Option<()> {
         if said.is_none() {
             return Some(());
         }

@@ -141,7 +141,7 @@ impl Cx<'_, '_> {
         raw: &RawCluster,
         all: &[NodeFacts],
         cidrs: Option<Vec<Vec<Cidr>>>,
-        base: &mut Base<'_>,
+        base: &mut Base,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
         let control_planes = all.iter().filter(|node| node.role == Some(Role::ControlPlane)).count();

@@ -105,7 +105,7 @@ impl Cx<'_, '_> {
         &mut self,
         raw: &RawCluster,
         facts: Vec<PoolFacts>,
-        base: &mut Base<'_>,
+        base: &mut Base,
         shared: &Shared<'_>,
     ) -> (Option<Vec<Node>>, Profiles) {
         let mut profiles = Profiles::new();
