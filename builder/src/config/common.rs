@@ -4,7 +4,7 @@ use super::Fragment;
 use std::{collections::HashSet, hash::Hash, ops::Deref, ptr, sync::Arc};
 
 /// Something that many nodes have in common.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
 pub struct Common<T>(Arc<T>);
 
 impl<T> Common<T> {

@@ -1,22 +1,21 @@
 //! Classes of nodes: what comes out the same for many of them is kept once.
 
-use crate::config::{Common, NodeClass, NodeIdentity, NodeKind};
-use nodekiln_plan::{KubernetesVersion, Role, Taint};
+use crate::config::{NodeClass, NodeIdentity, NodeKind};
+use nodekiln_plan::{KubernetesVersion, Role};
 use std::{collections::HashMap, sync::Arc};
 
 /// The classes that there are so far.
 #[derive(Default)]
 pub(super) struct Classes(HashMap<Key, Arc<NodeClass>>);
 
-/// What classes differ by. Of each part, equal ones are one: where it is in memory tells it.
+/// What classes differ by. What is equal of a part is one: where it is in memory tells it, as long as its class is here.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     kind: NodeKind,
     identity: NodeIdentity,
     role: Role,
-    taints: Common<Vec<Taint>>,
     version: KubernetesVersion,
-    parts: [usize; 5],
+    parts: [usize; 6],
 }
 
 impl Classes {
@@ -35,10 +34,15 @@ impl Classes {
             os,
             binaries,
         } = &class;
-        let parts =
-            [kubelet.address(), kubelet_extra_args.address(), kernel.address(), os.address(), binaries.address()];
-        let (kind, identity, role, version) = (*kind, *identity, *role, *version);
-        let key = Key { kind, identity, role, taints: taints.clone(), version, parts };
+        let parts = [
+            taints.address(),
+            kubelet.address(),
+            kubelet_extra_args.address(),
+            kernel.address(),
+            os.address(),
+            binaries.address(),
+        ];
+        let key = Key { kind: *kind, identity: *identity, role: *role, version: *version, parts };
         Arc::clone(self.0.entry(key).or_insert_with(|| Arc::new(class)))
     }
 }
