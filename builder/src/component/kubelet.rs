@@ -95,7 +95,7 @@ pub(crate) fn config(site: &ClassSite) -> Value {
     if class.kernel.swap {
         fragment["failSwapOn"] = json!(false);
     }
-    merge(&mut fragment, &Value::Object(class.kubelet.fragment()));
+    merge(&mut fragment, &Value::Object(Fragment::clone(&class.kubelet)));
     let mut config = base(site, &fragment.as_object().cloned().unwrap_or_default());
     // Without these the kubelet signs a certificate of its own when it starts.
     if site.is_baked() {
@@ -275,7 +275,7 @@ impl UnitText {
 /// kubeadm looks for the service on the machine; here the file leads to the system's own unless it is there.
 fn resolver(site: &ClassSite) -> Option<String> {
     let profile = site.class.os.profile;
-    if profile.format != Format::CloudInit || site.class.kubelet.fragment().contains_key("resolvConf") {
+    if profile.format != Format::CloudInit || site.class.kubelet.contains_key("resolvConf") {
         return None;
     }
     let file = &profile.resolv_conf;

@@ -27,7 +27,7 @@ pub(crate) fn config(site: &ClassSite) -> Value {
     if class.kernel.swap {
         config["failSwapOn"] = json!(false);
     }
-    let mut fragment = class.kubelet.fragment();
+    let mut fragment = crate::config::Fragment::clone(&class.kubelet);
     fragment.retain(|field, _| !MEANINGLESS.contains(&field.as_str()));
     // Its caches are of no use, and a webhook needs an API server.
     fragment.remove("authentication");

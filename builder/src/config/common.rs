@@ -1,6 +1,5 @@
-//! [`Common`] and [`FragmentText`]: what many nodes have, in memory once, and what each may have of its own, small.
+//! [`Common`]: what many nodes have, in memory once.
 
-use super::Fragment;
 use std::{collections::HashSet, hash::Hash, ops::Deref, ptr, sync::Arc};
 
 /// Something that many nodes have in common.
@@ -69,35 +68,9 @@ impl<T: Eq + Hash> Known<T> {
     }
 }
 
-/// A [`Fragment`] as text of JSON: a tenth of its size, since ten thousand nodes may have ten thousand.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FragmentText(Box<str>);
-
-impl FragmentText {
-    /// The fragment.
-    pub fn fragment(&self) -> Fragment {
-        serde_json::from_str(&self.0).expect("what was written as an object is read as one")
-    }
-}
-
-impl From<Fragment> for FragmentText {
-    fn from(fragment: Fragment) -> Self {
-        Self(serde_json::Value::Object(fragment).to_string().into())
-    }
-}
-
-#[cfg(test)]
-impl From<Fragment> for Common<FragmentText> {
-    fn from(fragment: Fragment) -> Self {
-        FragmentText::from(fragment).into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
 
     #[test]
     fn equals_are_one() {
@@ -105,29 +78,5 @@ mod tests {
         let (a, b, c) = (known.one("a".to_owned()), known.one("b".to_owned()), known.one("a".to_owned()));
         assert!(a.is(&c) && !a.is(&b));
         assert_eq!((a.address(), a.address() == b.address()), (c.address(), false));
-    }
-
-    #[test]
-    fn numbers_and_depth_survive() {
-        // As deep as cluster.yaml may be.
-        let deep = (0..64).fold(json!(null), |inner, _| json!({ "a": inner }));
-        for value in [
-            json!({"a": 0.1, "b": -0.0, "c": 1e300, "d": u64::MAX, "e": i64::MIN, "f": 1.0, "g": 5e-324}),
-            json!({"a": {"b": [1, {"c": "\u{1f600}\"\\\n\u{0}"}]}, "": null}),
-            deep,
-        ] {
-            let fragment = value.as_object().unwrap().clone();
-            let read = FragmentText::from(fragment.clone()).fragment();
-            assert_eq!(Value::Object(read.clone()).to_string(), Value::Object(fragment.clone()).to_string());
-            assert_eq!(read, fragment);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_number_survives(number in any::<f64>().prop_filter("JSON has no others", |n| n.is_finite())) {
-            let fragment = json!({ "a": number }).as_object().unwrap().clone();
-            prop_assert_eq!(FragmentText::from(fragment.clone()).fragment(), fragment);
-        }
     }
 }

@@ -29,7 +29,7 @@ mod yaml;
 mod tests;
 
 pub use cluster::*;
-pub use common::{Common, FragmentText};
+pub use common::Common;
 pub use diag::{Colors, Diagnostic, Diagnostics, Finding, Origin, Severity, Spot};
 pub use inputs::NamedInput;
 pub use node::*;
@@ -40,7 +40,7 @@ pub use types::{Wrong, wrong_types};
 
 use nodekiln_plan::Sha256;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -279,5 +279,5 @@ fn read_and_resolve(text: &str, found: &mut Diagnostics, inputs: &mut inputs::In
         return None;
     }
     let raw = <raw::RawCluster as read::Read>::read(&mut reader, tree.root, &top)?;
-    resolve::resolve(raw, resolve::Cx { tree: &tree, found, inputs })
+    resolve::resolve(raw, resolve::Cx { tree: &tree, found, inputs, snippets: HashMap::new() })
 }

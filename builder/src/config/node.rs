@@ -1,7 +1,7 @@
 //! [`Node`]: one machine of the cluster, or a pool of them, with all that it is given: the cluster's own `os`, `kubelet`,
 //! `kernel` and `binaries` with the node's laid over them.
 
-use super::{Arg, Common, FragmentText};
+use super::{Arg, Common, Fragment};
 pub use nodekiln_payload::IgnitionVersion;
 use nodekiln_payload::Profile;
 use nodekiln_plan::{
@@ -88,7 +88,7 @@ impl std::ops::DerefMut for Node {
 }
 
 /// What nodes have in common, whatever they are called: a thousand workers are of one class, or of a few. `resolve` makes
-/// equal ones one, so that they are kept and planned once; and of those that differ in one part, the others are one.
+/// one of those that say the same, which is kept and planned once; and of those that differ in one part, the others are one.
 #[derive(Debug, Clone)]
 pub struct NodeClass {
     /// Whether this is one machine.
@@ -102,7 +102,7 @@ pub struct NodeClass {
     /// The kubelet's version.
     pub version: KubernetesVersion,
     /// KubeletConfiguration fragment: the cluster's with the node's over it.
-    pub kubelet: Common<FragmentText>,
+    pub kubelet: Common<Fragment>,
     /// kubeletExtraArgs: the cluster's with the node's over it.
     pub kubelet_extra_args: Common<Vec<Arg>>,
     /// ignorePreflightErrors.

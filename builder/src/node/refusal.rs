@@ -80,7 +80,7 @@ pub(super) fn check(cluster: &Cluster, class: &NodeClass) -> Vec<Fault> {
             faults.push(Fault::new("kubeletExtraArgs", message));
         }
     }
-    if class.kubelet.fragment().get("healthzPort").and_then(serde_json::Value::as_u64) == Some(0) {
+    if class.kubelet.get("healthzPort").and_then(serde_json::Value::as_u64) == Some(0) {
         let fault = Fault::new("kubelet.healthzPort", "0 turns off the endpoint that firstboot waits for");
         faults.push(fault.hint("leave it out, or give a port on the loopback address"));
     }
@@ -178,7 +178,7 @@ fn of_release(site: &ClassSite) -> Vec<Fault> {
         let message = format!("{}: kubeadm of {} has no such target", patch.path, site.cluster.version);
         faults.push(Fault::new("patches", message).hint("`kubeProxy` says what kube-proxy does"));
     }
-    let config = serde_json::Value::Object(site.class.kubelet.fragment());
+    let config = serde_json::Value::Object(crate::config::Fragment::clone(&site.class.kubelet));
     if let Some(path) = release::KUBELET_FIELDS.unknown(&config, |path| site.kubelet.has_kubelet_field(path)) {
         let message = format!("a kubelet of {} does not know `{path}`", site.class.version);
         faults.push(Fault::new("kubelet", message).hint("it would ignore the field: leave it out"));

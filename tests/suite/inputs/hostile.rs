@@ -122,7 +122,7 @@ fn large() -> Vec<(&'static str, String)> {
         ),
         (
             "machines over what the cluster says",
-            machines(&format!("kubelet: {{systemReserved: {{{}}}}}\n", texts(45)), "", |n| {
+            machines(&format!("kubelet: {{systemReserved: {{{}}}}}\n", texts(19)), "", |n| {
                 format!("kubelet: {{maxPods: {n}}}")
             }),
         ),

@@ -22,6 +22,18 @@ pub(super) struct BinariesLayer {
 }
 
 impl BinariesLayer {
+    /// What a copy of it weighs, in units of 32 bytes.
+    pub(super) fn weight(&self) -> usize {
+        let Self { kubelet, containerd, runc, cni_plugins, firstboot } = self;
+        let programs = [kubelet, containerd, runc, cni_plugins, firstboot].into_iter().flatten();
+        let texts = programs.map(|binary| match binary {
+            Binary::Path(path) => path.as_str().len(),
+            Binary::File(file) => file.path.len(),
+            Binary::Url { url, .. } | Binary::Sysext { url, .. } => url.len(),
+        });
+        texts.map(|length| 4 + length / 32).sum()
+    }
+
     /// `base` with this layer over it and `profile`'s places below: each program comes from one place, so that a
     /// program's own entry replaces the other layer's whole.
     pub(super) fn over(&self, base: &Self, profile: &Profile) -> Binaries {

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 #[derive(Default)]
 pub(super) struct Classes(HashMap<Key, Arc<NodeClass>>);
 
-/// What classes differ by. What is equal of a part is one: where it is in memory tells it, as long as its class is here.
+/// What classes differ by. What is said alike of a part is one: where it is in memory tells it, as long as its class is here.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     kind: NodeKind,
@@ -46,6 +46,7 @@ impl Classes {
         Arc::clone(self.0.entry(key).or_insert_with(|| Arc::new(class)))
     }
 }
+
 #[cfg(test)]
 mod tests {
     use crate::config::{Failure, load_str};
@@ -112,6 +113,44 @@ mod tests {
         assert!(nodes[4].taints.is(&nodes[5].taints) && !nodes[4].kernel.is(&nodes[5].kernel));
         // Of the cluster's own files, nodes that add others have references.
         assert!(nodes[0].os.files[0].is(&nodes[2].os.files[1]));
+    }
+
+    /// Also where there is no profile to lay them over.
+    #[test]
+    fn programs_are_judged_without_a_profile() {
+        for os in ["{}", "[]", "{profile: zzz}", "{arch: amd64}"] {
+            let text = format!(
+                "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\nnodes:\n\
+                 \x20 - {{name: cp, role: control-plane, address: 192.0.2.1, os: {os}, binaries: {{kubelet: {{path: a}}}}}}\n"
+            );
+            let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("it is wrong") };
+            let found: Vec<_> = found.iter().map(|d| d.path.as_str()).collect();
+            let due = match os {
+                "[]" => "nodes[0].os",
+                "{profile: zzz}" => "nodes[0].os.profile",
+                _ => "nodes[0]",
+            };
+            assert_eq!(
+                found.iter().filter(|path| **path == "nodes[0].binaries.kubelet.path").count(),
+                1,
+                "{os}: {found:?}"
+            );
+            assert_eq!((found.len(), found.contains(&due)), (2, true), "{os}: {found:?}");
+        }
+    }
+
+    /// Keys of the kubelet's stand in excerpts of every node that says them.
+    #[test]
+    fn what_is_laid_once_is_shown_of_each() {
+        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
+            os: {profile: flatcar}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n"
+            .to_owned();
+        for number in 0..2 {
+            let own = "kubelet: {logging: {flushFrequency: 5}}, bogus: 1";
+            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
+        }
+        let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("it is wrong") };
+        assert_eq!(found.to_string().matches("kubelet: {logging: {flushFrequency: ****").count(), 2, "{found}");
     }
 
     /// It is laid once for all, and told of each.

@@ -17,7 +17,10 @@ use crate::config::{
 use crate::release::{Fields, KUBE_PROXY_FIELDS, KUBELET_FIELDS, Kind};
 use nodekiln_plan::{AbsPath, Cidr};
 use serde_json::Value;
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 impl Cx<'_, '_> {
     /// apiServer, controllerManager, scheduler.
@@ -390,6 +393,22 @@ impl Cx<'_, '_> {
     }
 }
 
+impl Cx<'_, '_> {
+    /// Marks the known keys of a sound KubeletConfiguration fragment as fit to be shown, which hold nothing secret.
+    pub(super) fn show_kubelet(&mut self, node: NodeId) {
+        fn show(cx: &mut Cx<'_, '_>, node: NodeId, above: &str) {
+            let View::Map(entries) = cx.tree.view(node) else { return };
+            for entry in entries {
+                cx.found.show(entry.key_span, &entry.key);
+                if let Some((path, Kind::Object)) = KUBELET_FIELDS.below(above, &entry.key) {
+                    show(cx, entry.value, &format!("{path}."));
+                }
+            }
+        }
+        show(self, node, "");
+    }
+}
+
 /// A fragment that stands alone: its nulls have nothing to take out.
 pub(super) fn without_nulls(fragment: &Fragment) -> Fragment {
     let mut out = Fragment::new();
@@ -425,7 +444,8 @@ pub(super) fn merge(base: &mut Fragment, over: &Fragment) {
 
 /// Lays arguments over others: a name that comes again replaces all of that name (kubeadm's rule for its defaults).
 pub(super) fn merge_args(base: &[Arg], over: &[Arg]) -> Vec<Arg> {
-    let kept = base.iter().filter(|arg| over.iter().all(|o| o.name != arg.name));
+    let names: BTreeSet<&str> = over.iter().map(|arg| arg.name.as_str()).collect();
+    let kept = base.iter().filter(|arg| !names.contains(arg.name.as_str()));
     kept.chain(over).cloned().collect()
 }
 

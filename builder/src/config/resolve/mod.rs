@@ -24,6 +24,7 @@ mod patches;
 mod paths;
 mod pods;
 mod pools;
+mod snippets;
 mod ssh;
 mod value;
 
@@ -32,7 +33,7 @@ pub(super) use value::duration;
 pub(super) use endpoint::LOAD_BALANCERS;
 
 use super::{
-    Algorithm, Cluster, Cni, Places, choices, code,
+    Algorithm, Cluster, Cni, IgnitionVersion, Places, choices, code,
     diag::{Diagnostics, Finding},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
@@ -43,13 +44,19 @@ use super::{
 };
 use crate::release::Release;
 use nodekiln_plan::{AbsPath, ClusterName, KubernetesVersion, Timeouts};
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    rc::Rc,
+};
 
 /// What resolving works with.
 pub(super) struct Cx<'a, 't> {
     pub(super) tree: &'a Tree<'t>,
     pub(super) found: &'a mut Diagnostics,
     pub(super) inputs: &'a mut Inputs,
+    /// What is wrong with the snippets that were read, by path, profile and version of Ignition's specification.
+    pub(super) snippets: HashMap<(String, &'static str, IgnitionVersion), Rc<[Finding]>>,
 }
 
 /// Resolves a file. `None`: the findings say why.

@@ -9,7 +9,7 @@ use crate::config::{
     shown::short,
     values::Hidden,
 };
-use nodekiln_payload::{Format, Profile, Snippet, SnippetFault, TimeService, Touched};
+use nodekiln_payload::{Format, Profile, TimeService};
 use nodekiln_plan::{AbsPath, DnsName, Mode, Secret, UnitName};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -39,12 +39,14 @@ struct UserLayer {
 }
 
 impl OsLayer {
-    /// What a copy of it weighs, in units of 32 bytes. Snippets are read again for each.
+    /// What a copy of it weighs, in units of 32 bytes.
     pub(super) fn weight(&self) -> usize {
         let Self { users, time_servers, files, units, snippets, .. } = self;
         let servers = time_servers.iter().flatten().map(|server| 2 + server.len() / 32);
-        let snippets = snippets.iter().flatten().map(|at| 2 + at.value.bytes.len() / 32);
-        files.len() + units.len() + 5 * users.len() + servers.chain(snippets).sum::<usize>()
+        let snippets = snippets.iter().flatten().map(|at| 3 + at.value.path.len() / 32);
+        // References, which take time rather than memory.
+        let references = 3 * (files.len() + units.len());
+        references + 5 * users.len() + servers.chain(snippets).sum::<usize>()
     }
 }
 
@@ -86,11 +88,7 @@ impl Cx<'_, '_> {
         self.check_reserved(known, &files, shared);
         self.check_units(known, &units);
         let Some(profile) = profile else {
-            if !own.profile_faulty && !base.profile_faulty {
-                let finding = Finding::new(code::MISSING, "`os.profile` is missing")
-                    .hint("set it here or in the cluster's `os`: flatcar, fedora-coreos or cloud-init");
-                self.found.error_at(node, finding);
-            }
+            self.missing_profile(own, base, node);
             return None;
         };
         let place = &profile.place;
@@ -102,8 +100,10 @@ impl Cx<'_, '_> {
         self.check_writable(profile, place, &files, &written);
         self.check_folders(profile, place, shared);
         let mut users: Vec<UserLayer> = base.users.clone();
+        let places: BTreeMap<&str, usize> =
+            base.users.iter().enumerate().rev().map(|(place, user)| (user.name.as_str(), place)).collect();
         for user in &own.users {
-            match users.iter_mut().find(|below| below.name == user.name) {
+            match places.get(user.name.as_str()).map(|place| &mut users[*place]) {
                 Some(below) => {
                     below.keys = user.keys.clone().or_else(|| below.keys.take());
                     below.password = user.password.clone().or_else(|| below.password.take());
@@ -132,53 +132,12 @@ impl Cx<'_, '_> {
         })
     }
 
-    /// Files of an OS layer; what is in them is the profile's affair.
-    fn snippets(&mut self, list: &At<List<String>>) -> Vec<At<InputFile>> {
-        let mut snippets = Vec::new();
-        let mut seen = BTreeMap::new();
-        for at in &list.value {
-            let Some(file) = self.input(at) else { continue };
-            if self.once(&mut seen, file.path.clone(), &at.place, "this file") {
-                snippets.push(At { value: file, place: at.place.clone() });
-            }
-        }
-        snippets
-    }
-
-    /// What a node of this profile cannot take of its snippets.
-    fn check_snippets(
-        &mut self,
-        profile: &Profile,
-        version: IgnitionVersion,
-        snippets: &[At<InputFile>],
-        shared: &Shared<'_>,
-    ) {
-        for at in snippets {
-            let name = short(&at.value.path);
-            let snippet = match Snippet::parse(&at.value.bytes, profile.format, version) {
-                Ok(snippet) => snippet,
-                Err(fault) => {
-                    let finding = Finding::new(code::SNIPPET, format!("{name}: {fault}"));
-                    let finding = match fault {
-                        SnippetFault::TooNew(..) => {
-                            finding.hint("set `ignitionVersion`, or write an older one into it")
-                        }
-                        SnippetFault::Owned(_) => finding.hint("leave it out: cluster.yaml has fields for the most"),
-                        _ => finding,
-                    };
-                    self.found.error_at(&at.place, finding);
-                    continue;
-                }
-            };
-            let (certificates, data_dir) = own_folders(Some(profile), shared);
-            for touched in snippet.touched() {
-                let Touched::File(path) = &touched else { continue };
-                let place = paths::canonical(profile, path);
-                if let Some(why) = paths::reserved(&place, &certificates, data_dir.as_ref()) {
-                    let message = format!("{name}: `{}` is not yours to write: {why}", short(path.as_str()));
-                    self.found.error_at(&at.place, Finding::new(code::RESERVED, message));
-                }
-            }
+    /// Reports that neither layer says a profile, unless one tried to.
+    pub(super) fn missing_profile(&mut self, own: &OsLayer, base: &OsLayer, node: &Place) {
+        if !own.profile_faulty && !base.profile_faulty {
+            let finding = Finding::new(code::MISSING, "`os.profile` is missing")
+                .hint("set it here or in the cluster's `os`: flatcar, fedora-coreos or cloud-init");
+            self.found.error_at(node, finding);
         }
     }
 
@@ -456,7 +415,7 @@ impl UserLayer {
 }
 
 /// certificatesDir and dataDir, canonical; the default where the first is faulty.
-fn own_folders(profile: Option<&Profile>, shared: &Shared<'_>) -> (AbsPath, Option<AbsPath>) {
+pub(super) fn own_folders(profile: Option<&Profile>, shared: &Shared<'_>) -> (AbsPath, Option<AbsPath>) {
     let default = || "/etc/kubernetes/pki".parse().expect("the default is a clean absolute path");
     let certificates = shared.certificates_dir.cloned().unwrap_or_else(default);
     let data_dir = shared.data_dir.map(|dir| paths::canonical(profile, dir));

@@ -140,12 +140,12 @@ fn what_is_copied_for_nodes_has_an_end() {
         text
     };
     let each = |index: usize| format!("maxPods: {index}");
-    let nodes = load_text(&cluster(101, &each)).cluster.nodes;
-    assert_eq!(nodes[100].kubelet.fragment()["maxPods"], 100);
-    assert_eq!(nodes[100].kubelet.fragment()["systemReserved"].as_object().unwrap().len(), 10_000 - 1);
+    let nodes = load_text(&cluster(50, &each)).cluster.nodes;
+    assert_eq!(nodes[49].kubelet["maxPods"], 49);
+    assert_eq!(nodes[49].kubelet["systemReserved"].as_object().unwrap().len(), 10_000 - 1);
     let found = refused(&cluster(201, &each));
     let paths: Vec<_> = found.iter().filter(|d| d.code == code::TOO_LARGE).map(|d| d.path.as_str()).collect();
-    assert_eq!(paths, ["nodes[101].kubelet"]);
+    assert_eq!(paths, ["nodes[50].kubelet"]);
     // What many say alike is copied once.
     let nodes = load_text(&cluster(251, &|_| "maxPods: 99".to_owned())).cluster.nodes;
     assert!(nodes[1].kubelet.is(&nodes[250].kubelet) && !nodes[0].kubelet.is(&nodes[1].kubelet));

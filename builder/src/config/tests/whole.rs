@@ -97,10 +97,10 @@ nodes:
     let cluster = load_text(&text).cluster;
     let [a, b] = cluster.nodes.as_slice() else { panic!() };
     assert_eq!(
-        serde_json::to_string(&b.kubelet.fragment()).unwrap(),
+        serde_json::to_string(&*b.kubelet).unwrap(),
         r#"{"evictionHard":{},"maxPods":20,"systemReserved":{"memory":"1Gi"}}"#
     );
-    assert_eq!(a.kubelet.fragment(), cluster.kubelet);
+    assert_eq!(*a.kubelet, cluster.kubelet);
     let args =
         |node: &Node| node.kubelet_extra_args.iter().map(|a| format!("{}={}", a.name, a.value)).collect::<Vec<_>>();
     assert_eq!(args(a), ["v=1", "cloud-provider=external"]);
@@ -267,10 +267,7 @@ fn pools_and_tokens() {
     assert_eq!((pool.kind, pool.role, pool.name.as_str()), (NodeKind::Pool, Role::Worker, "burst"));
     assert_eq!(pool.identity, NodeIdentity::BootstrapToken { ttl: Some(720 * 3600) });
     assert!(pool.addresses.is_empty() && pool.pod_cidrs.is_empty() && pool.taints.is_empty());
-    assert_eq!(
-        (pool.kubelet.fragment()["maxPods"].as_i64(), pool.os.profile.name.as_str()),
-        (Some(20), "fedora-coreos")
-    );
+    assert_eq!((pool.kubelet["maxPods"].as_i64(), pool.os.profile.name.as_str()), (Some(20), "fedora-coreos"));
     let paths: Vec<_> = (0..).map_while(|index| loaded.places.payload(index)).map(|origin| origin.path).collect();
     assert_eq!(paths, ["nodes[0]", "nodes[1]", "pools[0]"]);
     assert_eq!(loaded.places.field(2, "labels").map(|origin| origin.path), Some("pools[0].labels".to_owned()));
