@@ -40,7 +40,7 @@ pub use types::{Wrong, wrong_types};
 
 use nodekiln_plan::Sha256;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -279,5 +279,5 @@ fn read_and_resolve(text: &str, found: &mut Diagnostics, inputs: &mut inputs::In
         return None;
     }
     let raw = <raw::RawCluster as read::Read>::read(&mut reader, tree.root, &top)?;
-    resolve::resolve(raw, resolve::Cx { tree: &tree, found, inputs, snippets: HashMap::new() })
+    resolve::resolve(raw, resolve::Cx::new(&tree, found, inputs))
 }

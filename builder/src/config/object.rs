@@ -7,9 +7,10 @@ use super::{
     scalar::{Plain, ambiguous, hidden_ambiguity, kind_of, number_of},
     schema::Shapes,
     types::Step,
-    yaml::{NodeId, Tree, View},
+    yaml::{Entry, NodeId, Tree, View},
 };
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// A fragment of another program's configuration: any mapping, read as JSON. Nulls stay, to take values out of what it
 /// is laid over (RFC 7386).
@@ -61,25 +62,39 @@ impl Object {
     }
 }
 
-/// The place of the value that `steps` lead to from `node`.
-pub(super) fn follow(tree: &Tree<'_>, mut node: NodeId, place: &Place, steps: &[Step]) -> Place {
-    let mut at = place.clone();
-    for step in steps {
-        match (step, tree.view(node)) {
-            (Step::Key(key), View::Map(entries)) => {
-                let Some(entry) = entries.iter().find(|entry| entry.key == *key) else { break };
-                at = place_of(tree, entry.value, entry.key_span, at.path.key(key));
-                node = entry.value;
-            }
-            (Step::Index(index), View::List(items)) => {
-                let Some(item) = items.get(*index) else { break };
-                at = Place { span: tree.span(*item), path: at.path.index(*index) };
-                node = *item;
-            }
-            _ => break,
-        }
+/// Where values below a mapping are. Each mapping on the way is searched through once, however many values are looked for.
+pub(super) struct Finder<'a, 't> {
+    tree: &'a Tree<'t>,
+    maps: HashMap<NodeId, HashMap<&'a str, &'a Entry<'t>>>,
+}
+
+impl<'a, 't> Finder<'a, 't> {
+    pub(super) fn new(tree: &'a Tree<'t>) -> Self {
+        Self { tree, maps: HashMap::new() }
     }
-    at
+
+    /// The place of the value that `steps` lead to from `node`, which is at `place`.
+    pub(super) fn follow(&mut self, mut node: NodeId, place: &Place, steps: &[Step]) -> Place {
+        let tree = self.tree;
+        let mut at = place.clone();
+        for step in steps {
+            match (step, tree.view(node)) {
+                (Step::Key(key), View::Map(entries)) => {
+                    let keys = || entries.iter().map(|entry| (entry.key.as_ref(), entry)).collect();
+                    let Some(entry) = self.maps.entry(node).or_insert_with(keys).get(key.as_str()) else { break };
+                    at = place_of(tree, entry.value, entry.key_span, at.path.key(key));
+                    node = entry.value;
+                }
+                (Step::Index(index), View::List(items)) => {
+                    let Some(item) = items.get(*index) else { break };
+                    at = Place { span: tree.span(*item), path: at.path.index(*index) };
+                    node = *item;
+                }
+                _ => break,
+            }
+        }
+        at
+    }
 }
 
 /// The place of the field at `path` below `node`, if it is there.

@@ -26,7 +26,7 @@ const MAX_DEPTH: u32 = 64;
 const MAX_STREAM_DEPTH: u32 = 100;
 
 /// Index of a node in its tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct NodeId(u32);
 
 /// A node: where it is and what it is.

@@ -168,31 +168,16 @@ fn each<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D, take: impl FnMu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::manifest::UNSEALED;
-    use nodekiln_plan::Role;
+    use crate::output::{
+        fixture::{file, node},
+        manifest::UNSEALED,
+    };
     use std::{collections::BTreeMap, fs};
 
     /// In whatever lines it stands, it is the same.
     #[test]
     fn a_manifest_is_read_in_any_form() {
-        let name = |name: &str| -> NodeName { name.parse().unwrap() };
-        let node = |of: &str| NodeRow {
-            name: name(of),
-            role: Role::Worker,
-            duties: [].into(),
-            profile: "flatcar".into(),
-            key: UNSEALED,
-            seal: UNSEALED,
-            not_before: 0,
-            boot_before: 1,
-        };
-        let file = |path: &str, node: Option<&str>| FileRow {
-            path: path.to_owned(),
-            sha256: UNSEALED,
-            size: 2,
-            role: FileRole::Payload,
-            node: node.map(name),
-        };
+        let [a, b]: [NodeName; 2] = ["a", "b"].map(|name| name.parse().unwrap());
         let mut manifest = Manifest {
             made_by: Manifest::MADE_BY.to_owned(),
             version: Manifest::VERSION,
@@ -200,8 +185,8 @@ mod tests {
             inputs: [("cluster.yaml".to_owned(), UNSEALED)].into(),
             secrets: UNSEALED,
             firstboot: BTreeMap::new(),
-            nodes: vec![node("b"), node("a")],
-            files: vec![file("ca.crt", None), file("nodes/a/x", Some("a")), file("nodes/b/x", Some("b"))],
+            nodes: vec![node(&b), node(&a)],
+            files: vec![file("ca.crt", None), file("nodes/a/x", Some(&a)), file("nodes/b/x", Some(&b))],
             digest: UNSEALED,
         };
         let text = String::from_utf8(manifest.seal().unwrap()).unwrap();
@@ -220,7 +205,7 @@ mod tests {
             assert_eq!(read(form).as_ref(), Some(&due), "{form}");
         }
         assert_eq!(read(&serde_json::to_string_pretty(&manifest).unwrap()), Some(due));
-        for form in ["", "{", "[]", &text[..text.len() - 3], &text.replace("\"size\": 2", "\"size\": -2")] {
+        for form in ["", "{", "[]", &text[..text.len() - 3], &text.replace("\"size\": 9", "\"size\": -9")] {
             assert_eq!(read(form), None, "{form}");
         }
         for field in ["nodes", "files", "inputs"] {
@@ -231,13 +216,7 @@ mod tests {
 
     #[test]
     fn files_are_found_again() {
-        let row = |path: &str, node: Option<&str>| FileRow {
-            path: path.to_owned(),
-            sha256: Sha256::of(path.as_bytes()),
-            size: path.len() as u64,
-            role: FileRole::Plan,
-            node: node.map(|node| node.parse().unwrap()),
-        };
+        let row = |path: &str, node: Option<&str>| file(path, node.map(|node| node.parse().unwrap()).as_ref());
         let rows = [
             row("nodes/b/x", Some("b")),
             row("nodes/a/x", Some("a")),

@@ -1,6 +1,8 @@
 //! What is written, and read back: the output folder and `secrets.yaml`. The only part of the builder that touches the machine.
 
 pub mod existing;
+#[cfg(test)]
+mod fixture;
 pub mod folder;
 pub mod found;
 mod kind;

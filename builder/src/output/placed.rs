@@ -134,32 +134,16 @@ mod tests {
     use super::*;
     use crate::output::{
         Part,
-        manifest::{NodeRow, UNSEALED},
+        fixture::{holding, node},
         placement::{Holding, Placement},
     };
-    use nodekiln_plan::{Role, Sha256};
     use std::sync::Arc;
 
     /// What is written is what is read, whatever the order in which nodes come.
     #[test]
     fn what_is_placed_is_read() {
-        let holding = |key: &str, path: &str| Holding {
-            key: key.into(),
-            path: path.into(),
-            spki: Sha256::of(key.as_bytes()),
-            custody: "kept".into(),
-        };
         let part = |name: &NodeName, holdings: &[Holding]| Part {
-            row: NodeRow {
-                name: name.clone(),
-                role: Role::Worker,
-                duties: [].into(),
-                profile: "flatcar".into(),
-                key: UNSEALED,
-                seal: UNSEALED,
-                not_before: 0,
-                boot_before: 0,
-            },
+            row: node(name),
             files: vec![],
             holdings: holdings.to_vec(),
         };

@@ -120,44 +120,25 @@ pub(super) fn is_private(path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::output::{
+        fixture::{file, holding, node},
         listing::{Listing, Nodes, Order},
         manifest::{FileRole, MANIFEST, Manifest, UNSEALED},
         placed::Placed,
         placement::Placement,
         rows::Parts,
     };
-    use nodekiln_plan::Role;
     use std::{
         collections::BTreeMap,
         os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     };
 
-    fn part(name: &str, path: String, keys: &[String]) -> Part {
+    fn part(name: &str, path: &str, keys: &[&str]) -> Part {
         let name: NodeName = name.parse().unwrap();
-        let file = FileRow {
-            sha256: Sha256::of(path.as_bytes()),
-            path,
-            size: 1,
-            role: FileRole::Payload,
-            node: Some(name.clone()),
+        let mut part = Part {
+            row: node(&name),
+            files: vec![FileRow { size: 1, ..file(path, Some(&name)) }],
+            holdings: keys.iter().map(|key| holding(key, "/key")).collect(),
         };
-        let holding = |key: &String| Holding {
-            key: key.as_str().into(),
-            path: "/key".into(),
-            spki: Sha256::of(key.as_bytes()),
-            custody: "kept".into(),
-        };
-        let row = NodeRow {
-            name,
-            role: Role::Worker,
-            duties: [].into(),
-            profile: "flatcar".into(),
-            key: Sha256::of(b"key"),
-            seal: UNSEALED,
-            not_before: 0,
-            boot_before: 1,
-        };
-        let mut part = Part { row, files: vec![file], holdings: keys.iter().map(holding).collect() };
         part.row.seal = Part::seal(&part.row, &part.files, &part.holdings);
         part
     }
@@ -168,10 +149,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let due: Vec<Part> = [
-            part("b", "nodes/b/x".to_owned(), &["ca".to_owned(), "kubelet/b".to_owned()]),
-            part("a", "serve/1".to_owned(), &["kubelet/a".to_owned()]),
-            part("none", "nodes/none/x".to_owned(), &[]),
-            part("a-b", "odd \"path\"".to_owned(), &["\u{e9}\n".to_owned()]),
+            part("b", "nodes/b/x", &["ca", "kubelet/b"]),
+            part("a", "serve/1", &["kubelet/a"]),
+            part("none", "nodes/none/x", &[]),
+            part("a-b", "odd \"path\"", &["\u{e9}\n"]),
         ]
         .into();
         let parts: Parts = due.iter().cloned().collect();

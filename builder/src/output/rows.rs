@@ -213,34 +213,29 @@ impl FromIterator<Part> for Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{output::manifest::FileRole, pki::table::Duty};
+    use crate::{
+        output::{fixture, manifest::FileRole},
+        pki::table::Duty,
+    };
     use nodekiln_plan::Role;
 
     fn part(name: &str, files: &[&str], keys: &[&str]) -> Part {
         let name: NodeName = name.parse().unwrap();
         let digest = |what: &str| Sha256::of(format!("{name} {what}").as_bytes());
         let file = |path: &&str| FileRow {
-            path: (*path).to_owned(),
             sha256: digest(path),
             size: u64::MAX - path.len() as u64,
-            role: FileRole::Payload,
-            node: Some(name.clone()),
+            ..fixture::file(path, Some(&name))
         };
-        let holding = |key: &&str| Holding {
-            key: (*key).into(),
-            path: format!("/{}", key.len()).into(),
-            spki: digest(key),
-            custody: "kept".into(),
-        };
+        let holding = |key: &&str| Holding { spki: digest(key), ..fixture::holding(key, &format!("/{}", key.len())) };
         let row = NodeRow {
-            name: name.clone(),
-            role: Role::Worker,
             duties: [Duty::Kubelet].into(),
             profile: "somebody's".into(),
             key: digest("key"),
             seal: digest("seal"),
             not_before: i64::MIN,
             boot_before: i64::MAX,
+            ..fixture::node(&name)
         };
         Part { files: files.iter().map(file).collect(), holdings: keys.iter().map(holding).collect(), row }
     }

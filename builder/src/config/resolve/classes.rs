@@ -49,16 +49,32 @@ impl Classes {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Failure, load_str};
+    use crate::config::{Diagnostics, Failure, load_str};
     use std::{fmt::Write as _, sync::Arc};
+
+    /// A file with `own` values of the cluster's, a control plane, and a worker for each of `workers` with what it says.
+    fn file(own: &str, workers: &[&str]) -> String {
+        let mut text = format!(
+            "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n{own}\nnodes:\n\
+             \x20 - {{name: cp, role: control-plane, address: 192.0.2.1}}\n"
+        );
+        for (number, own) in workers.iter().enumerate() {
+            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
+        }
+        text
+    }
+
+    fn findings(text: &str) -> Diagnostics {
+        match load_str("cluster.yaml", text, None) {
+            Err(Failure::Findings(found)) => found,
+            _ => panic!("it is wrong"),
+        }
+    }
 
     #[test]
     fn equal_nodes_are_of_one_class() {
-        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
-            os: {profile: cloud-init, users: [{name: a, passwordHash: $6$a$b}]}\nkubelet: {maxPods: 50}\nnodes:\n\
-            \x20 - {name: cp, role: control-plane, address: 192.0.2.1}\n"
-            .to_owned();
-        for (number, own) in [
+        let own = "os: {profile: cloud-init, users: [{name: a, passwordHash: $6$a$b}]}\nkubelet: {maxPods: 50}";
+        let workers = [
             "",
             "labels: {a: b}, mac: '52:54:00:00:00:01'",
             "kubelet: {maxPods: 50}",
@@ -73,13 +89,8 @@ mod tests {
             "identity: bootstrap-token, ttl: 720h, os: {}",
             "identity: bootstrap-token, ttl: 0",
             "taints: ['a=b:NoSchedule'], kernel: {}",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
-        }
-        let cluster = load_str("cluster.yaml", &text, None).unwrap().cluster;
+        ];
+        let cluster = load_str("cluster.yaml", &file(own, &workers), None).unwrap().cluster;
         let class = |index: usize| &cluster.nodes[index].class;
         let first = |index: usize| (0..=index).find(|other| Arc::ptr_eq(class(*other), class(index))).unwrap();
         let firsts: Vec<_> = (0..cluster.nodes.len()).map(first).collect();
@@ -89,23 +100,15 @@ mod tests {
     /// What one part of a layer says leaves the others to be shared, and is shared itself.
     #[test]
     fn parts_of_nodes_that_differ_are_one() {
-        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
-            os: {profile: flatcar, files: [{path: /b, content: x}]}\nnodes:\n\
-            \x20 - {name: cp, role: control-plane, address: 192.0.2.1}\n"
-            .to_owned();
-        for (number, own) in [
+        let own = "os: {profile: flatcar, files: [{path: /b, content: x}]}";
+        let workers = [
             "kubelet: {maxPods: 50}",
             "kubelet: {maxPods: 51}, os: {files: [{path: /a, content: x}]}",
             "kubelet: {maxPods: 50}, os: {files: [{path: /a, content: x}]}, labels: {a: b}",
             "labels: {a: b}, taints: ['a=b:NoSchedule'], kernel: {swap: true}",
             "taints: ['a=b:NoSchedule']",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
-        }
-        let nodes = load_str("cluster.yaml", &text, None).unwrap().cluster.nodes;
+        ];
+        let nodes = load_str("cluster.yaml", &file(own, &workers), None).unwrap().cluster.nodes;
         assert!(nodes[0].os.is(&nodes[1].os) && nodes[0].binaries.is(&nodes[4].binaries));
         assert!(nodes[2].os.is(&nodes[3].os) && !nodes[1].os.is(&nodes[2].os));
         assert!(nodes[1].kubelet.is(&nodes[3].kubelet) && !nodes[1].kubelet.is(&nodes[2].kubelet));
@@ -123,7 +126,7 @@ mod tests {
                 "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\nnodes:\n\
                  \x20 - {{name: cp, role: control-plane, address: 192.0.2.1, os: {os}, binaries: {{kubelet: {{path: a}}}}}}\n"
             );
-            let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("it is wrong") };
+            let found = findings(&text);
             let found: Vec<_> = found.iter().map(|d| d.path.as_str()).collect();
             let due = match os {
                 "[]" => "nodes[0].os",
@@ -142,32 +145,17 @@ mod tests {
     /// Keys of the kubelet's stand in excerpts of every node that says them.
     #[test]
     fn what_is_laid_once_is_shown_of_each() {
-        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
-            os: {profile: flatcar}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n"
-            .to_owned();
-        for number in 0..2 {
-            let own = "kubelet: {logging: {flushFrequency: 5}}, bogus: 1";
-            let _ = writeln!(text, "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, {own}}}");
-        }
-        let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("it is wrong") };
+        let own = "kubelet: {logging: {flushFrequency: 5}}, bogus: 1";
+        let found = findings(&file("os: {profile: flatcar}", &[own, own]));
         assert_eq!(found.to_string().matches("kubelet: {logging: {flushFrequency: ****").count(), 2, "{found}");
     }
 
     /// It is laid once for all, and told of each.
     #[test]
     fn what_is_wrong_alike_is_told_of_each() {
-        let mut text = "apiVersion: nodekiln/v1alpha1\nkind: Cluster\nkubernetesVersion: v1.36.3\n\
-            os: {profile: flatcar}\nnodes:\n  - {name: cp, role: control-plane, address: 192.0.2.1}\n"
-            .to_owned();
-        for number in 0..3 {
-            let _ = writeln!(
-                text,
-                "  - {{name: w{number}, role: worker, address: 192.0.2.1{number}, kubelet: {{cgroupDriver: a}}, \
-                 os: {{files: [{{path: /proc/x, content: y}}]}}, kernel: {{modules: [a, a]}}, \
-                 binaries: {{kubelet: {{path: a}}}}, kubeletExtraArgs: [{{name: --a, value: b}}]}}"
-            );
-        }
-        let Err(Failure::Findings(found)) = load_str("cluster.yaml", &text, None) else { panic!("it is wrong") };
+        let own = "kubelet: {cgroupDriver: a}, os: {files: [{path: /proc/x, content: y}]}, kernel: {modules: [a, a]}, \
+            binaries: {kubelet: {path: a}}, kubeletExtraArgs: [{name: --a, value: b}]";
+        let found = findings(&file("os: {profile: flatcar}", &[own; 3]));
         for part in ["kubelet", "os", "kernel", "binaries", "kubeletExtraArgs"] {
             for number in 1..4 {
                 let above = format!("nodes[{number}].{part}");

@@ -7,7 +7,7 @@ use super::{
 use crate::config::{
     Arg, ControlPlaneComponent, Etcd, Fragment, ImageOverride, Volume, choices, code,
     diag::Finding,
-    object::{Object, follow},
+    object::{Finder, Object},
     raw::{List, RawArg, RawCluster, RawDns, RawLocalEtcd, RawVolume},
     read::{At, Field, Place},
     shown::short,
@@ -21,6 +21,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+/// apiVersion and kind of the kubelet's configuration.
+const KUBELET: [&str; 2] = ["kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"];
+/// apiVersion and kind of kube-proxy's configuration.
+const KUBE_PROXY: [&str; 2] = ["kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration"];
 
 impl Cx<'_, '_> {
     /// apiServer, controllerManager, scheduler.
@@ -285,13 +290,13 @@ impl Cx<'_, '_> {
     pub(super) fn kubelet(&mut self, field: &Field<Object>, services: &[Cidr]) -> Fragment {
         self.cluster_dns(field, services);
         self.cgroup_driver(field);
-        self.fragment(
-            field,
-            "kubelet.config.k8s.io/v1beta1",
-            "KubeletConfiguration",
-            owned::KUBELET_FIELDS,
-            &KUBELET_FIELDS,
-        )
+        self.fragment(field, KUBELET, owned::KUBELET_FIELDS, &KUBELET_FIELDS)
+    }
+
+    /// Marks the known keys of a KubeletConfiguration fragment, which hold nothing secret, as fit to be shown, and reports
+    /// the others.
+    pub(super) fn kubelet_fields(&mut self, node: NodeId, place: &Place) {
+        self.known_fields(node, place, "", &KUBELET_FIELDS, KUBELET);
     }
 
     /// clusterDNS may name other services than the tenth address, such as a DNS add-on's, but no other network.
@@ -323,26 +328,19 @@ impl Cx<'_, '_> {
 
     /// A KubeProxyConfiguration fragment.
     pub(super) fn kube_proxy(&mut self, field: &Field<Object>) -> Fragment {
-        self.fragment(
-            field,
-            "kubeproxy.config.k8s.io/v1alpha1",
-            "KubeProxyConfiguration",
-            owned::KUBE_PROXY_FIELDS,
-            &KUBE_PROXY_FIELDS,
-        )
+        self.fragment(field, KUBE_PROXY, owned::KUBE_PROXY_FIELDS, &KUBE_PROXY_FIELDS)
     }
 
     fn fragment(
         &mut self,
         field: &Field<Object>,
-        api_version: &str,
-        kind: &str,
+        header: [&str; 2],
         owned: &[(&[&str], &'static str)],
         fields: &Fields,
     ) -> Fragment {
         let Some(at) = field.get() else { return Fragment::new() };
         let mut value = at.value.value.clone();
-        for (name, due) in [("apiVersion", api_version), ("kind", kind)] {
+        for (name, due) in ["apiVersion", "kind"].into_iter().zip(header) {
             if let Some(given) = value.remove(name)
                 && given != due
             {
@@ -350,7 +348,7 @@ impl Cx<'_, '_> {
                 self.found.error_at(&place, Finding::new(code::VALUE, format!("`{name}` has to be `{due}` here")));
             }
         }
-        self.known_fields(at.value.node, &at.place, "", fields, &format!("{kind} ({api_version})"));
+        self.known_fields(at.value.node, &at.place, "", fields, header);
         for (path, why) in owned {
             if let Some(place) = at.find(self.tree, &at.place, path) {
                 let finding = Finding::new(code::OWNED, format!("`{}` cannot be set: {why}", path.join(".")));
@@ -358,24 +356,25 @@ impl Cx<'_, '_> {
             }
         }
         // Whatever the value of these is, it has been judged.
+        let names: Vec<_> = owned.iter().map(|(path, _)| path.join(".")).collect();
         let judged = |wrong: &Wrong| {
             let path = wrong.path_text();
-            let below = |name: &str| {
-                path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            let below = |name| {
+                path.strip_prefix(name).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with(['.', '[']))
             };
-            owned.iter().any(|(owned, _)| below(&owned.join(".")))
-                || ["cgroupDriver", "clusterDNS"].into_iter().any(below)
+            names.iter().map(String::as_str).chain(["cgroupDriver", "clusterDNS"]).any(below)
         };
+        let mut finder = Finder::new(self.tree);
         // A null takes a value out, and is nothing where there is none.
         for wrong in wrong_types(fields, &Value::Object(without_nulls(&value))).iter().filter(|wrong| !judged(wrong)) {
-            let place = follow(self.tree, at.value.node, &at.place, &wrong.path);
+            let place = finder.follow(at.value.node, &at.place, &wrong.path);
             self.found.error_at(&place, wrong.finding());
         }
         value
     }
 
     /// Reports what the mapping at `node` has and `fields` have not, below `above` and further down.
-    fn known_fields(&mut self, node: NodeId, place: &Place, above: &str, fields: &Fields, kind: &str) {
+    fn known_fields(&mut self, node: NodeId, place: &Place, above: &str, fields: &Fields, header: [&str; 2]) {
         let View::Map(entries) = self.tree.view(node) else { return };
         for entry in entries {
             let key = entry.key.as_ref();
@@ -383,29 +382,16 @@ impl Cx<'_, '_> {
             self.found.show(entry.key_span, key);
             match fields.below(above, key) {
                 None => self.found.unknown_key(key, &at, fields.names(above), || match above {
-                    "" => format!("the fields are those of {kind}, case included"),
+                    "" => {
+                        let [api_version, kind] = header;
+                        format!("the fields are those of {kind} ({api_version}), case included")
+                    }
                     _ => format!("known here: {}", fields.names(above).collect::<Vec<_>>().join(", ")),
                 }),
-                Some((path, Kind::Object)) => self.known_fields(entry.value, &at, &format!("{path}."), fields, kind),
+                Some((path, Kind::Object)) => self.known_fields(entry.value, &at, &format!("{path}."), fields, header),
                 Some(_) => {}
             }
         }
-    }
-}
-
-impl Cx<'_, '_> {
-    /// Marks the known keys of a sound KubeletConfiguration fragment as fit to be shown, which hold nothing secret.
-    pub(super) fn show_kubelet(&mut self, node: NodeId) {
-        fn show(cx: &mut Cx<'_, '_>, node: NodeId, above: &str) {
-            let View::Map(entries) = cx.tree.view(node) else { return };
-            for entry in entries {
-                cx.found.show(entry.key_span, &entry.key);
-                if let Some((path, Kind::Object)) = KUBELET_FIELDS.below(above, &entry.key) {
-                    show(cx, entry.value, &format!("{path}."));
-                }
-            }
-        }
-        show(self, node, "");
     }
 }
 

@@ -9,96 +9,81 @@ use super::{
     classes::Classes,
     component::{merge, merge_args, without_nulls},
     kernel::KernelLayer,
+    laid::{Copies, Known, Memo, Said},
     nodes::Shared,
     os::OsLayer,
     owned,
 };
 use crate::config::{
-    Arg, Binaries, Common, Fragment, Kernel, Os, code,
-    common::Known,
-    diag::{Diagnostics, Finding},
+    Arg, Binaries, Common, Fragment, Kernel, NodeClass, NodeIdentity, NodeKind, Os, code, common,
+    diag::Finding,
     object::Object,
-    raw::{List, RawArg, RawBinaries, RawCluster, RawOs},
-    read::{At, Field, Place, Read, Reader, place_of},
+    raw::{List, RawArg, RawCluster, RawKernel},
+    read::{At, Field, Place, place_of},
     scalar::{Plain, kind_of},
-    source::Source,
     values::Version,
     yaml::{NodeId, Tree, View},
 };
-use nodekiln_plan::{KubernetesVersion, Role, Sha256};
-use std::collections::HashMap;
+use nodekiln_plan::{KubernetesVersion, Role, Taint};
+use std::{collections::HashMap, sync::Arc};
 
-/// How much of the cluster's own values may be copied for nodes that lay something over them, in units of 32 bytes: for each
-/// of ten thousand machines that all differ seventy files, or fifty arguments.
-const MOST_COPIED: usize = 2_000_000;
-
-/// The cluster's own values.
+/// The cluster's own values, and what came of laying others over them.
 pub(super) struct Base {
     os: OsLayer,
     kernel: KernelLayer,
     binaries: BinariesLayer,
     args: Vec<Arg>,
     kubelet: Fragment,
-    pub(super) ignored: Common<Vec<String>>,
+    ignored: Common<Vec<String>>,
     laid: Laid,
-    /// In units of 32 bytes.
-    copied: usize,
-    /// Whether it was told that this is too much.
-    is_told: bool,
+    copies: Copies,
     /// The classes of those that are laid over it.
-    pub(super) classes: Classes,
+    classes: Classes,
 }
 
-impl Base {
-    /// Counts a copy of `weight`; whether it is one too many.
-    fn is_too_much(&mut self, weight: usize) -> bool {
-        self.copied = self.copied.saturating_add(weight);
-        self.copied > MOST_COPIED
-    }
-}
-
-/// What came of what was said.
-#[derive(Default)]
 struct Laid {
     os: Memo<Os>,
     kernel: Memo<Kernel>,
     args: Memo<Vec<Arg>>,
     kubelet: Memo<Fragment>,
-    kubelets: Known<Fragment>,
-    /// With the profile, whose places are below.
-    binaries: HashMap<(Option<Sha256>, &'static str), Laying<Binaries>>,
+    kubelets: common::Known<Fragment>,
+    /// By profile, whose places are below.
+    binaries: HashMap<&'static str, Memo<Binaries>>,
     /// Whether nodes that say nothing of the system have no profile.
     is_without_profile: bool,
 }
 
-/// By the digest of what was said; `None` where nothing was.
-type Memo<T> = HashMap<Option<Sha256>, Laying<T>>;
-
-struct Laying<T> {
-    laid: Common<T>,
-    /// Whether nothing was wrong. What is wrong is told of each that says it.
-    is_sound: bool,
-}
-
-impl<T> Clone for Laying<T> {
-    fn clone(&self) -> Self {
-        Self { laid: self.laid.clone(), is_sound: self.is_sound }
+impl Base {
+    /// The class of a node or pool. `None` where its version is faulty.
+    pub(super) fn class(
+        &mut self,
+        kind: NodeKind,
+        identity: NodeIdentity,
+        role: Role,
+        taints: Common<Vec<Taint>>,
+        layers: Layers,
+    ) -> Option<Arc<NodeClass>> {
+        Some(self.classes.one(NodeClass {
+            kind,
+            identity,
+            role,
+            taints,
+            version: layers.version?,
+            kubelet: layers.kubelet,
+            kubelet_extra_args: layers.args,
+            ignore_preflight_errors: self.ignored.clone(),
+            kernel: layers.kernel,
+            os: layers.os,
+            binaries: layers.binaries,
+        }))
     }
-}
-
-/// A part of a layer.
-struct Said {
-    node: NodeId,
-    place: Place,
-    /// Of what it says.
-    digest: Sha256,
 }
 
 /// What a node or pool says itself.
 #[derive(Default)]
 pub(super) struct Own {
     version: Option<Said>,
-    os: Option<Said>,
+    pub(super) os: Option<Said>,
     kubelet: Option<Said>,
     args: Option<Said>,
     kernel: Option<Said>,
@@ -132,22 +117,6 @@ impl Own {
         }
         own
     }
-
-    /// Where its `updates` are said.
-    pub(super) fn os(&self, tree: &Tree<'_>) -> Field<RawOs> {
-        read(tree, self.os.as_ref())
-    }
-}
-
-/// Reads a part. What is wrong with it was told when the whole file was read.
-fn read<T: Read>(tree: &Tree<'_>, said: Option<&Said>) -> Field<T> {
-    let Some(said) = said else { return Field::Absent };
-    let mut told = Diagnostics::new(Source::new("", ""));
-    Reader { tree, found: &mut told }.field(said.node, said.place.clone())
-}
-
-fn digest(said: Option<&Said>) -> Option<Sha256> {
-    said.map(|said| said.digest)
 }
 
 /// Both, laid over each other.
@@ -163,19 +132,23 @@ pub(super) struct Layers {
 
 impl Cx<'_, '_> {
     pub(super) fn base(&mut self, raw: &RawCluster, shared: &Shared<'_>) -> Base {
-        let families = shared.networking.families();
-        Base {
-            os: self.os_layer(&raw.os),
-            kernel: self.kernel_layer(&raw.kernel, families),
-            binaries: self.binaries_layer(&raw.binaries),
-            args: self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS),
-            kubelet: without_nulls(shared.kubelet),
-            ignored: self.ignored_checks(&raw.ignore_preflight_errors).into(),
-            laid: Laid::default(),
-            copied: 0,
-            is_told: false,
-            classes: Classes::default(),
-        }
+        let os = self.os_layer(&raw.os);
+        let kernel = self.kernel_layer(&raw.kernel, shared.networking.families());
+        let binaries = self.binaries_layer(&raw.binaries);
+        let args = self.args(&raw.kubelet_extra_args, owned::KUBELET_FLAGS);
+        let kubelet = without_nulls(shared.kubelet);
+        let laid = Laid {
+            os: Memo::new(os.weight()),
+            kernel: Memo::new(kernel.weight()),
+            args: Memo::new(args.iter().map(|arg| 4 + (arg.name.len() + arg.value.len()) / 32).sum()),
+            kubelet: Memo::new(weight(&kubelet)),
+            kubelets: common::Known::default(),
+            binaries: HashMap::new(),
+            is_without_profile: false,
+        };
+        let ignored = self.ignored_checks(&raw.ignore_preflight_errors).into();
+        let (copies, classes) = (Copies::default(), Classes::default());
+        Base { os, kernel, binaries, args, kubelet, ignored, laid, copies, classes }
     }
 
     /// `None` without a profile, or where too much is laid over. Whatever else is faulty has been reported.
@@ -192,7 +165,7 @@ impl Cx<'_, '_> {
         let binaries = self.lay_binaries(own.binaries.as_ref(), base, os.as_deref());
         let args = self.lay_args(own.args.as_ref(), base);
         let kubelet = self.lay_kubelet(own.kubelet.as_ref(), base, shared);
-        let version = match read(self.tree, own.version.as_ref()) {
+        let version = match self.said(own.version.as_ref()) {
             Field::Given(text) => self.node_version(&text, shared.version, role),
             _ => shared.version,
         };
@@ -206,130 +179,65 @@ impl Cx<'_, '_> {
         place: &Place,
         shared: &Shared<'_>,
     ) -> Option<Common<Os>> {
-        let known = base.laid.os.get(&digest(said)).cloned();
-        if let Some(Laying { laid, is_sound: true }) = known {
+        let Base { os: below, laid: Laid { os: memo, is_without_profile, .. }, copies, .. } = base;
+        let known = memo.known(said);
+        if let Known::Sound(laid) = known {
             return Some(laid);
         }
-        if said.is_none() && base.laid.is_without_profile {
-            self.missing_profile(&OsLayer::default(), &base.os, place);
+        if said.is_none() && *is_without_profile {
+            self.missing_profile(&OsLayer::default(), below, place);
             return None;
         }
         let told = self.found.told();
-        let own = self.os_layer(&read(self.tree, said));
+        let own = self.os_layer(&self.said(said));
         match known {
             // What is wrong is told again, as long as that does not cost too much; it is no reason to say so.
-            Some(Laying { laid, .. }) if base.is_too_much(base.os.weight()) => return Some(laid),
-            Some(_) => {}
-            None => self.may_copy(said, base, base.os.weight())?,
+            Known::Wrong(laid) if copies.is_too_much(memo.weight) => return Some(laid),
+            Known::New => self.may_copy(said, copies, memo.weight)?,
+            _ => {}
         }
-        let Some(os) = self.os(&own, &base.os, place, shared) else {
-            base.laid.is_without_profile |= said.is_none();
+        let Some(os) = self.os(&own, below, place, shared) else {
+            *is_without_profile |= said.is_none();
             return None;
         };
-        Some(self.keep(said, told, &mut base.laid.os, os.into()))
+        Some(self.keep(said, told, memo, os.into()))
     }
 
     fn lay_kernel(&mut self, said: Option<&Said>, base: &mut Base, shared: &Shared<'_>) -> Option<Common<Kernel>> {
-        let known = base.laid.kernel.get(&digest(said)).cloned();
-        if let Some(Laying { laid, is_sound: true }) = known {
-            return Some(laid);
-        }
-        let told = self.found.told();
-        let own = self.kernel_layer(&read(self.tree, said), shared.networking.families());
-        if let Some(Laying { laid, .. }) = known {
-            return Some(laid);
-        }
-        self.may_copy(said, base, base.kernel.weight())?;
-        Some(self.keep(said, told, &mut base.laid.kernel, own.over(&base.kernel).into()))
+        let Base { kernel: below, laid: Laid { kernel: memo, .. }, copies, .. } = base;
+        let judge = |cx: &mut Self, raw: &Field<RawKernel>| cx.kernel_layer(raw, shared.networking.families());
+        self.lay(said, memo, copies, judge, |own| own.over(below).into())
     }
 
     /// `os`: the node's, if it is known.
     fn lay_binaries(&mut self, said: Option<&Said>, base: &mut Base, os: Option<&Os>) -> Option<Common<Binaries>> {
-        let key = os.map(|os| (digest(said), os.profile.name.as_str()));
-        let known = key.and_then(|key| base.laid.binaries.get(&key).cloned());
-        if let Some(Laying { laid, is_sound: true }) = known {
-            return Some(laid);
-        }
-        let told = self.found.told();
-        let raw: Field<RawBinaries> = read(self.tree, said);
-        let own = self.binaries_layer(&raw);
-        if let Some(Laying { laid, .. }) = known {
-            return Some(laid);
-        }
-        let (key, os) = (key?, os?);
-        self.may_copy(said, base, base.binaries.weight())?;
-        let laid: Common<_> = own.over(&base.binaries, os.profile).into();
-        let is_sound = said.is_none() || self.found.told() == told;
-        base.laid.binaries.insert(key, Laying { laid: laid.clone(), is_sound });
-        Some(laid)
+        let Base { binaries: below, laid: Laid { binaries: memos, .. }, copies, .. } = base;
+        let Some(os) = os else {
+            self.binaries_layer(&self.said(said));
+            return None;
+        };
+        let memo = memos.entry(&os.profile.name).or_insert_with(|| Memo::new(below.weight()));
+        self.lay(said, memo, copies, Self::binaries_layer, |own| own.over(below, os.profile).into())
     }
 
     fn lay_args(&mut self, said: Option<&Said>, base: &mut Base) -> Option<Common<Vec<Arg>>> {
-        let known = base.laid.args.get(&digest(said)).cloned();
-        if let Some(Laying { laid, is_sound: true }) = known {
-            return Some(laid);
-        }
-        let told = self.found.told();
-        let own: Field<List<RawArg>> = read(self.tree, said);
-        let own = self.args(&own, owned::KUBELET_FLAGS);
-        if let Some(Laying { laid, .. }) = known {
-            return Some(laid);
-        }
-        let weight = base.args.iter().map(|arg| 4 + (arg.name.len() + arg.value.len()) / 32).sum();
-        self.may_copy(said, base, weight)?;
-        Some(self.keep(said, told, &mut base.laid.args, merge_args(&base.args, &own).into()))
+        let Base { args: below, laid: Laid { args: memo, .. }, copies, .. } = base;
+        let judge = |cx: &mut Self, raw: &Field<List<RawArg>>| cx.args(raw, owned::KUBELET_FLAGS);
+        self.lay(said, memo, copies, judge, |own| merge_args(below, &own).into())
     }
 
     fn lay_kubelet(&mut self, said: Option<&Said>, base: &mut Base, shared: &Shared<'_>) -> Option<Common<Fragment>> {
-        let known = base.laid.kubelet.get(&digest(said)).cloned();
-        if let Some(Laying { laid, is_sound: true }) = known {
-            if let Some(said) = said {
-                self.show_kubelet(said.node);
-            }
-            return Some(laid);
+        let Base { kubelet: below, laid: Laid { kubelet: memo, kubelets, .. }, copies, .. } = base;
+        if let (Some(said), Known::Sound(_)) = (said, memo.known(said)) {
+            // Its keys are fit to be shown in excerpts about this node too.
+            self.kubelet_fields(said.node, &said.place);
         }
-        let told = self.found.told();
-        let own: Field<Object> = read(self.tree, said);
-        let own = self.kubelet(&own, shared.networking.services());
-        if let Some(Laying { laid, .. }) = known {
-            return Some(laid);
-        }
-        self.may_copy(said, base, weight(&base.kubelet))?;
-        let mut kubelet = base.kubelet.clone();
-        merge(&mut kubelet, &own);
-        let kubelet = base.laid.kubelets.one(kubelet);
-        Some(self.keep(said, told, &mut base.laid.kubelet, kubelet))
-    }
-
-    /// Takes `laid` for all that say the same. If anything was found since `told`, that is told of each of them; what is
-    /// wrong with the cluster's own values was told with the first.
-    fn keep<T>(&self, said: Option<&Said>, told: usize, memo: &mut Memo<T>, laid: Common<T>) -> Common<T> {
-        let is_sound = said.is_none() || self.found.told() == told;
-        memo.insert(digest(said), Laying { laid: laid.clone(), is_sound });
-        laid
-    }
-
-    /// Counts a copy of `weight` for what is `said` over it. `None` where there are too many of them, which was reported
-    /// with the first.
-    fn may_copy(&mut self, said: Option<&Said>, base: &mut Base, weight: usize) -> Option<()> {
-        let Some(said) = said else { return Some(()) };
-        // Nothing more would be told of what comes of it.
-        if !self.found.has_room() {
-            return None;
-        }
-        if !base.is_too_much(weight) {
-            return Some(());
-        }
-        if !base.is_told {
-            base.is_told = true;
-            let finding = Finding::new(
-                code::TOO_LARGE,
-                "up to this node, too much of the cluster's own values is laid over with values of single nodes",
-            )
-            .hint("say what is one node's own in as few of `os`, `kubelet`, `kernel` and the others as can be");
-            self.found.error_at(&said.place, finding);
-        }
-        None
+        let judge = |cx: &mut Self, raw: &Field<Object>| cx.kubelet(raw, shared.networking.services());
+        self.lay(said, memo, copies, judge, |own| {
+            let mut kubelet = below.clone();
+            merge(&mut kubelet, &own);
+            kubelets.one(kubelet)
+        })
     }
 
     /// The kubelet's version: Kubernetes' rules for version skew. A kubelet is never newer than the API server, at most

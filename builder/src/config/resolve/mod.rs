@@ -12,6 +12,7 @@ mod gates;
 mod images;
 mod kernel;
 mod labels;
+mod laid;
 mod layers;
 mod machine;
 mod manifests;
@@ -37,8 +38,9 @@ use super::{
     diag::{Diagnostics, Finding},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
-    read::{Field, Place},
+    read::{Field, Place, Reader},
     shown::short,
+    source::Source,
     values::Version,
     yaml::Tree,
 };
@@ -52,11 +54,11 @@ use std::{
 
 /// What resolving works with.
 pub(super) struct Cx<'a, 't> {
-    pub(super) tree: &'a Tree<'t>,
-    pub(super) found: &'a mut Diagnostics,
-    pub(super) inputs: &'a mut Inputs,
+    tree: &'a Tree<'t>,
+    found: &'a mut Diagnostics,
+    inputs: &'a mut Inputs,
     /// What is wrong with the snippets that were read, by path, profile and version of Ignition's specification.
-    pub(super) snippets: HashMap<(String, &'static str, IgnitionVersion), Rc<[Finding]>>,
+    snippets: HashMap<(String, &'static str, IgnitionVersion), Rc<[Finding]>>,
 }
 
 /// Resolves a file. `None`: the findings say why.
@@ -158,6 +160,18 @@ pub(super) fn resolve(mut raw: RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluste
     };
     cx.unused_digests(raw, &cluster);
     Some((cluster, places))
+}
+
+impl<'a, 't> Cx<'a, 't> {
+    pub(super) fn new(tree: &'a Tree<'t>, found: &'a mut Diagnostics, inputs: &'a mut Inputs) -> Self {
+        Self { tree, found, inputs, snippets: HashMap::new() }
+    }
+
+    /// Reads a part of the file once more. What is wrong with it was told when all of the file was read: to tell it again
+    /// would count twice what was too much to be kept.
+    fn again<T>(&self, read: impl FnOnce(&mut Reader<'_, '_>) -> T) -> T {
+        read(&mut Reader { tree: self.tree, found: &mut Diagnostics::new(Source::new("", "")) })
+    }
 }
 
 impl Cx<'_, '_> {

@@ -6,13 +6,12 @@ use super::{
     networking::Networks,
 };
 use crate::config::{
-    Cni, Common, ControlPlaneComponent, Fragment, Node, NodeClass, NodeIdentity, NodeKind, Platform, Replaces,
-    StaticNetwork, choices, code,
+    Cni, Common, ControlPlaneComponent, Fragment, Node, NodeIdentity, NodeKind, Platform, Replaces, StaticNetwork,
+    choices, code,
     common::Known,
-    diag::{Diagnostics, Finding},
+    diag::Finding,
     raw::{List, RawCluster, RawNode},
-    read::{At, Field, Place, Reader},
-    source::Source,
+    read::{At, Field, Place},
     values::Later,
     yaml::NodeId,
 };
@@ -104,10 +103,8 @@ impl Cx<'_, '_> {
         let At { value: list, place } = *list;
         let mut facts = Vec::with_capacity(list.len());
         let mut marks = Marks::default();
-        // Told when they were read first: those that were too many to be kept would be counted again.
-        let mut told = Diagnostics::new(Source::new("", ""));
         for At { value: node, place } in list {
-            let value = node.get(&mut Reader { tree: self.tree, found: &mut told }, &place);
+            let value = self.again(|reader| node.get(reader, &place));
             facts.extend(value.map(|value| self.facts(&At { value, place }, node.node(), &mut marks)));
         }
         // The advertise address is the one of the service network's first family.
@@ -155,7 +152,7 @@ impl Cx<'_, '_> {
             let Some(layers) = layers else { continue };
             profiles.push((layers.os.profile, facts.place.clone()));
             if layers.os.updates && control_planes > 1 {
-                self.updates_warning(&own.os(self.tree), &raw.os);
+                self.updates_warning(&self.said(own.os.as_ref()), &raw.os);
             }
             self.early_fetch(facts, &layers.os, &layers.binaries, raw);
             if let Some(network) = &facts.network
@@ -172,24 +169,12 @@ impl Cx<'_, '_> {
                     .hint("it may stay, for a version of nodekiln that does");
                 self.found.warning_at(&uuid.place, finding);
             }
-            let (Some(name), Some(role), Some(cidr), Some(identity), Some(version)) =
-                (&facts.name, facts.role, cidr, facts.identity, layers.version)
+            let (Some(name), Some(role), Some(cidr), Some(identity)) = (&facts.name, facts.role, cidr, facts.identity)
             else {
                 continue;
             };
-            let class = base.classes.one(NodeClass {
-                kind: NodeKind::Machine,
-                identity,
-                role,
-                taints: facts.taints.clone(),
-                version,
-                kubelet: layers.kubelet,
-                kubelet_extra_args: layers.args,
-                ignore_preflight_errors: base.ignored.clone(),
-                kernel: layers.kernel,
-                os: layers.os,
-                binaries: layers.binaries,
-            });
+            let class = base.class(NodeKind::Machine, identity, role, facts.taints.clone(), layers);
+            let Some(class) = class else { continue };
             nodes.push(Node {
                 disk: facts.disk.clone(),
                 replaces: facts.replaces.as_ref().map(|at| Box::new(at.value.clone())),

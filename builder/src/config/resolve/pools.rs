@@ -8,12 +8,11 @@ use super::{
 use crate::{
     component::kubelet::label_is_free,
     config::{
-        Common, Node, NodeClass, NodeIdentity, NodeKind, code,
-        diag::{Diagnostics, Finding},
+        Common, Node, NodeIdentity, NodeKind, code,
+        diag::Finding,
         raw::{RawCluster, RawPool},
-        read::{At, Place, Reader},
+        read::{At, Place},
         shown::short,
-        source::Source,
         values::Ttl,
         yaml::NodeId,
     },
@@ -44,10 +43,8 @@ impl Cx<'_, '_> {
         /// A machine without a name of its own gets the pool's, `-` and 8 digits, and Node names end at 63 characters.
         const LONGEST: usize = 63 - 9;
         let mut pools = Vec::new();
-        // Told when they were read first.
-        let mut told = Diagnostics::new(Source::new("", ""));
         for At { value: pool, place } in raw.pools.get().into_iter().flat_map(|list| &list.value) {
-            let read: Option<RawPool> = pool.get(&mut Reader { tree: self.tree, found: &mut told }, place);
+            let read: Option<RawPool> = self.again(|reader| pool.get(reader, place));
             let Some(value) = read else { continue };
             let at = At { value, place: place.clone() };
             let name = at.name.required("name", &at.place, self.found).and_then(|name| self.parse::<NodeName>(name));
@@ -120,20 +117,9 @@ impl Cx<'_, '_> {
             let Some(layers) = layers else { continue };
             profiles.push((layers.os.profile, pool.place));
             let (Some(name), Some(ttl)) = (pool.name, pool.ttl) else { continue };
-            let Some(version) = layers.version else { continue };
-            let class = base.classes.one(NodeClass {
-                kind: NodeKind::Pool,
-                identity: NodeIdentity::BootstrapToken { ttl },
-                role: Role::Worker,
-                taints: pool.taints,
-                version,
-                kubelet: layers.kubelet,
-                kubelet_extra_args: layers.args,
-                ignore_preflight_errors: base.ignored.clone(),
-                kernel: layers.kernel,
-                os: layers.os,
-                binaries: layers.binaries,
-            });
+            let identity = NodeIdentity::BootstrapToken { ttl };
+            let class = base.class(NodeKind::Pool, identity, Role::Worker, pool.taints, layers);
+            let Some(class) = class else { continue };
             pools.push(Node {
                 disk: None,
                 replaces: None,
