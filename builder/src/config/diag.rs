@@ -5,9 +5,12 @@ use super::{
     shown::clean,
     source::{Source, Span},
 };
-use annotate_snippets::{AnnotationKind, Element, Level, Renderer, Snippet};
 use serde::Serialize;
-use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
+
+mod render;
+
+pub use render::Colors;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -17,15 +20,6 @@ pub enum Severity {
     Error,
     /// Built as told.
     Warning,
-}
-
-/// Whether rendered findings have colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colors {
-    /// Plain text.
-    Off,
-    /// ANSI escapes.
-    On,
 }
 
 /// A place in the input.
@@ -125,10 +119,6 @@ impl Finding {
 
 /// At most this many findings of a severity are kept: nobody reads more, and a hostile file could make millions.
 const MAX_FINDINGS: usize = 1000;
-/// Two places up to this many lines apart are shown in one snippet.
-const SNIPPET_LINES: usize = 200;
-/// Longer lines are not shown.
-const SNIPPET_BYTES: usize = 32 << 10;
 
 /// All findings about one input and the files that it names, in the order of the files.
 #[derive(Debug, Clone)]
@@ -256,14 +246,6 @@ impl Diagnostics {
         });
     }
 
-    /// The file that `diagnostic` is about.
-    fn source_of(&self, diagnostic: &Diagnostic) -> &Source {
-        match diagnostic.source.checked_sub(1) {
-            Some(index) => self.others.get(index).unwrap_or(&self.source),
-            None => &self.source,
-        }
-    }
-
     /// The findings.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.list.iter()
@@ -284,88 +266,10 @@ impl Diagnostics {
         let errors = self.list.iter().filter(|d| d.severity == Severity::Error).count();
         (errors, self.list.len() - errors)
     }
-
-    /// All findings as text for people, each followed by an empty line.
-    pub fn render(&self, colors: Colors) -> String {
-        let renderer = match colors {
-            Colors::Off => Renderer::plain(),
-            Colors::On => Renderer::styled(),
-        };
-        let mut text = String::new();
-        for diagnostic in &self.list {
-            text.push_str(&self.render_one(&renderer, diagnostic));
-            text.push_str("\n\n");
-        }
-        if self.dropped > 0 {
-            text.push_str(&format!("and {} more findings\n", self.dropped));
-        }
-        text
-    }
-
-    fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
-        let level = match diagnostic.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let code = diagnostic.code.to_string();
-        let title = level.primary_title(diagnostic.message.clone()).id(code);
-        let source = self.source_of(diagnostic);
-        let first = source.head(diagnostic.span);
-        let path = (!diagnostic.path.is_empty()).then(|| diagnostic.path.clone());
-        let mut elements: Vec<Element<'_>> = Vec::new();
-        match &diagnostic.second {
-            None => elements.push(excerpt(source, &[(first, AnnotationKind::Primary, path)])),
-            Some(spot) => {
-                let other = source.head(spot.span);
-                let apart = source.line_of(first.start).abs_diff(source.line_of(other.start));
-                let first = (first, AnnotationKind::Primary, path);
-                let other = (other, AnnotationKind::Context, Some(spot.label.clone()));
-                if apart <= SNIPPET_LINES {
-                    elements.push(excerpt(source, &[first, other]));
-                } else {
-                    elements.push(excerpt(source, &[first]));
-                    elements.push(excerpt(source, &[other]));
-                }
-            }
-        }
-        if let Some(hint) = &diagnostic.hint {
-            elements.push(Level::HELP.message(hint.clone()).into());
-        }
-        // Comments have become blanks.
-        let text = renderer.render(&[title.elements(elements)]);
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
-    }
 }
-
-/// The lines of `marks` with the marks under them; only the position where that would be without end.
-fn excerpt<'a>(source: &'a Source, marks: &[Mark]) -> Element<'a> {
-    let lines = || marks.iter().map(|(range, ..)| source.line_of(range.start));
-    let (from, to) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
-    if source.extent(from, to) > SNIPPET_BYTES {
-        let position = source.position(marks.first().map_or(0, |(range, ..)| range.start));
-        let origin = annotate_snippets::Origin::path(source.name());
-        return origin.line(position.line).char_column(position.column).into();
-    }
-    let (text, offset) = source.shown(from, to);
-    let mut snippet = Snippet::source(text).line_start(from + 1).path(source.name()).fold(true);
-    for (range, kind, label) in marks {
-        let annotation = kind.span(range.start - offset..range.end - offset);
-        snippet = snippet.annotation(annotation.label(label.clone()));
-    }
-    snippet.into()
-}
-
-/// What is underlined, how, and the words beside it.
-type Mark = (Range<usize>, AnnotationKind, Option<String>);
 
 /// What helps where there is nothing.
 pub(super) const EMPTY: &str = "`nodekiln init` writes a cluster.yaml to start from";
-
-impl fmt::Display for Diagnostics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(Colors::Off))
-    }
-}
 
 impl Serialize for Diagnostics {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -8,6 +8,8 @@ mod component;
 mod delivery;
 mod endpoint;
 mod external_etcd;
+mod files;
+mod fragments;
 mod gates;
 mod images;
 mod kernel;
@@ -27,6 +29,8 @@ mod pods;
 mod pools;
 mod snippets;
 mod ssh;
+mod units;
+mod users;
 mod value;
 
 pub(super) use value::duration;
@@ -145,8 +149,8 @@ pub(super) fn resolve(mut raw: RawCluster, mut cx: Cx<'_, '_>) -> Option<(Cluste
         algorithm,
         certificate_validity: certificate_validity?,
         ca_certificate_validity: ca_certificate_validity?,
-        kubelet: component::without_nulls(&kubelet),
-        kube_proxy: component::without_nulls(&kube_proxy),
+        kubelet: fragments::without_nulls(&kubelet),
+        kube_proxy: fragments::without_nulls(&kube_proxy),
         feature_gates,
         patches,
         image_digests,

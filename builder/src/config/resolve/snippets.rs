@@ -1,6 +1,6 @@
 //! os.snippets: files of the user's that lie below the payload's own configuration.
 
-use super::{Cx, nodes::Shared, os::own_folders, paths};
+use super::{Cx, files::own_folders, nodes::Shared, paths};
 use crate::config::{IgnitionVersion, InputFile, code, diag::Finding, raw::List, read::At, shown::short};
 use nodekiln_payload::{Profile, Snippet, SnippetFault, Touched};
 use std::{collections::BTreeMap, rc::Rc};
