@@ -53,14 +53,14 @@ struct Laying<T> {
     is_sound: bool,
 }
 
-/// What is known of what a node says.
-pub(super) enum Known<T> {
-    /// Nothing was wrong with it.
+/// What came of it when somebody said the same before.
+pub(super) enum Before<T> {
+    /// Nothing was wrong.
     Sound(Common<T>),
-    /// It is laid, and what is wrong with it has to be told of this node too.
+    /// What is wrong has to be told of this node too.
     Wrong(Common<T>),
-    /// It was not said before.
-    New,
+    /// Nobody did.
+    Never,
 }
 
 impl<T> Memo<T> {
@@ -68,11 +68,11 @@ impl<T> Memo<T> {
         Self { weight, laid: HashMap::new() }
     }
 
-    pub(super) fn known(&self, said: Option<&Said>) -> Known<T> {
+    pub(super) fn before(&self, said: Option<&Said>) -> Before<T> {
         match self.laid.get(&digest(said)) {
-            Some(Laying { laid, is_sound: true }) => Known::Sound(laid.clone()),
-            Some(Laying { laid, is_sound: false }) => Known::Wrong(laid.clone()),
-            None => Known::New,
+            Some(Laying { laid, is_sound: true }) => Before::Sound(laid.clone()),
+            Some(Laying { laid, is_sound: false }) => Before::Wrong(laid.clone()),
+            None => Before::Never,
         }
     }
 }
@@ -97,13 +97,13 @@ impl Cx<'_, '_> {
         judge: impl FnOnce(&mut Self, &Field<R>) -> O,
         lay: impl FnOnce(O) -> Common<T>,
     ) -> Option<Common<T>> {
-        let known = memo.known(said);
-        if let Known::Sound(laid) = known {
+        let before = memo.before(said);
+        if let Before::Sound(laid) = before {
             return Some(laid);
         }
         let told = self.found.told();
         let own = judge(self, &self.said(said));
-        if let Known::Wrong(laid) = known {
+        if let Before::Wrong(laid) = before {
             return Some(laid);
         }
         self.may_copy(said, copies, memo.weight)?;

@@ -10,13 +10,14 @@ use super::{
     component::merge_args,
     fragments::{merge, without_nulls},
     kernel::KernelLayer,
-    laid::{Copies, Known, Memo, Said},
+    laid::{Before, Copies, Memo, Said},
     nodes::Shared,
     os::OsLayer,
     owned,
 };
 use crate::config::{
-    Arg, Binaries, Common, Fragment, Kernel, NodeClass, NodeIdentity, NodeKind, Os, code, common,
+    Arg, Binaries, Common, Fragment, Kernel, NodeClass, NodeIdentity, NodeKind, Os, code,
+    common::Known,
     diag::Finding,
     object::Object,
     raw::{List, RawArg, RawCluster, RawKernel},
@@ -47,7 +48,7 @@ struct Laid {
     kernel: Memo<Kernel>,
     args: Memo<Vec<Arg>>,
     kubelet: Memo<Fragment>,
-    kubelets: common::Known<Fragment>,
+    kubelets: Known<Fragment>,
     /// By profile, whose places are below.
     binaries: HashMap<&'static str, Memo<Binaries>>,
     /// Whether nodes that say nothing of the system have no profile.
@@ -143,7 +144,7 @@ impl Cx<'_, '_> {
             kernel: Memo::new(kernel.weight()),
             args: Memo::new(args.iter().map(|arg| 4 + (arg.name.len() + arg.value.len()) / 32).sum()),
             kubelet: Memo::new(weight(&kubelet)),
-            kubelets: common::Known::default(),
+            kubelets: Known::default(),
             binaries: HashMap::new(),
             is_without_profile: false,
         };
@@ -181,8 +182,8 @@ impl Cx<'_, '_> {
         shared: &Shared<'_>,
     ) -> Option<Common<Os>> {
         let Base { os: below, laid: Laid { os: memo, is_without_profile, .. }, copies, .. } = base;
-        let known = memo.known(said);
-        if let Known::Sound(laid) = known {
+        let before = memo.before(said);
+        if let Before::Sound(laid) = before {
             return Some(laid);
         }
         if said.is_none() && *is_without_profile {
@@ -191,10 +192,10 @@ impl Cx<'_, '_> {
         }
         let told = self.found.told();
         let own = self.os_layer(&self.said(said));
-        match known {
+        match before {
             // What is wrong is told again, as long as that does not cost too much; it is no reason to say so.
-            Known::Wrong(laid) if copies.is_too_much(memo.weight) => return Some(laid),
-            Known::New => self.may_copy(said, copies, memo.weight)?,
+            Before::Wrong(laid) if copies.is_too_much(memo.weight) => return Some(laid),
+            Before::Never => self.may_copy(said, copies, memo.weight)?,
             _ => {}
         }
         let Some(os) = self.os(&own, below, place, shared) else {
@@ -229,7 +230,7 @@ impl Cx<'_, '_> {
 
     fn lay_kubelet(&mut self, said: Option<&Said>, base: &mut Base, shared: &Shared<'_>) -> Option<Common<Fragment>> {
         let Base { kubelet: below, laid: Laid { kubelet: memo, kubelets, .. }, copies, .. } = base;
-        if let (Some(said), Known::Sound(_)) = (said, memo.known(said)) {
+        if let (Some(said), Before::Sound(_)) = (said, memo.before(said)) {
             // Its keys are fit to be shown in excerpts about this node too.
             self.kubelet_fields(said.node, &said.place);
         }
