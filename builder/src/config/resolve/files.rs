@@ -12,8 +12,83 @@ use nodekiln_payload::{Profile, TimeService};
 use nodekiln_plan::{AbsPath, Mode};
 use std::collections::BTreeMap;
 
+/// A file as one layer says it.
+#[derive(Clone)]
+pub(super) struct FileLayer {
+    /// With defaults for what is not said.
+    file: Common<OsFile>,
+    says_mode: bool,
+    says_contents: bool,
+    /// Where all of it is said.
+    item: Place,
+}
+
+impl FileLayer {
+    /// What this says over what `base` says of the same file.
+    fn over(self, base: &Self) -> Self {
+        let (mode, contents) = (base.says_mode && !self.says_mode, base.says_contents && !self.says_contents);
+        if !mode && !contents {
+            return self;
+        }
+        let file = OsFile {
+            path: self.file.path.clone(),
+            mode: if mode { base.file.mode } else { self.file.mode },
+            contents: if contents { base.file.contents.clone() } else { self.file.contents.clone() },
+        };
+        let says = (self.says_mode || mode, self.says_contents || contents);
+        Self { file: file.into(), says_mode: says.0, says_contents: says.1, ..self }
+    }
+}
+
+/// Files by their real place.
+pub(super) type Files = BTreeMap<AbsPath, At<Common<OsFile>>>;
+
 impl Cx<'_, '_> {
-    pub(super) fn files(&mut self, field: &Field<List<RawFile>>) -> Vec<At<Common<OsFile>>> {
+    /// The files of a node: `own` over `base`.
+    pub(super) fn lay_files(
+        &mut self,
+        profile: Option<&Profile>,
+        base: &[At<FileLayer>],
+        own: &[At<FileLayer>],
+    ) -> Files {
+        let mut files = self.by_place(profile, base);
+        for (place, At { value, place: said }) in self.by_place(profile, own) {
+            let value = match files.get(&place) {
+                Some(below) => value.over(&below.value),
+                None => value,
+            };
+            files.insert(place, At { value, place: said });
+        }
+        let whole = files.into_iter().map(|(place, At { value, place: said })| {
+            if !value.says_contents {
+                let finding = Finding::new(code::MISSING, "`content` or `file` is missing");
+                self.found.error_at(&value.item, finding);
+            }
+            (place, At { value: value.file, place: said })
+        });
+        whole.collect()
+    }
+
+    fn by_place(&mut self, profile: Option<&Profile>, layer: &[At<FileLayer>]) -> BTreeMap<AbsPath, At<FileLayer>> {
+        let mut files = BTreeMap::<_, At<FileLayer>>::new();
+        for at in layer {
+            let path = &at.value.file.path;
+            let first = files.insert(paths::canonical(profile, path), at.clone());
+            // The same path twice was told when the layer was read.
+            if let Some(first) = first.filter(|first| first.value.file.path != *path) {
+                let (path, other) = (short(path.as_str()), short(first.value.file.path.as_str()));
+                let finding =
+                    Finding::new(code::DUPLICATE, format!("`{path}` and `{other}` are one file on this system"))
+                        .second(first.place.span, "the other")
+                        .hint("remove one of the two");
+                self.found.error_at(&at.place, finding);
+            }
+        }
+        files
+    }
+
+    /// What one layer says.
+    pub(super) fn files(&mut self, field: &Field<List<RawFile>>) -> Vec<At<FileLayer>> {
         let mut files = Vec::new();
         let mut seen = BTreeMap::new();
         for at in field.get().into_iter().flat_map(|list| &list.value) {
@@ -31,10 +106,6 @@ impl Cx<'_, '_> {
                     Some(InputFile { path, bytes: content.value.0.as_bytes().into() })
                 }
                 (_, Field::Given(file)) => self.input(file),
-                (content, file) if content.is_unset() && file.is_unset() => {
-                    self.found.error_at(&at.place, Finding::new(code::MISSING, "`content` or `file` is missing"));
-                    None
-                }
                 _ => None,
             };
             let Some(path) = path else { continue };
@@ -43,20 +114,17 @@ impl Cx<'_, '_> {
             let faulty = || InputFile { path: path.value.to_string(), bytes: b"".as_slice().into() };
             let contents = contents.unwrap_or_else(faulty);
             if let Some(mode) = mode.or_else(|| "0644".parse().ok()) {
-                let file = OsFile { path: path.value, mode, contents };
-                files.push(At { value: file.into(), place: path.place });
+                let file = OsFile { path: path.value, mode, contents }.into();
+                let (says_mode, item) = (!at.mode.is_unset(), at.place.clone());
+                let says_contents = !(at.content.is_unset() && at.file.is_unset());
+                files.push(At { value: FileLayer { file, says_mode, says_contents, item }, place: path.place });
             }
         }
         files
     }
 
     /// Files at places that are not the user's, on any system.
-    pub(super) fn check_reserved(
-        &mut self,
-        profile: Option<&Profile>,
-        files: &BTreeMap<AbsPath, At<Common<OsFile>>>,
-        shared: &Shared<'_>,
-    ) {
+    pub(super) fn check_reserved(&mut self, profile: Option<&Profile>, files: &Files, shared: &Shared<'_>) {
         let (certificates, data_dir) = own_folders(profile, shared);
         for (place, at) in files {
             let path = short(at.value.path.as_str());
@@ -76,7 +144,7 @@ impl Cx<'_, '_> {
         &mut self,
         profile: &Profile,
         profile_place: &Place,
-        files: &BTreeMap<AbsPath, At<Common<OsFile>>>,
+        files: &Files,
         written: &[AbsPath],
     ) {
         for (place, at) in files {
@@ -129,10 +197,7 @@ pub(super) fn written(profile: &Profile, updates: bool, time_servers: bool) -> V
 }
 
 /// A file whose path needs a folder where `place` is a file.
-fn first_below<'a>(
-    files: &'a BTreeMap<AbsPath, At<Common<OsFile>>>,
-    place: &AbsPath,
-) -> Option<&'a At<Common<OsFile>>> {
+fn first_below<'a>(files: &'a Files, place: &AbsPath) -> Option<&'a At<Common<OsFile>>> {
     // `/a-b` sorts between `/a` and `/a/b`.
     let near = files.range(place.clone()..).skip(1).take_while(|(path, _)| path.as_str().starts_with(place.as_str()));
     near.into_iter().find(|(path, _)| path.is_within(place)).map(|(_, at)| at)

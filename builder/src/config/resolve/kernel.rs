@@ -25,21 +25,29 @@ const NEEDED: [(bool, &str, &str, &str); 6] = [
 #[derive(Default)]
 pub(super) struct KernelLayer {
     modules: Option<Vec<ModuleName>>,
-    sysctls: BTreeMap<SysctlKey, Sysctl>,
+    /// With whether `floor` is said.
+    sysctls: BTreeMap<SysctlKey, (Sysctl, bool)>,
     swap: Option<bool>,
 }
 
 impl KernelLayer {
     /// What a copy of it weighs, in units of 32 bytes.
     pub(super) fn weight(&self) -> usize {
-        let values = self.sysctls.values().map(|sysctl| 5 + sysctl.value.len() / 32);
+        let values = self.sysctls.values().map(|(sysctl, _)| 5 + sysctl.value.len() / 32);
         2 * self.modules.as_ref().map_or(0, Vec::len) + values.sum::<usize>()
     }
 
-    /// `base` with this layer over it: modules replace, sysctls merge by name.
+    /// `base` with this layer over it: modules replace, sysctls merge by name. One that was a floor and is said again without
+    /// a word about that stays one, as long as its value can be.
     pub(super) fn over(&self, base: &Self) -> Kernel {
-        let mut sysctls = base.sysctls.clone();
-        sysctls.extend(self.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let mut sysctls: BTreeMap<_, _> = base.sysctls.iter().map(|(key, (sysctl, _))| (key, sysctl.clone())).collect();
+        for (key, (own, says_floor)) in &self.sysctls {
+            let floor = match sysctls.get(key) {
+                Some(below) if !says_floor => below.floor && own.value.parse::<i64>().is_ok(),
+                _ => own.floor,
+            };
+            sysctls.insert(key, Sysctl { floor, ..own.clone() });
+        }
         Kernel {
             modules: self.modules.clone().or_else(|| base.modules.clone()).unwrap_or_default(),
             sysctls: sysctls.into_values().collect(),
@@ -84,7 +92,8 @@ impl Cx<'_, '_> {
                 self.found.error_at(&value.place, finding.hint("leave it out"));
                 continue;
             }
-            layer.sysctls.insert(name.value.clone(), Sysctl { name: name.value, value: text, floor });
+            let sysctl = Sysctl { name: name.value.clone(), value: text, floor };
+            layer.sysctls.insert(name.value, (sysctl, !at.floor.is_unset()));
         }
         layer
     }

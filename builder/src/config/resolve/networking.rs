@@ -8,6 +8,7 @@ use crate::config::{
     read::{At, Field, Place},
     shown::short,
 };
+use ipnet::IpNet;
 use nodekiln_plan::{Cidr, CidrError, DnsName};
 use std::net::IpAddr;
 
@@ -53,9 +54,18 @@ impl Networks {
 
     /// The cluster's network that holds `address`, with its name and place.
     pub(super) fn holding(&self, address: IpAddr) -> Option<(Cidr, &'static str, &Place)> {
+        self.find(|net| net.contains(address))
+    }
+
+    /// The cluster's network that `lan`, a network of machines, has addresses in common with, with its name and place.
+    pub(super) fn meeting(&self, lan: IpNet) -> Option<(Cidr, &'static str, &Place)> {
+        self.find(|net| lan.contains(&net.network()) || net.contains(lan.network()))
+    }
+
+    fn find(&self, is: impl Fn(&Cidr) -> bool) -> Option<(Cidr, &'static str, &Place)> {
         let pods = self.pods().iter().map(|net| (*net, "podSubnet", self.pods_place.as_ref()));
         let services = self.services().iter().map(|net| (*net, "serviceSubnet", self.services_place.as_ref()));
-        let (net, name, place) = pods.chain(services).find(|(net, ..)| net.contains(address))?;
+        let (net, name, place) = pods.chain(services).find(|(net, ..)| is(net))?;
         Some((net, name, place.unwrap_or(&self.place)))
     }
 }

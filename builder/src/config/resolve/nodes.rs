@@ -15,9 +15,13 @@ use crate::config::{
     values::Later,
     yaml::NodeId,
 };
+use ipnet::IpNet;
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::{AbsPath, Cidr, KubernetesVersion, NodeName, Role, Taint};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What the parts of a node are checked against.
 pub(super) struct Shared<'a> {
@@ -284,7 +288,9 @@ impl Cx<'_, '_> {
     }
 
     fn addresses_and_networks(&mut self, facts: &[NodeFacts], networks: &Networks) {
+        let mut lans = BTreeSet::new();
         for node in facts {
+            self.machines_network(node, networks, &mut lans);
             // A dead member was a machine as well.
             let dead = node.replaces.as_ref().and_then(|at| Some((at.value.address?, &at.place)));
             for (address, at) in node.addresses.iter().map(|at| (at.value, &at.place)).chain(dead) {
@@ -310,6 +316,33 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// A static network and the cluster's. `lans`: those that were judged, for they are most machines'.
+    fn machines_network(&mut self, node: &NodeFacts, networks: &Networks, lans: &mut BTreeSet<IpNet>) {
+        let Some(network) = &node.network else { return };
+        for (ip, prefix) in &network.addresses {
+            let is_said = node.addresses.iter().any(|at| at.value == *ip);
+            if let Some((net, name, place)) = networks.holding(*ip) {
+                // An advertise address is judged where it is said.
+                if !is_said {
+                    let finding = Finding::new(code::OVERLAP, format!("{ip} lies in {name} {net}"));
+                    self.found
+                        .error_at(&network.place, finding.second(place.span, "this network is the cluster's own"));
+                }
+                continue;
+            }
+            let Some(lan) = IpNet::new(*ip, *prefix).ok().map(|net| net.trunc()) else { continue };
+            if lans.insert(lan)
+                && let Some((net, name, place)) = networks.meeting(lan)
+            {
+                let message = format!("the machines' network {lan} has addresses in common with {name} {net}");
+                let finding = Finding::new(code::OVERLAP, message)
+                    .second(place.span, "this network is the cluster's own")
+                    .hint("whatever has such an address there cannot be reached: take other networks for the cluster");
+                self.found.warning_at(&network.place, finding);
+            }
+        }
+    }
+
     /// `cni: bridge` needs one layer-2 network and lays a route per node.
     fn bridge(&mut self, facts: &[NodeFacts], place: &Place) {
         const MOST: usize = 250;
@@ -327,7 +360,7 @@ impl Cx<'_, '_> {
             let known = facts.iter().filter(|node| node.runs_pods()).find_map(|node| {
                 let (ip, place) = own(node)?;
                 let (_, prefix) = node.network.as_ref()?.addresses.iter().find(|(held, _)| *held == ip)?;
-                Some((ipnet::IpNet::new(ip, *prefix).ok()?.trunc(), place))
+                Some((IpNet::new(ip, *prefix).ok()?.trunc(), place))
             });
             let Some((net, first)) = known else { continue };
             for node in facts.iter().filter(|node| node.runs_pods()) {

@@ -1,20 +1,21 @@
 //! os: the profile and what depends on it.
 
 use super::{
-    Cx, files,
+    Cx,
+    files::{self, FileLayer},
     nodes::Shared,
-    paths,
+    units::UnitLayer,
     users::{UserLayer, accounts},
 };
 use crate::config::{
-    Arch, Common, IgnitionVersion, InputFile, Os, OsFile, OsUnit, Platform, choices, code,
+    Arch, IgnitionVersion, InputFile, Os, Platform, choices, code,
     diag::Finding,
     raw::{List, RawOs},
     read::{At, Field, Place},
 };
 use nodekiln_payload::{Format, Profile};
 use nodekiln_plan::DnsName;
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 /// os as one layer says it.
 #[derive(Default)]
@@ -27,8 +28,8 @@ pub(super) struct OsLayer {
     users: Vec<UserLayer>,
     time_servers: Option<Vec<String>>,
     updates: Option<bool>,
-    files: Vec<At<Common<OsFile>>>,
-    units: Vec<At<Common<OsUnit>>>,
+    files: Vec<At<FileLayer>>,
+    units: Vec<At<UnitLayer>>,
     snippets: Option<Vec<At<InputFile>>>,
 }
 
@@ -77,8 +78,8 @@ impl Cx<'_, '_> {
             false => own.profile.as_ref().or(base.profile.as_ref()),
         };
         let known = profile.map(|at| at.value);
-        let files = by_key(&base.files, &own.files, |file| paths::canonical(known, &file.path));
-        let units = by_key(&base.units, &own.units, |unit| unit.name.clone());
+        let files = self.lay_files(known, &base.files, &own.files);
+        let units = self.lay_units(&base.units, &own.units);
         self.check_reserved(known, &files, shared);
         self.check_units(known, &units);
         let Some(profile) = profile else {
@@ -155,9 +156,4 @@ impl Cx<'_, '_> {
         }
         list.value.iter().map(|at| at.value.clone()).collect()
     }
-}
-
-/// Two layers of a list by the key of its items: an item of `own` replaces one of `base`.
-fn by_key<T: Clone, K: Ord>(base: &[At<T>], own: &[At<T>], key: impl Fn(&T) -> K) -> BTreeMap<K, At<T>> {
-    base.iter().chain(own).map(|at| (key(&at.value), at.clone())).collect()
 }

@@ -13,8 +13,66 @@ use nodekiln_payload::Profile;
 use nodekiln_plan::UnitName;
 use std::collections::BTreeMap;
 
+/// A unit as one layer says it.
+#[derive(Clone)]
+pub(super) struct UnitLayer {
+    /// Not enabled where that is not said.
+    unit: Common<OsUnit>,
+    says_enabled: bool,
+}
+
+impl UnitLayer {
+    /// What this says over what `base` says of the same unit: drop-ins by name.
+    fn over(self, base: &Self) -> Self {
+        let (own, below) = (&self.unit, &base.unit);
+        let enabled = if self.says_enabled { own.enabled } else { below.enabled };
+        if enabled == own.enabled && below.dropins.is_empty() && (own.content.is_some() || below.content.is_none()) {
+            return Self { says_enabled: self.says_enabled || base.says_enabled, ..self };
+        }
+        let dropins: BTreeMap<_, _> = below.dropins.iter().chain(&own.dropins).cloned().collect();
+        let unit = OsUnit {
+            name: own.name.clone(),
+            enabled,
+            content: own.content.clone().or_else(|| below.content.clone()),
+            dropins: dropins.into_iter().collect(),
+        };
+        Self { unit: unit.into(), says_enabled: true }
+    }
+}
+
+/// Units by name.
+pub(super) type Units = BTreeMap<UnitName, At<Common<OsUnit>>>;
+
 impl Cx<'_, '_> {
-    pub(super) fn units(&mut self, field: &Field<List<RawUnit>>) -> Vec<At<Common<OsUnit>>> {
+    /// The units of a node: `own` over `base`.
+    pub(super) fn lay_units(&mut self, base: &[At<UnitLayer>], own: &[At<UnitLayer>]) -> Units {
+        let by_name = |at: &At<UnitLayer>| (at.value.unit.name.clone(), at.clone());
+        let mut units: BTreeMap<_, _> = base.iter().map(by_name).collect();
+        for At { value, place } in own {
+            let name = value.unit.name.clone();
+            let (whole, judged) = match units.get(&name) {
+                None => (value.clone(), true),
+                Some(At { value: below, .. }) => {
+                    // With its text, each layer's own word about whether it is enabled was judged.
+                    let judged = if value.unit.content.is_some() { &value.unit } else { &below.unit };
+                    (value.clone().over(below), judged.enabled)
+                }
+            };
+            if !judged
+                && whole.unit.enabled
+                && let Some(text) = &whole.unit.content
+                && let Some(why) = nodekiln_payload::unit_fault(text, true)
+            {
+                let finding = Finding::new(code::VALUE, format!("not a unit that can be enabled: {why}"));
+                self.found.error_at(place, finding);
+            }
+            units.insert(name, At { value: whole, place: place.clone() });
+        }
+        units.into_iter().map(|(name, At { value, place })| (name, At { value: value.unit, place })).collect()
+    }
+
+    /// What one layer says.
+    pub(super) fn units(&mut self, field: &Field<List<RawUnit>>) -> Vec<At<UnitLayer>> {
         let mut units = Vec::new();
         let mut seen = BTreeMap::new();
         for at in field.get().into_iter().flat_map(|list| &list.value) {
@@ -52,7 +110,8 @@ impl Cx<'_, '_> {
                 content: at.content.get().map(|content| content.value.0.clone()),
                 dropins,
             };
-            units.push(At { value: unit.into(), place: name.place });
+            let says_enabled = !at.enabled.is_unset();
+            units.push(At { value: UnitLayer { unit: unit.into(), says_enabled }, place: name.place });
         }
         units
     }
@@ -64,7 +123,7 @@ impl Cx<'_, '_> {
         }
     }
 
-    pub(super) fn check_units(&mut self, profile: Option<&Profile>, units: &BTreeMap<UnitName, At<Common<OsUnit>>>) {
+    pub(super) fn check_units(&mut self, profile: Option<&Profile>, units: &Units) {
         for (name, at) in units {
             let text = name.as_str();
             let why = if text == "kubelet.service" || text.starts_with("nodekiln") {

@@ -7,6 +7,7 @@ mod canary;
 mod files;
 mod findings;
 mod hostile;
+mod layers;
 mod nodes;
 mod parts;
 mod together;

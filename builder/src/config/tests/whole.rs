@@ -108,7 +108,7 @@ nodes:
     let sysctls = |node: &Node| {
         node.kernel.sysctls.iter().map(|s| format!("{}={}{}", s.name, s.value, s.floor)).collect::<Vec<_>>()
     };
-    assert_eq!(sysctls(b), ["vm.a=1false", "vm.b=2false"]);
+    assert_eq!(sysctls(b), ["vm.a=1false", "vm.b=2true"]);
     assert!(b.kernel.swap && !a.kernel.swap && b.kernel.modules.len() == 1);
     assert_eq!(b.os.profile.name, "fedora-coreos");
     assert!(b.os.time_servers.is_empty() && a.os.time_servers.len() == 1);
