@@ -8,7 +8,7 @@ use super::{
 use std::{
     collections::BTreeSet,
     fs::{self, FileType},
-    io,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -43,6 +43,14 @@ pub enum ExistingError {
     /// No manifest of ours in it.
     #[error("{0}: is not empty and holds no manifest.json of nodekiln's; give another folder with -o")]
     NotOurs(PathBuf),
+    /// A place in another output, which is replaced as a whole, and whose `serve/` is published.
+    #[error("{folder}: lies in the output {output}; give a folder beside it with -o")]
+    Inside {
+        /// The output.
+        folder: PathBuf,
+        /// What it would lie in.
+        output: PathBuf,
+    },
     /// A file that the manifest does not list.
     #[error(
         "{folder}: holds `{file}`, which its manifest.json does not list; move it away, or give another folder with -o"
@@ -77,7 +85,11 @@ pub enum ExistingError {
 pub fn check(folder: &Path) -> Result<Option<Found>, ExistingError> {
     let failed = |source| ExistingError::Io { path: folder.to_owned(), source };
     let not_ours = || ExistingError::NotOurs(folder.to_owned());
-    if !is_there(folder)? {
+    let is_there = is_there(folder)?;
+    if let Some(output) = around(folder) {
+        return Err(ExistingError::Inside { folder: folder.to_owned(), output });
+    }
+    if !is_there {
         return Ok(None);
     }
     // The manifest first: a home directory is not walked to learn that it is none of ours.
@@ -97,6 +109,22 @@ pub fn check(folder: &Path) -> Result<Option<Found>, ExistingError> {
         Some(file) => Err(ExistingError::Foreign { folder: folder.to_owned(), file }),
         None => Ok(Some(manifest)),
     }
+}
+
+/// The output that `folder` would lie in.
+fn around(folder: &Path) -> Option<PathBuf> {
+    // Links on the way lead to where it would be made.
+    let parent = folder.components().as_path().parent()?;
+    let parent = fs::canonicalize(if parent == Path::new("") { Path::new(".") } else { parent }).ok()?;
+    // Whatever else has that name is not read whole: who made it stands first.
+    let is_output = |folder: &&Path| {
+        let mut head = Vec::new();
+        let Ok((file, _)) = folder::open_file(&folder.join(MANIFEST), 0) else { return false };
+        let is_read = file.take(256).read_to_end(&mut head).is_ok();
+        let head: String = String::from_utf8_lossy(&head).split_whitespace().collect();
+        is_read && head.starts_with(&format!("{{\"madeBy\":\"{}\"", Manifest::MADE_BY))
+    };
+    parent.ancestors().find(is_output).map(Path::to_owned)
 }
 
 /// Whether there is a folder that might be replaced. Something else of its name is an error, and so is a place where no
@@ -229,6 +257,24 @@ mod tests {
         fs::remove_dir_all(out.join("nodes")).unwrap();
         fs::write(out.join("nodes"), b"").unwrap();
         foreign(&out, "nodes");
+    }
+
+    /// Nor is anything made in one, however deep.
+    #[test]
+    fn no_output_lies_in_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        fs::create_dir_all(out.join("serve/x")).unwrap();
+        fs::write(out.join(MANIFEST), ours(&[])).unwrap();
+        std::os::unix::fs::symlink("out/serve", dir.path().join("link")).unwrap();
+        for name in ["out/new", "out/serve/x", "out/serve/new/", "link/new"] {
+            let found = check(&dir.path().join(name));
+            let Err(ExistingError::Inside { output, .. }) = found else { panic!("{name}: {found:?}") };
+            assert_eq!(output, fs::canonicalize(&out).unwrap(), "{name}");
+        }
+        assert_eq!(check(&dir.path().join("other")).unwrap(), None);
+        fs::write(out.join(MANIFEST), b"{}").unwrap();
+        assert_eq!(check(&out.join("new")).unwrap(), None, "somebody else's manifest.json");
     }
 
     /// Nothing waits for somebody to write into it.

@@ -161,6 +161,7 @@ pub(crate) const KUBELET_FLAGS: &[Owned] = &[
     all("node-ip", "it is the node's `address`"),
     all("node-labels", "labels stand in the node's `labels`"),
     all("pod-cidr", "it is the node's `podCIDR`"),
+    all("pod-infra-container-image", "it follows from `imageRepository`, and kubelets from 1.35 on do not know it"),
     all("pod-manifest-path", KUBELET_CONFIG),
     all("port", KUBELET_CONFIG),
     all("read-only-port", KUBELET_CONFIG),
@@ -222,7 +223,15 @@ mod tests {
         assert!(find(KUBELET_FLAGS, "cgroup_driver", "cgroupfs").is_some());
         assert!(find(KUBELET_FLAGS, "cgroup-driver", "systemd").is_none());
         // What the configuration may not say, no flag may either: flags win.
-        for flag in ["port", "read-only-port", "enable-server", "fail-swap-on", "healthz-port", "tls-cert-file"] {
+        for flag in [
+            "port",
+            "read-only-port",
+            "enable-server",
+            "fail-swap-on",
+            "healthz-port",
+            "tls-cert-file",
+            "pod-infra-container-image",
+        ] {
             assert!(find(KUBELET_FLAGS, flag, "1").is_some(), "{flag}");
         }
     }
