@@ -111,9 +111,21 @@ impl Certificate {
         })
     }
 
-    /// Whether subject and issuer are the same.
-    pub fn is_self_issued(&self) -> bool {
-        self.subject == self.issuer
+    /// Whether a root's own signature is good; one that is no root has none. Nobody asks for the signature of what is
+    /// trusted already (RFC 5280 §6.1, and Go's verifiers), so one by an algorithm that is not known here is taken: it
+    /// came in as it is.
+    ///
+    /// # Errors
+    /// A signature that is not its own key's.
+    pub fn verify_root(&self) -> Result<(), ChainError> {
+        let (_, root) = X509Certificate::from_der(&self.der).map_err(|_| ChainError::Syntax)?;
+        if root.issuer().as_raw() != root.subject().as_raw() {
+            return Ok(());
+        }
+        match signed_by(&root, &root) {
+            Err(ChainError::Algorithm) => Ok(()),
+            checked => checked,
+        }
     }
 
     /// The subject's common name.
@@ -152,10 +164,7 @@ impl Certificate {
         if self.not_before < issuer.not_before || self.not_after > issuer.not_after {
             return Err(ChainError::Dates);
         }
-        let algorithm = algorithm(&leaf, &ca).ok_or(ChainError::Algorithm)?;
-        let key = UnparsedPublicKey::new(algorithm, &ca.public_key().subject_public_key.data);
-        let signed = leaf.tbs_certificate.as_ref();
-        key.verify(signed, &leaf.signature_value.data).map_err(|_| ChainError::Signature)
+        signed_by(&leaf, &ca)
     }
 
     /// Whether nodekiln signed it: a CA elsewhere gives it a life of its own, and perhaps more names.
@@ -213,6 +222,14 @@ fn general_name(name: &GeneralName<'_>) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Whether the leaf's signature is that of the issuer's key.
+fn signed_by(leaf: &X509Certificate<'_>, ca: &X509Certificate<'_>) -> Result<(), ChainError> {
+    let algorithm = algorithm(leaf, ca).ok_or(ChainError::Algorithm)?;
+    let key = UnparsedPublicKey::new(algorithm, &ca.public_key().subject_public_key.data);
+    let signed = leaf.tbs_certificate.as_ref();
+    key.verify(signed, &leaf.signature_value.data).map_err(|_| ChainError::Signature)
 }
 
 /// How the leaf's signature is checked with the issuer's key.

@@ -231,8 +231,8 @@ pub(super) fn chains(plan: &NodePlan, node: &str, material: &NodeMaterial, file:
             found.add(file, said(&format!("another CA than its own signed the certificate for `{}`", leaf.subject)));
         }
     }
-    for ca in authorities.iter().filter(|ca| is_ours(plan, &ca.path) && ca.is_self_issued()) {
-        if let Err(error) = ca.verify(ca) {
+    for ca in authorities.iter().filter(|ca| is_ours(plan, &ca.path)) {
+        if let Err(error) = ca.verify_root() {
             found.add(file, format!("{}: the CA `{}` {error}", ca.path, ca.subject));
         }
     }

@@ -1,7 +1,8 @@
 //! [`CaCertificate`]: a certificate, perhaps made by others, that is to be trusted or to sign.
 
-use super::Validity;
+use super::{Validity, tlv};
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use der::{Tag, Tagged as _};
 use x509_parser::{
     prelude::{FromDer as _, ParsedExtension, X509Certificate},
     x509::SubjectPublicKeyInfo,
@@ -34,6 +35,12 @@ pub enum CaError {
     /// Damaged or forged.
     #[error("names itself as its issuer, but is not signed by its own key")]
     Forged,
+    /// A root with another name in it, which would pass for an intermediate CA.
+    #[error("is damaged: its own key signed it with one name as subject and issuer, but they differ")]
+    Damaged,
+    /// RFC 5280 §4.1.1.2.
+    #[error("names two different algorithms for its signature, which Go refuses to read")]
+    TwoAlgorithms,
     /// The encoder does not do what we think it does.
     #[error("has a subject that would not come out the same in the certificates it issues")]
     Subject,
@@ -92,6 +99,10 @@ impl CaCertificate {
         if !rest.is_empty() {
             return Err(CaError::Syntax);
         }
+        let parts = Parts::of(der).ok_or(CaError::Syntax)?;
+        if parts.algorithms[0] != parts.algorithms[1] {
+            return Err(CaError::TwoAlgorithms);
+        }
         let mut doubts = Vec::new();
         match certificate.basic_constraints() {
             Ok(Some(constraints)) if constraints.value.ca => {
@@ -126,15 +137,18 @@ impl CaCertificate {
         if key_identifier.is_none() {
             doubts.push(CaDoubt::NoKeyIdentifier);
         }
-        if certificate.issuer().as_raw() != certificate.subject().as_raw() {
+        if parts.issuer != parts.subject {
+            if parts.was_root(&certificate) {
+                return Err(CaError::Damaged);
+            }
             doubts.push(CaDoubt::Intermediate);
         } else if signed_itself(&certificate) == Some(false) {
             return Err(CaError::Forged);
         }
         Ok(Self {
-            subject: certificate.subject().as_raw().to_vec(),
+            subject: parts.subject.to_vec(),
             name: certificate.subject().to_string(),
-            issuer: certificate.issuer().as_raw().to_vec(),
+            issuer: parts.issuer.to_vec(),
             key_identifier,
             spki: certificate.public_key().raw.to_vec(),
             validity: Validity {
@@ -179,6 +193,61 @@ fn signed_itself(certificate: &X509Certificate<'_>) -> Option<bool> {
     verified(certificate, certificate.public_key(), Sha1::Taken)
 }
 
+/// A certificate's parts, DER.
+struct Parts<'a> {
+    /// What is signed.
+    tbs: &'a [u8],
+    /// How it is signed: as it says itself, and as is said behind it.
+    algorithms: [&'a [u8]; 2],
+    /// Its names.
+    issuer: &'a [u8],
+    subject: &'a [u8],
+    /// How many bytes of `tbs` follow each.
+    after_issuer: usize,
+    after_subject: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// `None` where the outer form is not what Go reads, which is stricter than the parser here.
+    fn of(der: &'a [u8]) -> Option<Self> {
+        let (content, _) = tlv::sequence(der)?;
+        let (tbs, rest) = tlv::split(content)?;
+        let (outer, rest) = tlv::split(rest)?;
+        bytes_alone(rest)?;
+        // Before the serial number stands the version, unless it is the first.
+        let (first, rest) = tlv::element(tlv::sequence(tbs)?.0)?;
+        let (_, rest) = if first.tag() == Tag::Integer { (first, rest) } else { tlv::element(rest)? };
+        let (inner, rest) = tlv::split(rest)?;
+        let (issuer, rest) = tlv::split(rest)?;
+        let after_issuer = rest.len();
+        let (_validity, rest) = tlv::split(rest)?;
+        let (subject, rest) = tlv::split(rest)?;
+        let (_, key) = tlv::split(tlv::sequence(rest)?.0)?;
+        bytes_alone(key)?;
+        Some(Self { tbs, algorithms: [inner, outer], issuer, subject, after_issuer, after_subject: rest.len() })
+    }
+
+    /// Whether this, which names another as its issuer, is a root that had one of its names changed: with the other one in
+    /// both places its own key's signature is good. Such a thing does not come about otherwise.
+    fn was_root(&self, certificate: &X509Certificate<'_>) -> bool {
+        let Self { tbs, issuer, subject, .. } = *self;
+        let places = [(self.after_issuer, subject), (self.after_subject, issuer)];
+        issuer.len() == subject.len()
+            && places.into_iter().any(|(after, name)| {
+                let end = tbs.len() - after;
+                let mut whole = tbs.to_vec();
+                whole[end - name.len()..end].copy_from_slice(name);
+                signature_fits(certificate, &whole, certificate.public_key(), Sha1::Taken) == Some(true)
+            })
+    }
+}
+
+/// A BIT STRING of whole bytes, as keys and signatures are, and nothing behind it.
+fn bytes_alone(text: &[u8]) -> Option<()> {
+    let (bits, rest) = tlv::element(text)?;
+    (bits.tag() == Tag::BitString && bits.value().first() == Some(&0) && rest.is_empty()).then_some(())
+}
+
 /// Whether the certificate's signature is that of the key `spki`, DER; `None` where the algorithm is not known here, or is
 /// one that Go refuses.
 pub(super) fn signed_by(certificate: &X509Certificate<'_>, spki: &[u8]) -> Option<bool> {
@@ -194,6 +263,16 @@ enum Sha1 {
 }
 
 fn verified(certificate: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>, sha1: Sha1) -> Option<bool> {
+    signature_fits(certificate, certificate.tbs_certificate.as_ref(), key, sha1)
+}
+
+/// The same with `tbs` as what is signed.
+fn signature_fits(
+    certificate: &X509Certificate<'_>,
+    tbs: &[u8],
+    key: &SubjectPublicKeyInfo<'_>,
+    sha1: Sha1,
+) -> Option<bool> {
     let bits = key.subject_public_key.data.as_ref();
     // Any hash may go with any curve: OpenSSL signs by SHA-256 with P-384 too.
     let algorithm: &'static dyn VerificationAlgorithm =
@@ -209,6 +288,5 @@ fn verified(certificate: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>, s
             _ => return None,
         };
     let key = UnparsedPublicKey::new(algorithm, bits);
-    let (message, signature) = (certificate.tbs_certificate.as_ref(), certificate.signature_value.data.as_ref());
-    Some(key.verify(message, signature).is_ok())
+    Some(key.verify(tbs, certificate.signature_value.data.as_ref()).is_ok())
 }

@@ -81,3 +81,23 @@ fn trap_no_default_shines_through() {
         }
     }
 }
+
+/// Secrets that a disk or an editor has damaged are found when they are read, not by whoever reads a certificate of them.
+#[test]
+fn trap_no_bit_of_a_root_flips_unseen() {
+    let (_, authority) = fixture::of_algorithm(Algorithm::EcdsaP256);
+    let whole = ca_der(authority, Ca::FrontProxy);
+    assert_eq!(CaCertificate::parse(&whole).map(|certificate| certificate.name), Ok("CN=front-proxy-ca".to_owned()));
+    let mut why = std::collections::BTreeSet::new();
+    for bit in 0..whole.len() * 8 {
+        let mut other = whole.clone();
+        other[bit / 8] ^= 1 << (bit % 8);
+        match CaCertificate::parse(&other) {
+            Ok(_) => panic!("bit {} of byte {} flipped unseen", bit % 8, bit / 8),
+            Err(error) => why.insert(error.to_string()),
+        };
+    }
+    for error in [CaError::Damaged, CaError::TwoAlgorithms, CaError::Forged, CaError::Syntax] {
+        assert!(why.contains(&error.to_string()), "{error}");
+    }
+}

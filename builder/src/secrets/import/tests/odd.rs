@@ -5,6 +5,7 @@ use crate::{
     draft::LeafForm,
     pki::{key::tests::ALGORITHMS, table},
     secrets::tests::of_algorithm,
+    verify::{self, fixture::Memory},
 };
 
 const SIGN: &str = "keyUsage=critical,keyCertSign,digitalSignature";
@@ -61,6 +62,28 @@ fn certificates() {
                 assert!(fits, "{more:?}: {found:#?} is not {faults:#?}");
             }
         }
+    }
+}
+
+/// Roots that are signed in a way that nodekiln never signs: their own signature proves nothing, and what they sign is as
+/// good as any. What is built with them is sound, and its roots are still checked where they can be.
+#[test]
+fn roots_signed_otherwise() {
+    let Some(folder) = Folder::new() else { return };
+    let pss = ["-sigopt", "rsa_padding_mode:pss"];
+    for (key, more) in
+        [("secp384r1", &["-sha512"][..]), ("prime256v1", &["-sha512"]), ("rsa", &["-sha1"]), ("rsa", &pss)]
+    {
+        for (stem, name) in [("ca", "kubernetes"), ("front-proxy-ca", "front-proxy-ca"), ("etcd/ca", "etcd-ca")] {
+            folder.ca(stem, key, &format!("/CN={name}"), more);
+        }
+        let mut secrets = folder.import().unwrap().secrets;
+        let cluster = cluster_fixture::cluster();
+        secrets.complete(&cluster, secrets.created_at(), fixed_random(2)).unwrap();
+        let authority = Authority::open(&secrets, &cluster).unwrap();
+        let output = Memory::made(&cluster, &authority, secrets.shape());
+        let report = verify::verify(&output).unwrap();
+        assert!(report.findings.is_empty(), "{key} {more:?}: {:#?}", report.findings);
     }
 }
 
