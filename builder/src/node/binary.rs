@@ -15,10 +15,7 @@ pub(super) fn lay(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPa
     extensions(site, tree);
     for (name, binary) in [("kubelet", &binaries.kubelet), ("runc", &binaries.runc)] {
         let field = format!("binaries.{name}");
-        if is_archive(binary) {
-            let message = "is an archive, this is one program";
-            tree.faults.push(Fault::new(field, message).hint("give the program itself"));
-        } else {
+        if is_program(binary, &field, tree) {
             program(site, tree, &field, name, binary);
         }
     }
@@ -128,6 +125,16 @@ fn is_archive(binary: &Binary) -> bool {
     !matches!(binary, Binary::Path(_)) && [".tgz", ".tar.gz", ".tar"].iter().any(|end| source(binary).ends_with(end))
 }
 
+/// Whether it is what it has to be, one program. An archive is reported.
+fn is_program(binary: &Binary, field: &str, tree: &mut Tree) -> bool {
+    if is_archive(binary) {
+        let fault = Fault::new(field, "is an archive, this is one program");
+        tree.faults.push(fault.hint("give the program itself"));
+        return false;
+    }
+    true
+}
+
 /// A folder of programs, so it comes as an archive.
 fn cni_plugins(site: &ClassSite, tree: &mut Tree) {
     const FIELD: &str = "binaries.cniPlugins";
@@ -150,7 +157,11 @@ fn firstboot(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPath {
     let path = place(site, firstboot::PROGRAM);
     match &site.class.binaries.firstboot {
         Some(Binary::Path(path)) => return path.clone(),
-        Some(binary) => put(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, binary),
+        Some(binary) => {
+            if is_program(binary, FIELD, tree) {
+                put(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, binary);
+            }
+        }
         None => match sources.firstboot.get(&site.class.os.arch) {
             Some(program) => bytes(site, tree, FIELD, path.clone(), Mode::EXECUTABLE, program.clone()),
             None => {

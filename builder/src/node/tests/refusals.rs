@@ -32,7 +32,11 @@ type Change = fn(&mut Cluster);
 
 #[test]
 fn one_by_one() {
-    let cases: [(Change, &str); 17] = [
+    let cases: [(Change, &str); 18] = [
+        (
+            |c| c.nodes[0].binaries.firstboot = Some(url("https://a/firstboot.tgz")),
+            "binaries.firstboot: is an archive, this is one program",
+        ),
         (
             |c| c.api_server.extra_volumes = vec![volume("mine", "/etc/ssl/certs")],
             "apiServer.extraVolumes: `/etc/ssl/certs` is mounted already",
