@@ -7,6 +7,7 @@ use super::terminal::{Failure, Terminal};
 use crate::{
     config::{self, Cluster},
     output::secrets_file,
+    pki,
     secrets::{
         CaOptions, RotateError,
         import::{self, FILES, ImportError},
@@ -81,6 +82,10 @@ pub struct Renew {
     /// The secrets.
     #[arg(long, value_name = "FILE", default_value = "secrets.yaml")]
     secrets: PathBuf,
+    /// The cluster file, for the lifetime of the certificates, which no CA may end before; `cluster.yaml` beside the secrets
+    /// by default, if it is there.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// Arguments of `secrets show`.
@@ -169,7 +174,11 @@ impl Renew {
     fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let mut secrets = secrets_file::open(&self.secrets, terminal)?;
         let before = secrets.fingerprint();
-        secrets.renew(secrets_file::now()?, &mut getrandom::fill).map_err(unrotated)?;
+        let untold = "whether certificates would outlive their CAs is not checked";
+        let cluster = cluster_of(self.file.as_deref(), &self.secrets, untold, terminal)?;
+        let now = secrets_file::now()?;
+        secrets.renew(now, &mut getrandom::fill).map_err(unrotated)?;
+        buildable(&secrets, cluster.as_ref(), now)?;
         update(&self.secrets, &before, &secrets, terminal)?;
         terminal.say(format!(
             "generation {} begins: build, and boot the nodes with the new payloads one after the other, control planes first",
@@ -183,31 +192,44 @@ impl Renew {
 impl Show {
     fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let secrets = secrets_file::open(&self.secrets, terminal)?;
-        let cluster = self.cluster(terminal)?;
+        let untold = "ends of certificates and tokens are not told";
+        let cluster = cluster_of(self.file.as_deref(), &self.secrets, untold, terminal)?;
         let shown = Shown::new(&secrets, cluster.as_ref());
         if !self.json {
             return terminal.data(shown.text().as_bytes());
         }
         terminal.json(&shown)
     }
+}
 
-    /// A file that is named has to be good; one that only lies there need not.
-    fn cluster(&self, terminal: &Terminal) -> Result<Option<Cluster>, Failure> {
-        if let Some(file) = &self.file {
-            return Ok(Some(config::load(file)?.cluster));
-        }
-        let beside = self.secrets.with_file_name("cluster.yaml");
-        if !beside.exists() {
-            return Ok(None);
-        }
-        match config::load(&beside) {
-            Ok(loaded) => Ok(Some(loaded.cluster)),
-            Err(_) => {
-                terminal.warn(format!("{} has faults: ends of certificates and tokens are not told", beside.display()));
-                Ok(None)
-            }
+/// The cluster of the `secrets`. A file that is named has to be good; one that only lies beside them need not: then `untold`
+/// is said.
+fn cluster_of(
+    file: Option<&Path>,
+    secrets: &Path,
+    untold: &str,
+    terminal: &Terminal,
+) -> Result<Option<Cluster>, Failure> {
+    if let Some(file) = file {
+        return Ok(Some(config::load(file)?.cluster));
+    }
+    let beside = secrets.with_file_name("cluster.yaml");
+    if !beside.exists() {
+        return Ok(None);
+    }
+    match config::load(&beside) {
+        Ok(loaded) => Ok(Some(loaded.cluster)),
+        Err(_) => {
+            terminal.warn(format!("{} has faults: {untold}", beside.display()));
+            Ok(None)
         }
     }
+}
+
+/// Whether `build` takes leaves that begin `now`: where it does not, no later renewal would help, for times only grow.
+fn buildable(secrets: &crate::secrets::Secrets, cluster: Option<&Cluster>, now: i64) -> Result<(), Failure> {
+    pki::may_begin(secrets, cluster, now)
+        .map_err(|error| Failure::Input(anyhow!("nothing was changed: {}", error.of_now())))
 }
 
 fn refuse_existing(path: &Path) -> Result<(), Failure> {

@@ -2,9 +2,11 @@
 
 mod admin;
 mod error;
+mod lives;
 mod value;
 
 pub use error::{IssueError, OpenError};
+pub use lives::may_begin;
 use value::shared_values;
 pub(crate) use value::{Issued, OpenToken, SharedValue, Value};
 
@@ -101,15 +103,10 @@ impl Authority {
                 continue;
             };
             let signer = Signer::open(&first.certificate, key.clone()).map_err(|error| OpenError::Ca { ca, error })?;
-            let end = signer.validity().not_after;
-            if validity.not_after <= signer.validity().not_before {
-                return Err(OpenError::Validity);
-            }
-            if validity.not_after > end {
-                return Err(OpenError::OutlivesCa { ca, start: secrets.renewed_at, leaf: validity.not_after, end });
-            }
-            ca_validity.not_before = ca_validity.not_before.max(signer.validity().not_before);
-            ca_validity.not_after = ca_validity.not_after.min(end);
+            let life = signer.validity();
+            lives::within(ca, life, secrets.renewed_at, validity)?;
+            ca_validity.not_before = ca_validity.not_before.max(life.not_before);
+            ca_validity.not_after = ca_validity.not_after.min(life.not_after);
             signers.insert(ca, signer);
         }
         let lacking = Outside::open(secrets, cluster)?.lacking(secrets)?;

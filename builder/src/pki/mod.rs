@@ -19,7 +19,7 @@ pub mod pem;
 pub mod scan;
 pub mod table;
 
-pub use authority::{Authority, IssueError, OpenError};
+pub use authority::{Authority, IssueError, OpenError, may_begin};
 pub use external::ExternalEtcdError;
 pub use fill::{FillError, Filled, Filling, fill};
 pub use table::{Ca, KeyId};

@@ -1,6 +1,6 @@
 //! `nodekiln secrets rotate-ca` and `rotate-encryption`: one step at a time.
 
-use super::{tell_outside, unrotated, update};
+use super::{buildable, tell_outside, unrotated, update};
 use crate::{
     cli::terminal::{Failure, Terminal},
     config,
@@ -90,6 +90,10 @@ impl RotateCa {
         } else {
             for ca in &cas {
                 secrets.rotate(*ca, options, &mut getrandom::fill).map_err(unrotated)?;
+            }
+            // It renews as well.
+            if steps.first() == Some(&RotationStep::Issue) {
+                buildable(&secrets, Some(&loaded.cluster), options.now)?;
             }
         }
         // Whatever else secrets.yaml may not hold, such as one key in two places, shows when it is read again.

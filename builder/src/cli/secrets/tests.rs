@@ -37,7 +37,7 @@ impl Folder {
     }
 
     fn renew(&self) -> Result<(), Failure> {
-        Secrets::Renew(Renew { secrets: self.file("secrets.yaml") }).run(&Terminal::new(true))
+        Secrets::Renew(Renew { secrets: self.file("secrets.yaml"), file: None }).run(&Terminal::new(true))
     }
 
     fn rotate(&self, cas: &[Authority]) -> Result<(), Failure> {
@@ -126,6 +126,65 @@ fn renewing_and_rotating() {
     assert!(secrets.authorities.values().all(|entries| entries.len() == 1));
     // The last step drops keys of CAs: they are kept beside it.
     folder.kept(&[before.expose()]);
+}
+
+/// A renewal that no build would take is not written: by the period of cluster.yaml, by the shortest where there is none.
+#[test]
+fn renewing_too_near_to_the_end_of_a_ca() {
+    const HOUR: i64 = 60 * 60;
+    let folder = Folder::new();
+    let path = folder.file("cluster.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let now = secrets_file::now().unwrap();
+    let made = |remains: i64| {
+        let algorithm = crate::config::Algorithm::EcdsaP256;
+        let options = CaOptions { now: now - 50 * HOUR, validity: 50 * HOUR + remains, algorithm };
+        let secrets = State::new(options, getrandom::fill).unwrap();
+        std::fs::write(folder.file("secrets.yaml"), secrets.to_vec().expose()).unwrap();
+        std::fs::set_permissions(folder.file("secrets.yaml"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        secrets
+    };
+    let refused = |what: &str| {
+        let before = folder.secrets().to_vec();
+        let Err(Failure::Input(error)) = folder.renew() else { panic!("it was renewed") };
+        let said = error.to_string();
+        assert!(said.starts_with("nothing was changed: certificates that begin now, "), "{said}");
+        assert!(
+            said.contains(", after the kubernetes CA's certificate, which ends ") && said.ends_with(what),
+            "{said}"
+        );
+        assert_eq!(folder.secrets().to_vec(), before);
+    };
+    let rotate = "make another CA (`nodekiln secrets rotate-ca`)";
+    let wrong = "correct the clock if it is wrong; if not, ";
+    made(30 * HOUR + 1800);
+    refused(&format!("{wrong}set certificateValidityPeriod to at most 30h, or {rotate}"));
+    std::fs::write(&path, format!("{text}certificateValidityPeriod: 30h\n")).unwrap();
+    folder.renew().unwrap();
+    // One of them is enough, and what issues next has to live long enough too.
+    let mut secrets = made(100 * HOUR);
+    let etcd = made(1800).authorities.remove(&Ca::Etcd).unwrap();
+    secrets.authorities.insert(Ca::Etcd, etcd);
+    std::fs::write(folder.file("secrets.yaml"), secrets.to_vec().expose()).unwrap();
+    folder.rotate(&[Authority::Kubernetes]).unwrap();
+    let before = folder.secrets().to_vec();
+    let Err(Failure::Input(error)) = folder.rotate(&[Authority::Kubernetes]) else { panic!("it was rotated") };
+    assert!(error.to_string().contains("after the etcd CA's certificate"), "{error}");
+    assert_eq!(folder.secrets().to_vec(), before);
+    folder.rotate(&[Authority::Etcd]).unwrap();
+    folder.rotate(&[Authority::Kubernetes, Authority::Etcd]).unwrap();
+    // Without a cluster.yaml, or with a faulty one, only what is never enough is known.
+    for faulty in [true, false] {
+        if faulty {
+            std::fs::write(&path, "").unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        made(1800);
+        refused(&format!("{wrong}{rotate}"));
+        made(2 * HOUR);
+        folder.renew().unwrap();
+    }
 }
 
 /// What somebody else has signed is not thrown away with its generation.

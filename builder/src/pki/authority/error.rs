@@ -27,9 +27,8 @@ pub enum OpenError {
     Validity,
     /// Leaves that nobody would trust to their end.
     #[error(
-        "certificateValidityPeriod: leaves would end {}, after the {} CA's certificate, which ends {}; set it to at most \
-         {}h, or make another CA (`nodekiln secrets rotate-ca`)",
-        date(*.leaf), .ca.name(), date(*.end), .end.saturating_sub(*.start).max(0) / 3600
+        "certificateValidityPeriod: leaves would end {}, after the {} CA's certificate, which ends {}; {}",
+        date(*.leaf), .ca.name(), date(*.end), instead("it", *.start, *.end)
     )]
     OutlivesCa {
         /// Which CA.
@@ -64,6 +63,22 @@ impl OpenError {
             Self::Ca { .. } | Self::External(_) | Self::Outside(_) | Self::Issue(_) => None,
         }
     }
+
+    /// The same of leaves that would be made now: the clock may be what is wrong.
+    pub fn of_now(&self) -> String {
+        match self {
+            Self::OutlivesCa { ca, start, leaf, end } => format!(
+                "certificates that begin now, {}, would end {}, after the {} CA's certificate, which ends {}: correct the \
+                 clock if it is wrong; if not, {}",
+                date(*start),
+                date(*leaf),
+                ca.name(),
+                date(*end),
+                instead("certificateValidityPeriod", *start, *end)
+            ),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Why a leaf was not issued.
@@ -87,6 +102,15 @@ pub enum IssueError {
     /// A token that the secrets lack, or an end of one that never ends.
     #[error("there is no bootstrap token for `{0}`, or it never ends where an end is asked for")]
     Token(NodeName),
+}
+
+/// What to do about leaves that begin at `start` and outlive a CA that ends at `end`; `period` is their certificateValidityPeriod.
+fn instead(period: &str, start: i64, end: i64) -> String {
+    let rotate = "make another CA (`nodekiln secrets rotate-ca`)";
+    match end.saturating_sub(start) / 3600 {
+        hours @ 1.. => format!("set {period} to at most {hours}h, or {rotate}"),
+        _ => rotate.to_owned(),
+    }
 }
 
 fn date(seconds: i64) -> String {

@@ -230,6 +230,11 @@ fn leaves_must_not_outlive_their_ca() {
     );
     cluster.certificate_validity = i64::MAX;
     assert!(matches!(Authority::open(&secrets, &cluster), Err(OpenError::Validity)));
+    // Where nothing remains, no period would do.
+    cluster.certificate_validity = YEAR;
+    let late = secrets::Secrets { renewed_at: NOW + 10 * YEAR - 1800, ..secrets };
+    let error = Authority::open(&late, &cluster).unwrap_err().to_string();
+    assert!(error.ends_with("which ends 2036-01-29; make another CA (`nodekiln secrets rotate-ca`)"), "{error}");
 }
 
 #[test]
