@@ -110,6 +110,15 @@ fn validate_may_see_the_secrets() {
             assert_eq!((found[0]["code"].as_str(), found[0]["path"].as_str()), (Some("NK0907"), Some(path)));
             assert_eq!((found[0]["line"].as_u64(), found[0]["column"].as_u64()), (Some(8), Some(column)), "{found:?}");
             assert_eq!(found[0]["file"], "cluster.yaml");
+            // `build` says the same.
+            let output = nodekiln(at, &["build", "--json", "--firstboot", "firstboot"]);
+            assert_eq!((code(&output), data(&output).as_str()), (1, ""));
+            let place = format!("cluster.yaml:8:{column}");
+            assert!(
+                words(&output).contains(&place) && words(&output).contains(&format!("{path}: {says}")),
+                "{}",
+                words(&output)
+            );
         }
     }
     // What is made to look is not kept.

@@ -8,7 +8,7 @@ use super::{
     terminal::{Failure, Terminal},
 };
 use crate::{
-    config::{self, Cluster, examples::Example},
+    config::{self, Cluster, Diagnostics, Finding, Loaded, code, examples::Example},
     draft::Blob,
     firstboot::Firstboot,
     node::Sources,
@@ -127,7 +127,10 @@ impl Build {
         // What they lack, such as the token of a new pool, is made once and kept.
         let before = secrets.fingerprint();
         let added = complete(&mut secrets, cluster)?;
-        let authority = authority(&secrets, &path, cluster)?;
+        let authority = Authority::open(&secrets, cluster).map_err(|error| {
+            // Its warnings have been printed.
+            unopened(error, &path, &loaded, Diagnostics::new(loaded.warnings.source().clone()))
+        })?;
         output::existing::same_cluster(&self.output, authority.bundle(Ca::Kubernetes)).map_err(Failure::environment)?;
         if let Some(warning) = period_is_past(&authority, secrets.created_at(), cluster.ca_certificate_validity) {
             terminal.warn(warning);
@@ -185,14 +188,15 @@ impl Build {
     }
 }
 
-/// The keys of `secrets`, which `path` holds, as `cluster` needs them.
-pub(super) fn authority(secrets: &Secrets, path: &Path, cluster: &Cluster) -> Result<Authority, Failure> {
-    Authority::open(secrets, cluster).map_err(|error| unopened(error, path))
-}
-
-/// Why the secrets that `path` holds were not opened.
-pub(super) fn unopened(error: OpenError, path: &Path) -> Failure {
-    Failure::Input(anyhow::Error::new(error).context(format!("opening the keys of {}", path.display())))
+/// Why the secrets that `path` holds were not opened for the cluster: a finding beside those of `found` where a field of
+/// cluster.yaml is at fault.
+pub(super) fn unopened(error: OpenError, path: &Path, loaded: &Loaded, mut found: Diagnostics) -> Failure {
+    let Some(field) = error.field() else {
+        return Failure::Input(anyhow::Error::new(error).context(format!("opening the keys of {}", path.display())));
+    };
+    found.error(&loaded.places.clusters_own(field), Finding::new(code::SECRETS, error.to_string()));
+    found.sort();
+    Failure::Findings(Box::new(found))
 }
 
 /// Takes a folder that has a name: `.`, `..` and `/` cannot be exchanged for another.

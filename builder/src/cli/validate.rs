@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::{
-        self, Arch, Diagnostic, Finding, Loaded, Severity,
+        self, Arch, Diagnostic, Loaded, Severity,
         code::{self, Code},
     },
     node::Sources,
@@ -108,12 +108,8 @@ impl Validate {
 /// A finding where a field of cluster.yaml is at fault, with its warnings.
 fn fit(mut secrets: Secrets, path: &Path, loaded: &Loaded) -> Result<(), Failure> {
     build::complete(&mut secrets, &loaded.cluster)?;
-    let Err(error) = Authority::open(&secrets, &loaded.cluster) else { return Ok(()) };
-    let Some(field) = error.field() else { return Err(build::unopened(error, path)) };
-    let mut found = loaded.warnings.clone();
-    found.error(&loaded.places.clusters_own(field), Finding::new(code::SECRETS, error.to_string()));
-    found.sort();
-    Err(Failure::Findings(Box::new(found)))
+    let opened = Authority::open(&secrets, &loaded.cluster);
+    opened.map(drop).map_err(|error| build::unopened(error, path, loaded, loaded.warnings.clone()))
 }
 
 /// An element of the list that `--json` prints.
