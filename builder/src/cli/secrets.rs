@@ -3,7 +3,10 @@
 mod outside;
 mod rotate;
 
-use super::terminal::{Failure, Terminal};
+use super::{
+    build,
+    terminal::{Failure, Terminal},
+};
 use crate::{
     config::{self, Cluster},
     output::secrets_file,
@@ -50,7 +53,8 @@ pub enum Secrets {
 /// Arguments of `secrets new`.
 #[derive(Debug, clap::Args)]
 pub struct New {
-    /// The cluster file, for the algorithm and the lifetime of its CAs.
+    /// The cluster file, for the algorithm and the lifetime of its CAs, and for the bootstrap tokens and RSA keys that it
+    /// needs.
     #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
     file: PathBuf,
     /// Where to write the secrets; beside the cluster file by default.
@@ -144,13 +148,14 @@ impl Import {
         }
         let files = read(&self.folder)?;
         let options = CaOptions::of(&loaded.cluster, secrets_file::now()?);
-        let imported = import::import(&files, options, getrandom::fill).map_err(|error| match error {
+        let mut imported = import::import(&files, options, getrandom::fill).map_err(|error| match error {
             ImportError::Files(faults) => {
                 let faults: Vec<_> = faults.iter().map(|fault| format!("{}/{fault}", self.folder.display())).collect();
                 Failure::Input(anyhow!("{}", faults.join("\nerror: ")))
             }
             error @ ImportError::New(_) => Failure::environment(error),
         })?;
+        build::complete(&mut imported.secrets, &loaded.cluster)?;
         for warning in &imported.warnings {
             terminal.warn(format!("{}/{warning}", self.folder.display()));
         }

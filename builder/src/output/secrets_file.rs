@@ -21,12 +21,15 @@ pub fn beside(cluster_file: &Path) -> PathBuf {
     cluster_file.with_file_name("secrets.yaml")
 }
 
-/// Makes the secrets of a new cluster. They are nowhere but in memory until [`create`] has written them.
+/// Makes the secrets of a new cluster, with all that it needs: no build has to add any. They are nowhere but in memory until
+/// [`create`] has written them.
 ///
 /// # Errors
 /// The machine has no random numbers or no clock.
 pub fn make(cluster: &Cluster) -> Result<Secrets, Failure> {
-    Secrets::new(CaOptions::of(cluster, now()?), getrandom::fill)
+    let now = now()?;
+    Secrets::new(CaOptions::of(cluster, now), getrandom::fill)
+        .and_then(|mut secrets| secrets.complete(cluster, now, getrandom::fill).map(|_| secrets))
         .context("making the cluster's keys")
         .map_err(Failure::Environment)
 }

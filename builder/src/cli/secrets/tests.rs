@@ -128,6 +128,39 @@ fn renewing_and_rotating() {
     folder.kept(&[before.expose()]);
 }
 
+/// All that the cluster needs is there from the start: builds draw no random numbers then.
+#[test]
+fn new_secrets_are_whole() {
+    let folder = Folder::new();
+    let path = folder.file("cluster.yaml");
+    // The bridge has no room for pools.
+    let text = std::fs::read_to_string(&path).unwrap().replace("cni: bridge", "cni: flannel");
+    let load = || config::load(&path).unwrap().cluster;
+    folder.new_secrets().unwrap();
+    let bare = folder.secrets();
+    assert!(bare.tokens.is_empty() && bare.leaf_keys.is_empty() && !bare.lack(&load()));
+    std::fs::create_dir(folder.file("pki")).unwrap();
+    std::fs::write(folder.file("pki/sa.key"), bare.service_account.private_pem().expose()).unwrap();
+    for (more, tokens, keys) in [
+        ("pools: [{name: p, ttl: 1h}, {name: q, ttl: 1h}]\n", 2, false),
+        ("pools: [{name: p, ttl: 1h}]\nencryptionAlgorithm: RSA-2048\n", 1, true),
+    ] {
+        std::fs::write(&path, format!("{text}{more}")).unwrap();
+        for imported in [false, true] {
+            std::fs::remove_file(folder.file("secrets.yaml")).unwrap();
+            if imported {
+                folder.import(false).unwrap()
+            } else {
+                folder.new_secrets().unwrap()
+            }
+            let secrets = folder.secrets();
+            assert!(!secrets.lack(&load()), "{more}");
+            assert_eq!((secrets.tokens.len(), !secrets.leaf_keys.is_empty()), (tokens, keys), "{more}");
+            assert!(secrets.tokens.values().all(|token| token.created_at >= secrets.created_at()));
+        }
+    }
+}
+
 /// A renewal that no build would take is not written: by the period of cluster.yaml, by the shortest where there is none.
 #[test]
 fn renewing_too_near_to_the_end_of_a_ca() {
