@@ -22,6 +22,9 @@ mod ignition;
 mod laid;
 mod options;
 mod profile;
+mod python_yaml;
+#[cfg(test)]
+mod python_yaml_tests;
 #[cfg(test)]
 mod roundtrip;
 mod snippet;
@@ -43,6 +46,7 @@ pub use error::{DecodeError, EncodeError};
 pub use ignition::pointer::Pointer;
 pub use options::{EncodeOptions, Gzip, IgnitionVersion, IgnitionVersionError};
 pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile, TimeService};
+pub use python_yaml::YamlFault;
 pub use snippet::{Snippet, SnippetFault, Touched};
 pub use tar::{TarEntry, TarKind};
 pub use tree::{

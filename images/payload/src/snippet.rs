@@ -10,6 +10,7 @@ use crate::{
     gzip::gunzip,
     options::IgnitionVersion,
     profile::Format,
+    python_yaml::{self, YamlFault},
     validate::{Why, unit_text, yaml_safe},
 };
 use ignition_config::Config;
@@ -76,9 +77,12 @@ pub enum SnippetFault {
     /// Another first line.
     #[error("does not begin with the line `#cloud-config`")]
     Header,
-    /// No YAML, or no mapping.
+    /// No YAML that cloud-init reads as it stands.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Yaml(Vec<YamlFault>),
+    /// No mapping.
     #[error("does not parse as a YAML mapping")]
-    Yaml,
+    Mapping,
     /// A key of ours.
     #[error("`{0}` is nodekiln's own to set")]
     Owned(String),
@@ -310,7 +314,12 @@ fn cloud_config(text: &str) -> Result<Map<String, Value>, SnippetFault> {
     if text.lines().next().map(str::trim_end) != Some(HEADER) {
         return Err(SnippetFault::Header);
     }
-    let Ok(Value::Object(mut map)) = serde_saphyr::from_str::<Value>(text) else { return Err(SnippetFault::Yaml) };
+    // Line ends in YAML 1.1, but none in YAML 1.2.
+    if text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return Err(SnippetFault::Text);
+    }
+    let value = python_yaml::read(text).map_err(SnippetFault::Yaml)?;
+    let Value::Object(mut map) = value else { return Err(SnippetFault::Mapping) };
     if let Some(key) = owned_key(&map) {
         return Err(SnippetFault::Owned(key.to_owned()));
     }

@@ -85,7 +85,9 @@ fn what_is_no_cloud_config() {
     for (text, says) in [
         ("packages: []\n", "does not begin with"),
         ("#cloud-config-archive\n- a\n", "does not begin with"),
-        ("#cloud-config\na: [\n", "YAML"),
+        ("#cloud-config\na: [\n", "line 2, column 4: no YAML"),
+        ("#cloud-config\na: 1\nb: 2032-01-01\n", "line 3, column 4: YAML 1.1, which cloud-init reads, makes a date"),
+        ("#cloud-config\n# \u{2028}hostname: a\n", "contains a character"),
         ("#cloud-config\n- a\n", "YAML"),
         ("#cloud-config\nhostname: a\n", "`hostname` is nodekiln's own"),
         ("#cloud-config\nntp: {servers: [a]}\n", "`ntp` is nodekiln's own"),
@@ -98,6 +100,19 @@ fn what_is_no_cloud_config() {
         let fault = cloud(text).unwrap_err().to_string();
         assert!(fault.contains(says), "{text}: {fault}");
     }
+}
+
+/// What PyYAML makes of them is what stands in the payload.
+#[test]
+fn cloud_configs_are_yaml_1_1() {
+    let written =
+        cloud("#cloud-config\nwrite_files: [{path: /a, permissions: 0644}]\nruncmd: [[echo, 0777]]\n").unwrap();
+    let plain = cloud("#cloud-config\nwrite_files: [{path: /a, permissions: 420}]\nruncmd: [[echo, 511]]\n").unwrap();
+    assert_eq!(written, plain);
+    let artifacts =
+        encode(&with(&[written], full_cloud_init()), profile("cloud-init"), &EncodeOptions::default()).unwrap();
+    let text = text(&artifacts);
+    assert!(text.contains(r#""permissions":420}"#) && text.contains(r#"["echo",511]"#), "{text}");
 }
 
 #[test]

@@ -47,6 +47,10 @@ fn judge_snippet(profile: &Profile, version: IgnitionVersion, file: &InputFile, 
     let name = short(&file.path);
     let snippet = match Snippet::parse(&file.bytes, profile.format, version) {
         Ok(snippet) => snippet,
+        Err(SnippetFault::Yaml(faults)) => {
+            let finding = |fault| Finding::new(code::SNIPPET, format!("{name}: {fault}"));
+            return faults.iter().map(finding).collect();
+        }
         Err(fault) => {
             let finding = Finding::new(code::SNIPPET, format!("{name}: {fault}"));
             return vec![match fault {

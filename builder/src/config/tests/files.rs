@@ -181,6 +181,13 @@ fn snippets_that_a_node_cannot_take() {
         ("flatcar", "#cloud-config\npackages: [jq]\n".to_owned(), &["NK0906 os.snippets[0]"]),
         ("cloud-init", ignition(""), &["NK0906 os.snippets[0]"]),
         ("cloud-init", "#cloud-config\nfqdn: a.b\n".to_owned(), &["NK0906 os.snippets[0]"]),
+        ("cloud-init", "#cloud-config\nusers: [{name: a, uid: 010}]\n".to_owned(), &[]),
+        // Each is told.
+        (
+            "cloud-init",
+            "#cloud-config\na: 2032-01-01\nb: 22:22\n".to_owned(),
+            &["NK0906 os.snippets[0]", "NK0906 os.snippets[0]"],
+        ),
     ] {
         assert_eq!(snippet_findings(profile, &text), due, "{profile}: {text}");
     }
