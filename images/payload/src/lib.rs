@@ -43,7 +43,10 @@ pub use cache::Memory;
 pub use check::CheckError;
 pub use codec::Codec;
 pub use error::{DecodeError, EncodeError};
-pub use ignition::pointer::Pointer;
+pub use ignition::{
+    pointer::Pointer,
+    rules::{Remark, Remarks},
+};
 pub use options::{EncodeOptions, Gzip, IgnitionVersion, IgnitionVersionError};
 pub use profile::{ContainerdConfig, Format, NetworkService, Profile, ProfileFile, TimeService};
 pub use python_yaml::YamlFault;

@@ -8,6 +8,7 @@
 use crate::{
     content::{DataUrl, unbase64},
     gzip::gunzip,
+    ignition::rules::{self, Remarks},
     options::IgnitionVersion,
     profile::Format,
     python_yaml::{self, YamlFault},
@@ -193,6 +194,18 @@ impl Snippet {
         let units = items(&self.0, &["systemd", "units"]).iter().filter_map(|unit| unit["name"].as_str());
         let mounts = items(&self.0, &["mounts"]).iter().filter_map(|mount| mount[1].as_str());
         (units.collect(), mounts.collect())
+    }
+
+    /// What an Ignition configuration's reader would refuse although it parses, and what is hardly meant.
+    pub fn remarks(&self) -> Remarks {
+        // A key of Ignition's alone.
+        if self.0.contains_key("ignition") { rules::remarks(&self.0) } else { Remarks::default() }
+    }
+
+    /// Where Ignition mounts something while it writes.
+    pub fn filesystems(&self) -> Vec<&str> {
+        let filesystems = items(&self.0, &["storage", "filesystems"]).iter();
+        filesystems.filter_map(|filesystem| filesystem["path"].as_str()).collect()
     }
 
     /// What it says, for people: the sections and keys in it, then what it touches. No contents: they may be secret.

@@ -39,7 +39,7 @@ pub(super) use endpoint::LOAD_BALANCERS;
 
 use super::{
     Algorithm, Cluster, Cni, IgnitionVersion, Places, choices, code,
-    diag::{Diagnostics, Finding},
+    diag::{Diagnostics, Finding, Severity},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
     read::{Field, Place, Reader},
@@ -62,7 +62,7 @@ pub(super) struct Cx<'a, 't> {
     found: &'a mut Diagnostics,
     inputs: &'a mut Inputs,
     /// What is wrong with the snippets that were read, by path, profile and version of Ignition's specification.
-    snippets: HashMap<(String, &'static str, IgnitionVersion), Rc<[Finding]>>,
+    snippets: HashMap<(String, &'static str, IgnitionVersion), Rc<[(Severity, Finding)]>>,
 }
 
 /// Resolves a file. `None`: the findings say why.

@@ -118,6 +118,17 @@ pub(super) fn reserved(place: &AbsPath, certificates: &AbsPath, etcd: Option<&Ab
     place.as_str().split('/').any(|part| part.contains("nodekiln")).then_some("names with `nodekiln` are its own")
 }
 
+/// Why nothing of the user's can be mounted at `place` (canonical). Disks of their own for etcd, containerd, the kubelet or
+/// all of /var are fine.
+pub(super) fn no_mount(place: &AbsPath, certificates: &AbsPath) -> Option<&'static str> {
+    if place.as_str() == "/etc" {
+        return Some("the system reads it before it mounts anything");
+    }
+    let ours = ["/etc/kubernetes", "/etc/systemd", "/var/lib/nodekiln"].map(path);
+    let within = ours.iter().chain([certificates]).any(|folder| place.is_within(folder));
+    within.then_some("nodekiln's own files lie there")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,6 +171,10 @@ fn snippets() {
 fn snippets_that_a_node_cannot_take() {
     let ignition = |rest: &str| format!("{{\"ignition\": {{\"version\": \"3.3.0\"}}{rest}}}");
     let files = |path: &str| ignition(&format!(", \"storage\": {{\"files\": [{{\"path\": \"{path}\"}}]}}"));
+    let mount = |path: &str| {
+        let filesystem = format!("{{\"device\": \"/dev/vdb\", \"format\": \"ext4\", \"path\": \"{path}\"}}");
+        ignition(&format!(", \"storage\": {{\"filesystems\": [{filesystem}]}}"))
+    };
     for (profile, text, due) in [
         ("flatcar", ignition(""), &[][..]),
         ("flatcar", files("/etc/mine"), &[]),
@@ -182,6 +186,27 @@ fn snippets_that_a_node_cannot_take() {
         ("cloud-init", ignition(""), &["NK0906 os.snippets[0]"]),
         ("cloud-init", "#cloud-config\nfqdn: a.b\n".to_owned(), &["NK0906 os.snippets[0]"]),
         ("cloud-init", "#cloud-config\nusers: [{name: a, uid: 010}]\n".to_owned(), &[]),
+        ("flatcar", files("/etc/mine").replace("}]", ", \"mode\": 420}]"), &[]),
+        ("flatcar", files("/etc/mine").replace("}]", ", \"mode\": 644}]"), &["warning NK0906 os.snippets[0]"]),
+        ("flatcar", files("/etc/mine").replace("}]", ", \"mode\": 9999}]"), &["NK0906 os.snippets[0]"]),
+        ("flatcar", files("/etc/x\"}, {\"path\": \"/etc/x/y"), &["NK0906 os.snippets[0]"]),
+        // As `os.files` has it.
+        ("flatcar", files("/usr/local/bin/x"), &["NK0602 os.snippets[0]"]),
+        ("fedora-coreos", files("/usr/local/bin/x"), &[]),
+        ("fedora-coreos", files("/usr/bin/x"), &["NK0602 os.snippets[0]"]),
+        ("flatcar", files("/run/x"), &["NK0602 os.snippets[0]"]),
+        ("cloud-init", "#cloud-config\nwrite_files: [{path: /run/x}]\n".to_owned(), &[]),
+        // One place by two names.
+        ("flatcar", files("/opt/x\"}, {\"path\": \"/var/opt/x"), &[]),
+        ("fedora-coreos", files("/opt/x\"}, {\"path\": \"/var/opt/x"), &["NK0906 os.snippets[0]"]),
+        ("flatcar", mount("/var/lib/etcd"), &[]),
+        ("flatcar", mount("/var/lib/containerd"), &[]),
+        ("flatcar", mount("/var"), &[]),
+        ("flatcar", mount("/etc"), &["NK0601 os.snippets[0]"]),
+        ("flatcar", mount("/etc/kubernetes"), &["NK0601 os.snippets[0]"]),
+        ("flatcar", mount("/var/lib/nodekiln"), &["NK0601 os.snippets[0]"]),
+        ("cloud-init", "#cloud-config\nmounts: [[/dev/vdb, /etc/kubernetes]]\n".to_owned(), &["NK0601 os.snippets[0]"]),
+        ("cloud-init", "#cloud-config\nmounts: [[/dev/vdb, /var/lib/etcd], [swap, none]]\n".to_owned(), &[]),
         // Each is told.
         (
             "cloud-init",
@@ -202,9 +227,12 @@ fn snippet_findings(profile: &str, text: &str) -> Vec<String> {
     std::fs::write(folder.path().join("a"), text).unwrap();
     let node = "nodes: [{name: a, role: control-plane, address: 192.0.2.1}]\n";
     let cluster = format!("{HEAD}os: {{profile: {profile}, snippets: [a]}}\n{node}");
-    match load_str("cluster.yaml", &cluster, Some(folder.path())) {
-        Ok(_) => Vec::new(),
-        Err(Failure::Findings(found)) => found.iter().map(|d| format!("{} {}", d.code, d.path)).collect(),
+    let found = match load_str("cluster.yaml", &cluster, Some(folder.path())) {
+        Ok(loaded) => loaded.warnings,
+        Err(Failure::Findings(found)) => found,
         Err(error) => panic!("{error}"),
-    }
+    };
+    let mark = |d: &Diagnostic| if d.severity == Severity::Warning { "warning " } else { "" };
+    let rest = found.iter().filter(|d| d.code != code::UNSUPPORTED);
+    rest.map(|d| format!("{}{} {}", mark(d), d.code, d.path)).collect()
 }

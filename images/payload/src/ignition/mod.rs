@@ -11,8 +11,12 @@
 //! - Of a resource only the hash of the *fetched* bytes is verified; contents in the payload need none.
 
 mod decode;
+mod disks;
 mod model;
 pub(crate) mod pointer;
+pub(crate) mod rules;
+#[cfg(test)]
+mod rules_tests;
 
 pub(crate) use decode::{Behind, decode};
 
