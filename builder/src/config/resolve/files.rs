@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone)]
 pub(super) struct FileLayer {
     /// With defaults for what is not said.
-    file: Common<OsFile>,
+    pub(super) file: Common<OsFile>,
     says_mode: bool,
     says_contents: bool,
     /// Where all of it is said.
@@ -41,7 +41,7 @@ impl FileLayer {
 }
 
 /// Files by their real place.
-pub(super) type Files = BTreeMap<AbsPath, At<Common<OsFile>>>;
+pub(super) type Files = BTreeMap<AbsPath, At<FileLayer>>;
 
 impl Cx<'_, '_> {
     /// The files of a node: `own` over `base`.
@@ -59,18 +59,15 @@ impl Cx<'_, '_> {
             };
             files.insert(place, At { value, place: said });
         }
-        let whole = files.into_iter().map(|(place, At { value, place: said })| {
-            if !value.says_contents {
-                let finding = Finding::new(code::MISSING, "`content` or `file` is missing");
-                self.found.error_at(&value.item, finding);
-            }
-            (place, At { value: value.file, place: said })
-        });
-        whole.collect()
+        for At { value, .. } in files.values().filter(|at| !at.value.says_contents) {
+            let finding = Finding::new(code::MISSING, "`content` or `file` is missing");
+            self.found.error_at(&value.item, finding);
+        }
+        files
     }
 
-    fn by_place(&mut self, profile: Option<&Profile>, layer: &[At<FileLayer>]) -> BTreeMap<AbsPath, At<FileLayer>> {
-        let mut files = BTreeMap::<_, At<FileLayer>>::new();
+    fn by_place(&mut self, profile: Option<&Profile>, layer: &[At<FileLayer>]) -> Files {
+        let mut files = Files::new();
         for at in layer {
             let path = &at.value.file.path;
             let first = files.insert(paths::canonical(profile, path), at.clone());
@@ -127,7 +124,7 @@ impl Cx<'_, '_> {
     pub(super) fn check_reserved(&mut self, profile: Option<&Profile>, files: &Files, shared: &Shared<'_>) {
         let (certificates, data_dir) = own_folders(profile, shared);
         for (place, at) in files {
-            let path = short(at.value.path.as_str());
+            let path = short(at.value.file.path.as_str());
             if let Some(why) = paths::reserved(place, &certificates, data_dir.as_ref()) {
                 let finding = Finding::new(code::RESERVED, format!("`{path}` is not yours to write: {why}"));
                 self.found.error_at(&at.place, finding.hint("leave it out, or take another path"));
@@ -148,7 +145,7 @@ impl Cx<'_, '_> {
         written: &[AbsPath],
     ) {
         for (place, at) in files {
-            let path = short(at.value.path.as_str());
+            let path = short(at.value.file.path.as_str());
             if written.contains(place) {
                 let message = format!("`{path}` is written by nodekiln on {}", profile.name);
                 let finding = Finding::new(code::RESERVED, message);
@@ -197,7 +194,7 @@ pub(super) fn written(profile: &Profile, updates: bool, time_servers: bool) -> V
 }
 
 /// A file whose path needs a folder where `place` is a file.
-fn first_below<'a>(files: &'a Files, place: &AbsPath) -> Option<&'a At<Common<OsFile>>> {
+fn first_below<'a>(files: &'a Files, place: &AbsPath) -> Option<&'a At<FileLayer>> {
     // `/a-b` sorts between `/a` and `/a/b`.
     let near = files.range(place.clone()..).skip(1).take_while(|(path, _)| path.as_str().starts_with(place.as_str()));
     near.into_iter().find(|(path, _)| path.is_within(place)).map(|(_, at)| at)

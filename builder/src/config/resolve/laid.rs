@@ -11,7 +11,7 @@ use nodekiln_plan::Sha256;
 use std::collections::HashMap;
 
 /// How much of the cluster's own values may be copied for nodes that lay something over them, in units of 32 bytes: for each
-/// of ten thousand machines that all differ seventy files, or fifty arguments.
+/// of ten thousand machines that all differ fifty files or arguments.
 const MOST_COPIED: usize = 2_000_000;
 
 /// A part of a layer.

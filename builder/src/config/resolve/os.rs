@@ -40,7 +40,7 @@ impl OsLayer {
         let servers = time_servers.iter().flatten().map(|server| 2 + server.len() / 32);
         let snippets = snippets.iter().flatten().map(|at| 3 + at.value.path.len() / 32);
         // References, which take time rather than memory.
-        let references = 3 * (files.len() + units.len());
+        let references = 4 * (files.len() + units.len());
         references + 5 * users.len() + servers.chain(snippets).sum::<usize>()
     }
 }
@@ -98,7 +98,7 @@ impl Cx<'_, '_> {
         let snippets = own.snippets.as_ref().or(base.snippets.as_ref()).map(Vec::as_slice).unwrap_or_default();
         let version = ignition.map_or(IgnitionVersion::V3_3, |at| at.value);
         self.check_snippets(profile, version, snippets, shared);
-        let mut files: Vec<_> = files.into_values().map(|at| at.value).collect();
+        let mut files: Vec<_> = files.into_values().map(|at| at.value.file).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Some(Os {
             profile,
@@ -109,7 +109,7 @@ impl Cx<'_, '_> {
             time_servers,
             updates,
             files,
-            units: units.into_values().map(|at| at.value).collect(),
+            units: units.into_values().map(|at| at.value.unit).collect(),
             snippets: snippets.iter().map(|at| at.value.clone()).collect(),
         })
     }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 #[derive(Clone)]
 pub(super) struct UnitLayer {
     /// Not enabled where that is not said.
-    unit: Common<OsUnit>,
+    pub(super) unit: Common<OsUnit>,
     says_enabled: bool,
 }
 
@@ -41,13 +41,13 @@ impl UnitLayer {
 }
 
 /// Units by name.
-pub(super) type Units = BTreeMap<UnitName, At<Common<OsUnit>>>;
+pub(super) type Units = BTreeMap<UnitName, At<UnitLayer>>;
 
 impl Cx<'_, '_> {
     /// The units of a node: `own` over `base`.
     pub(super) fn lay_units(&mut self, base: &[At<UnitLayer>], own: &[At<UnitLayer>]) -> Units {
         let by_name = |at: &At<UnitLayer>| (at.value.unit.name.clone(), at.clone());
-        let mut units: BTreeMap<_, _> = base.iter().map(by_name).collect();
+        let mut units: Units = base.iter().map(by_name).collect();
         for At { value, place } in own {
             let name = value.unit.name.clone();
             let (whole, judged) = match units.get(&name) {
@@ -68,7 +68,7 @@ impl Cx<'_, '_> {
             }
             units.insert(name, At { value: whole, place: place.clone() });
         }
-        units.into_iter().map(|(name, At { value, place })| (name, At { value: value.unit, place })).collect()
+        units
     }
 
     /// What one layer says.
@@ -128,9 +128,9 @@ impl Cx<'_, '_> {
             let text = name.as_str();
             let why = if text == "kubelet.service" || text.starts_with("nodekiln") {
                 "it is nodekiln's own"
-            } else if profile.is_some_and(|p| p.containerd_unit == *name) && at.value.content.is_some() {
+            } else if profile.is_some_and(|p| p.containerd_unit == *name) && at.value.unit.content.is_some() {
                 "the image has it: change it by `dropins`"
-            } else if at.value.enabled && profile.is_some_and(|p| p.mask.contains(name)) {
+            } else if at.value.unit.enabled && profile.is_some_and(|p| p.mask.contains(name)) {
                 "nodekiln masks it on this profile"
             } else {
                 continue;
