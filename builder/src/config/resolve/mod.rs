@@ -39,7 +39,7 @@ pub(super) use endpoint::LOAD_BALANCERS;
 
 use super::{
     Algorithm, Cluster, Cni, IgnitionVersion, Places, choices, code,
-    diag::{Diagnostics, Finding, Severity},
+    diag::{Diagnostics, Finding},
     inputs::Inputs,
     raw::{At, List, RawCluster, RawTimeouts},
     read::{Field, Place, Reader},
@@ -53,7 +53,6 @@ use nodekiln_plan::{AbsPath, ClusterName, KubernetesVersion, Timeouts};
 use std::{
     collections::{BTreeMap, HashMap},
     mem,
-    rc::Rc,
 };
 
 /// What resolving works with.
@@ -62,7 +61,7 @@ pub(super) struct Cx<'a, 't> {
     found: &'a mut Diagnostics,
     inputs: &'a mut Inputs,
     /// What is wrong with the snippets that were read, by path, profile and version of Ignition's specification.
-    snippets: HashMap<(String, &'static str, IgnitionVersion), Rc<[(Severity, Finding)]>>,
+    snippets: HashMap<(String, &'static str, IgnitionVersion), snippets::Judged>,
 }
 
 /// Resolves a file. `None`: the findings say why.

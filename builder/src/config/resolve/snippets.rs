@@ -11,6 +11,9 @@ use crate::config::{
 use nodekiln_payload::{Format, Profile, Remarks, Snippet, SnippetFault, Touched};
 use std::{collections::BTreeMap, fmt::Display, rc::Rc};
 
+/// What was found of a snippet, for all that have it.
+pub(super) type Judged = Rc<[(Severity, Finding)]>;
+
 impl Cx<'_, '_> {
     /// Files of an OS layer; what is in them is the profile's affair.
     pub(super) fn snippets(&mut self, list: &At<List<String>>) -> Vec<At<InputFile>> {
@@ -38,7 +41,7 @@ impl Cx<'_, '_> {
             let findings = match self.snippets.get(&key) {
                 Some(known) => Rc::clone(known),
                 None => {
-                    let findings: Rc<[_]> = judge_snippet(profile, version, &at.value, shared).into();
+                    let findings: Judged = judge_snippet(profile, version, &at.value, shared).into();
                     self.snippets.insert(key, Rc::clone(&findings));
                     findings
                 }

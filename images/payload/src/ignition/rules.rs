@@ -157,10 +157,9 @@ fn data_is_sound(source: &str) -> bool {
     if head.ends_with(";base64") {
         return unbase64(data).is_some();
     }
-    let escapes = data.split('%').skip(1);
+    let mut escapes = data.split('%').skip(1);
     let escaped = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
-    data.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}[]".contains(&byte))
-        && escapes.map(escaped).all(|sound| sound)
+    data.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}[]".contains(&byte)) && escapes.all(escaped)
 }
 
 /// Files and folders.
