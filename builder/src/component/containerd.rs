@@ -3,7 +3,7 @@
 use super::{ClassSite, below, constant, image, sysext, systemd};
 use crate::config::{Binaries, Binary};
 use nodekiln_payload::{ContainerdConfig, Dropin};
-use nodekiln_plan::AbsPath;
+use nodekiln_plan::{AbsPath, paths};
 use toml::{Table, Value};
 
 /// Its socket.
@@ -77,6 +77,23 @@ pub(crate) fn cni_bin_dir(binaries: &Binaries) -> AbsPath {
     }
 }
 
+/// Where an archive of containerd's programs is laid.
+pub(crate) fn archive() -> AbsPath {
+    below(&constant(paths::STATE_DIR), "archives/containerd.tgz")
+}
+
+/// Unpacks it, once: containerd starts beside firstboot, which waits for it and cannot be waited for. A release of containerd
+/// has its programs in `bin/`. What is made by hand has no labels of its own where SELinux asks for them.
+fn unpacking(bin_dir: &AbsPath) -> String {
+    let archive = archive();
+    let script = format!(
+        "[ -e {archive}.unpacked ] || {{ mkdir -p {bin_dir} && tar -xf {archive} -C {bin_dir} --strip-components=1 \
+         --no-same-owner && {{ ! command -v restorecon >/dev/null || restorecon -R {bin_dir}; }} && sync && \
+         touch {archive}.unpacked; }}"
+    );
+    systemd::command("/bin/sh", ["-c", &script])
+}
+
 /// What has to be changed in the image's unit.
 pub(crate) fn dropins(site: &ClassSite) -> Vec<Dropin> {
     let containerd = place(site, &site.class.binaries.containerd, "containerd");
@@ -85,6 +102,9 @@ pub(crate) fn dropins(site: &ClassSite) -> Vec<Dropin> {
     if site.class.os.profile.containerd_config == ContainerdConfig::Environment {
         unit = unit.set("Environment", &format!("CONTAINERD_CONFIG={CONFIG}"));
         changed = true;
+    }
+    if site.class.binaries.containerd.is_archive() {
+        unit = unit.set("ExecStartPre", &unpacking(&site.class.os.profile.bin_dir));
     }
     if containerd != constant(DEFAULT_CONTAINERD) {
         let line = systemd::command(containerd.as_str(), ["--config", CONFIG]);

@@ -327,6 +327,22 @@ pub enum Binary {
     },
 }
 
+impl Binary {
+    /// What it is called where it comes from.
+    fn source(&self) -> &str {
+        match self {
+            Self::Path(path) => path.as_str(),
+            Self::File(file) => &file.path,
+            Self::Url { url, .. } | Self::Sysext { url, .. } => url.split(['?', '#']).next().unwrap_or_default(),
+        }
+    }
+
+    /// Whether several files come in it, by its name.
+    pub fn is_archive(&self) -> bool {
+        !matches!(self, Self::Path(_)) && [".tgz", ".tar.gz", ".tar"].iter().any(|end| self.source().ends_with(end))
+    }
+}
+
 /// The hash of something that a machine fetches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchHash {

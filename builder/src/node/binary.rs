@@ -19,12 +19,11 @@ pub(super) fn lay(site: &ClassSite, sources: &Sources, tree: &mut Tree) -> AbsPa
             program(site, tree, &field, name, binary);
         }
     }
-    if is_archive(&binaries.containerd) {
-        let message = "an archive of containerd is not supported yet: it has to run before firstboot unpacks archives";
-        let fault = Fault::new("binaries.containerd", message);
-        tree.faults.push(fault.hint("use the containerd of the machine image"));
+    const CONTAINERD: &str = "binaries.containerd";
+    if binaries.containerd.is_archive() {
+        put(site, tree, CONTAINERD, containerd::archive(), Mode::PRIVATE, &binaries.containerd);
     } else {
-        program(site, tree, "binaries.containerd", "containerd", &binaries.containerd);
+        program(site, tree, CONTAINERD, "containerd", &binaries.containerd);
     }
     cni_plugins(site, tree);
     firstboot(site, sources, tree)
@@ -113,21 +112,9 @@ fn bytes(site: &ClassSite, tree: &mut Tree, field: &str, path: AbsPath, mode: Mo
     }
 }
 
-fn source(binary: &Binary) -> &str {
-    match binary {
-        Binary::Path(path) => path.as_str(),
-        Binary::File(file) => &file.path,
-        Binary::Url { url, .. } | Binary::Sysext { url, .. } => url.split(['?', '#']).next().unwrap_or_default(),
-    }
-}
-
-fn is_archive(binary: &Binary) -> bool {
-    !matches!(binary, Binary::Path(_)) && [".tgz", ".tar.gz", ".tar"].iter().any(|end| source(binary).ends_with(end))
-}
-
 /// Whether it is what it has to be, one program. An archive is reported.
 fn is_program(binary: &Binary, field: &str, tree: &mut Tree) -> bool {
-    if is_archive(binary) {
+    if binary.is_archive() {
         let fault = Fault::new(field, "is an archive, this is one program");
         tree.faults.push(fault.hint("give the program itself"));
         return false;
@@ -142,7 +129,7 @@ fn cni_plugins(site: &ClassSite, tree: &mut Tree) {
     if matches!(binary, Binary::Path(_) | Binary::Sysext { .. }) {
         return;
     }
-    if !is_archive(binary) {
+    if !binary.is_archive() {
         let fault = Fault::new(FIELD, "is not a .tgz, .tar.gz or .tar, and the plugins are several");
         tree.faults.push(fault);
         return;

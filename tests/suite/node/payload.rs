@@ -64,7 +64,13 @@ pub struct Output {
 impl Output {
     /// Builds `cluster_yaml`.
     pub fn build(cluster_yaml: &str) -> Result<Self> {
+        Self::build_beside(cluster_yaml, |_| Ok(()))
+    }
+
+    /// Builds `cluster_yaml` in a folder where `inputs` makes the files that it names.
+    pub fn build_beside(cluster_yaml: &str, inputs: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let folder = tempfile::tempdir().context("making a folder")?;
+        inputs(folder.path())?;
         let mut output = Self { folder, took: Duration::ZERO };
         output.rebuild(cluster_yaml)?;
         Ok(output)

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use nodekiln_tests::{
     cache::Cache,
     cluster::Cluster,
+    command::Cmd,
     machine::Snapshot,
     measure::Timeline,
     tools::{Need, require},
@@ -70,4 +71,39 @@ fn a_single_node_by_ignition() -> Result<()> {
     drop(cluster);
     assert_eq!(before.changes(), Vec::<String>::new(), "the machine is not as it was");
     Ok(())
+}
+
+/// As a release of containerd is packed, in the payload of a machine whose image has another.
+#[test]
+fn containerd_comes_in_an_archive() -> Result<()> {
+    let Some(cache) = require(&NEEDS)? else { return Ok(()) };
+    let _serial = cache.serial()?;
+    let text = single("flatcar") + "binaries: {containerd: {file: containerd.tar.gz}}\n";
+    let output = Output::build_beside(&text, |folder| {
+        let (archive, bin) = (folder.join("containerd.tar.gz"), cache.program(""));
+        Cmd::new(["tar", "--dereference", "--transform=s,^,bin/,", "-czf"])
+            .args([archive])
+            .args(["-C"])
+            .args([bin])
+            .args(["containerd", "containerd-shim-runc-v2"])
+            .ok()
+            .map(drop)
+    })?;
+    let mut cluster = machine(&cache, &output)?;
+    cluster.explaining(|cluster| {
+        probe::power_on(cluster, "n1", "10.77.0.1")?;
+        probe::workload(cluster)?;
+        let program = |cluster: &Cluster| -> Result<String> {
+            let script = "readlink /proc/$(systemctl show --value -p MainPID containerd)/exe";
+            Ok(cluster.node("n1")?.run(&["sh", "-c", script])?.trim().to_owned())
+        };
+        ensure!(program(cluster)? == "/opt/bin/containerd", "{} runs", program(cluster)?);
+        let unpacked = ["stat", "-c", "%Y", "/var/lib/nodekiln/archives/containerd.tgz.unpacked"];
+        let once = cluster.node("n1")?.run(&unpacked)?;
+        cluster.reboot_hard("n1")?;
+        cluster.wait_node_ready("n1", probe::READY)?;
+        ensure!(program(cluster)? == "/opt/bin/containerd", "{} runs after a reboot", program(cluster)?);
+        ensure!(cluster.node("n1")?.run(&unpacked)? == once, "it was unpacked again");
+        Ok(())
+    })
 }

@@ -239,6 +239,37 @@ fn kubelet_arguments() {
     );
 }
 
+/// Its unit unpacks it: what firstboot did would come too late.
+#[test]
+fn containerd_in_an_archive() {
+    let mut cluster = plain();
+    let hash = FetchHash::Sha256(nodekiln_plan::Sha256::of(b""));
+    let archives = [
+        Binary::Url { url: "https://a/containerd-2.3.3-linux-amd64.tar.gz?x=1".to_owned(), hash },
+        Binary::File(input("containerd.tgz", b"archive")),
+    ];
+    for archive in archives {
+        cluster.nodes[1].binaries.containerd = archive;
+        let draft = draft(&cluster, "w1");
+        let at = "/var/lib/nodekiln/archives/containerd.tgz";
+        match draft.class.fetches.first() {
+            Some(fetch) => assert_eq!((fetch.into.path.as_str(), fetch.into.mode), (at, Mode::PRIVATE)),
+            None => assert_eq!(file(&draft, at).mode, Mode::PRIVATE),
+        }
+        let unit = &unit(&draft, "containerd.service").dropins[0].contents;
+        let lines: Vec<_> = unit.lines().collect();
+        let unpacks = lines.iter().position(|line| line.starts_with("ExecStartPre=/bin/sh \"-c\" \"[ -e "));
+        assert!(
+            unpacks.is_some_and(|index| lines[index].contains(&format!("tar -xf {at} -C /usr/local/bin "))),
+            "{unit}"
+        );
+        assert!(
+            unit.ends_with("ExecStart=\nExecStart=/usr/local/bin/containerd --config /etc/containerd/config.toml\n")
+        );
+        assert!(!unit.contains("%") && !unit.contains("$$"), "{unit}");
+    }
+}
+
 #[test]
 fn containerd_elsewhere() {
     let mut cluster = plain();

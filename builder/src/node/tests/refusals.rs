@@ -32,7 +32,7 @@ type Change = fn(&mut Cluster);
 
 #[test]
 fn one_by_one() {
-    let cases: [(Change, &str); 18] = [
+    let cases: [(Change, &str); 17] = [
         (
             |c| c.nodes[0].binaries.firstboot = Some(url("https://a/firstboot.tgz")),
             "binaries.firstboot: is an archive, this is one program",
@@ -62,11 +62,6 @@ fn one_by_one() {
         (
             |c| c.nodes[0].binaries.kubelet = Binary::File(input("kubelet.tar.gz", b"")),
             "binaries.kubelet: is an archive, this is one program",
-        ),
-        (
-            |c| c.nodes[0].binaries.containerd = url("https://a/containerd.tar.gz?x=1"),
-            "binaries.containerd: an archive of containerd is not supported yet: it has to run before firstboot unpacks \
-             archives",
         ),
         (
             |c| c.nodes[0].binaries.cni_plugins = Binary::File(input("bridge", b"")),
