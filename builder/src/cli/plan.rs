@@ -196,7 +196,7 @@ mod tests {
              os: {{profile: cloud-init}}\nbinaries:\n  runc: {archive}\n  kubelet: {archive}\nnodes:\n\
              \x20 - {{name: a, role: control-plane, address: 192.0.2.1}}\n\
              \x20 - name: b\n    role: worker\n    address: 192.0.2.2\n    binaries:\n      kubelet: {archive}\n\
-             \x20     containerd: {archive}\n"
+             \x20     firstboot: {archive}\n"
         );
         let loaded = config::load_str("cluster.yaml", &text, None).unwrap();
         let Err(Failure::Findings(found)) = check(&loaded, &fixture::sources()) else { panic!("it was planned") };
@@ -209,7 +209,7 @@ mod tests {
                 "binaries.runc 6",
                 "binaries.kubelet 7",
                 "nodes[1].binaries.kubelet 10",
-                "nodes[1].binaries.containerd 15",
+                "nodes[1].binaries.firstboot 15",
             ]
         );
     }
