@@ -34,8 +34,15 @@ impl fmt::Display for YamlFault {
 
 /// The one document of `text`.
 pub(crate) fn read(text: &str) -> Result<Value, Vec<YamlFault>> {
-    let mut reader =
-        Reader { text, stack: Vec::new(), anchors: HashMap::new(), added: 0, root: None, faults: Vec::new() };
+    let mut reader = Reader {
+        text,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        added: 0,
+        root: None,
+        faults: Vec::new(),
+        place: (0, 1, 1),
+    };
     reader.run();
     match reader.root {
         Some(node) if reader.faults.is_empty() => Ok(node.value),
@@ -81,6 +88,8 @@ struct Reader<'t> {
     added: usize,
     root: Option<Node>,
     faults: Vec<YamlFault>,
+    /// Offset, line and column of the last fault: the next is counted from there, so that many cost no more than the text.
+    place: (usize, usize, usize),
 }
 
 impl Reader<'_> {
@@ -134,10 +143,21 @@ impl Reader<'_> {
     }
 
     fn fault(&mut self, offset: usize, why: &'static str) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.matches('\n').count() + 1;
-        self.faults.push(YamlFault { line, column: before[start..].chars().count() + 1, why });
+        let offset = if self.text.is_char_boundary(offset) { offset } else { self.text.len() };
+        let (from, mut line, mut column) = self.place;
+        let between = &self.text[from.min(offset)..from.max(offset)];
+        let (lines, count) = (between.matches('\n').count(), between.chars().count());
+        match (from <= offset, between.rfind('\n')) {
+            (true, None) => column += count,
+            (true, Some(last)) => (line, column) = (line + lines, between[last + 1..].chars().count() + 1),
+            (false, None) => column -= count,
+            (false, Some(_)) => {
+                let start = self.text[..offset].rfind('\n').map_or(0, |at| at + 1);
+                (line, column) = (line - lines, self.text[start..offset].chars().count() + 1);
+            }
+        }
+        self.place = (offset, line, column);
+        self.faults.push(YamlFault { line, column, why });
     }
 
     /// A fault after which reading cannot go on.

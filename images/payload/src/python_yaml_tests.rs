@@ -147,3 +147,21 @@ proptest::proptest! {
         let _ = read(&text);
     }
 }
+
+/// Wherever it is from the one before, and however many there are.
+#[test]
+fn faults_are_where_they_are() {
+    let places = |text: &str| -> Vec<_> {
+        read(text).unwrap_err().iter().map(|fault| (fault.line, fault.column)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        places("\u{e9}: 22:22\nb: {\u{e9}: 1:20, <<: 3:33}\nc: 9:9\n"),
+        [(1, 4), (2, 8), (2, 18), (2, 4), (3, 4)]
+    );
+    assert_eq!(places("a:\n- <<: 1:20\n  x:\n  - 3:33\n- 4:44\n"), [(2, 7), (4, 5), (2, 3), (5, 3)]);
+    for one in ["- 22:22\n", "- [22:22]\n"] {
+        assert_eq!(places(&one.repeat(100_000)).last().map(|(line, _)| *line), Some(100_000));
+    }
+    let flow = format!("[{}]", "22:22,".repeat(100_000));
+    assert_eq!(places(&flow).last(), Some(&(1, 2 + 6 * 99_999)));
+}
